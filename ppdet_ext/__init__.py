@@ -1,0 +1,21 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Any timm or torchvision backbone under RT-DETR, natively in PaddlePaddle.
+
+Importing this package registers everything with PaddleDetection; torch is not needed for it.
+"""
+# ruff: noqa: E402  (Paddle must not be loaded before the environment is set and checked)
+from . import compat, runtime
+
+runtime.setup()
+compat.check_environment()
+compat.preload()
+
+from . import backbones, detector, registry
+from .backbones import ppdet_resnet  # noqa: F401  registers
+from .errors import UserError
+
+compat.apply()
+registry.announce_replaced()
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "backbones", "detector", "registry"]

@@ -1,0 +1,12 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Native backbones: timm's and torchvision's names, parameter names and numbers, in Paddle."""
+from . import cspnet, efficientnet, resnet  # noqa: F401  they register their names
+from ._factory import create_model
+from ._features import FeatureInfo, FeatureNet, Step, take_indices
+from ._pretrained import PretrainedCfg, resolve
+from ._registry import ModelEntry, list_models, model_entry, register_model, split_tag
+
+__all__ = [
+    "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "list_models", "model_entry",
+    "register_model", "resolve", "split_tag", "take_indices",
+]

@@ -1,0 +1,49 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""create_model: a name in, a network out."""
+import inspect
+
+from ..errors import UserError, nearest
+from . import _pretrained
+from ._registry import model_entry, split_tag
+
+
+def create_model(name, pretrained=False, features_only=False, out_indices=None, in_chans=3, num_classes=1000,
+                 drop_path_rate=0.0, checkpoint_path="", **kwargs):
+    """Build a network by timm's name ('cspresnet50', 'resnet50.a1_in1k') or 'torchvision/resnet50'.
+
+    Args:
+        pretrained: True for the published weights of the tag (must be had), or what bridge.load_pretrained takes
+            (a path or URL).
+        features_only: forward gives the list of features at out_indices instead of logits, and no head is built.
+        out_indices: None for all, n for the last n, or a sequence; negative ones count from the end.
+        in_chans: channels of the input; pretrained first convolutions are summed or tiled to fit.
+        drop_path_rate: stochastic depth at the last block, rising linearly from 0 at the first.
+        checkpoint_path: local weights, in place of ``pretrained``.
+        kwargs: further settings of the family (drop_rate, pool, zero_init_last).
+
+    Returns:
+        nn.Layer with feature_info, pretrained_cfg and, where weights were loaded, load_report.
+
+    Raises:
+        UserError: unknown name, tag or setting; weights that cannot be had or do not fit.
+    """
+    entry = model_entry(name)
+    settings = dict(features_only=features_only, out_indices=out_indices, in_chans=in_chans, num_classes=num_classes,
+                    drop_path_rate=drop_path_rate, **kwargs)
+    _check_settings(entry, settings)
+    net = entry.build(**settings)
+    net.pretrained_cfg = _pretrained.resolve(entry, split_tag(name)[1])
+    spec = checkpoint_path or pretrained
+    if spec:
+        from ..bridge.load import load_pretrained
+        net.load_report = load_pretrained(net, net.pretrained_cfg, spec, in_chans=in_chans)
+    return net
+
+
+def _check_settings(entry, settings):
+    parameters = inspect.signature(entry.build).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in settings:
+        if key not in parameters:
+            raise UserError(f"'{entry.name}' has no setting '{key}'{nearest(key, parameters)}")

@@ -1,0 +1,85 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What is known of published weights: weights/manifest.yml, read once."""
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import yaml
+
+from ..errors import UserError
+
+# beside the package in a checkout; inside it when installed as a wheel
+_PLACES = (Path(__file__).parents[2] / "weights" / "manifest.yml", Path(__file__).parents[1] / "weights" / "manifest.yml")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedCfg:
+    """Where weights come from and how their training prepared images.
+
+    Attributes:
+        arch, tag: as in 'resnet50.a1_in1k'.
+        source: the package that defines names and layout, 'timm' or 'torchvision'.
+        hf_hub_id: repository on the Hugging Face Hub, such as 'timm/resnet50.a1_in1k'; '' for none.
+        url: direct address of a torch file; '' for none.
+        input_size: (3, H, W) of training; test_input_size where the authors test larger.
+        mean, std: of RGB in 0..1.
+        crop_pct: centre crop over resized side in the authors' evaluation.
+        first_conv, classifier: state dict paths, adapted to other in_chans / num_classes.
+    """
+    arch: str
+    tag: str = ""
+    source: str = "timm"
+    hf_hub_id: str = ""
+    url: str = ""
+    license: str = ""
+    input_size: tuple = (3, 224, 224)
+    test_input_size: tuple = ()
+    mean: tuple = (0.485, 0.456, 0.406)
+    std: tuple = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
+    crop_pct: float = 0.875
+    test_crop_pct: float = 0.0
+    num_classes: int = 1000
+    first_conv: str = ""
+    classifier: str = ""
+
+    @property
+    def name(self):
+        """'arch.tag', or the arch alone."""
+        return f"{self.arch}.{self.tag}" if self.tag else self.arch
+
+    @property
+    def has_weights(self):
+        return bool(self.hf_hub_id or self.url)
+
+
+@functools.lru_cache(maxsize=None)
+def _manifest():
+    path = next((place for place in _PLACES if place.is_file()), None)
+    if path is None:
+        raise UserError(f"{_PLACES[0]} is missing: install from a full checkout (pip install -e .)")
+    with open(path, encoding="utf-8") as file:
+        content = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return content["defaults"], content["models"]
+
+
+def manifest_cfgs(arch):
+    """{tag: PretrainedCfg} of an arch, the default tag first; {} where the manifest does not know it."""
+    defaults, models = _manifest()
+    entry = models.get(arch, {})
+    common = {**defaults, **entry.get("common", {})}
+    return {tag: _cfg(arch, tag, {**common, **(fields or {})}) for tag, fields in entry.get("tags", {}).items()}
+
+
+def _cfg(arch, tag, fields):
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    if values.get("hf_hub_id", "").endswith("/"):
+        values["hf_hub_id"] += f"{arch}.{tag}"
+    return PretrainedCfg(arch=arch.rpartition("/")[2], tag=tag, **values)
+
+
+def resolve(entry, tag=""):
+    """The PretrainedCfg of a ModelEntry for a tag, '' for its default one; a bare one where no weights are known."""
+    return entry.pretrained_cfgs.get(tag or entry.default_tag) or PretrainedCfg(arch=entry.name, source=entry.source)

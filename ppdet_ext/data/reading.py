@@ -1,0 +1,154 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Reading images so that a failure is told: which file, in one line, whatever thread or process met it.
+
+ppdet's ``Decode`` swallows the error of an unreadable image and forgets its name; an exception inside Paddle's
+DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless SystemError otherwise (3.3.1 and 2.6.2).
+So failures travel to the main process as data: a sample becomes a ``Failure``, the batch carries its text, and the
+reader's ``__next__`` raises. ``patches`` lists what ``compat`` puts in place.
+"""
+import functools
+import traceback
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+
+_KEYS = {True: "ppdet_ext_user_error", False: "ppdet_ext_error"}
+
+
+class Failure:
+    """Stands for a sample that could not be made; ``text`` says why, ``user`` whether it is the user's to mend."""
+
+    def __init__(self, error):
+        self.user = isinstance(error, UserError)
+        self.text = str(error) if self.user else "".join(
+            traceback.format_exception(type(error), error, error.__traceback__))
+
+    def as_batch(self):
+        """The batch that carries it through Paddle's queues: {key: uint8 [n]}."""
+        return {_KEYS[self.user]: np.frombuffer(self.text.encode(), "uint8").copy()}
+
+
+def raise_if_failed(batch):
+    """Raise what a worker met: UserError for a user's mistake, else RuntimeError with the worker's traceback."""
+    for user, key in _KEYS.items():
+        if isinstance(batch, dict) and key in batch:
+            text = np.asarray(batch[key]).tobytes().decode()
+            raise UserError(text) if user else RuntimeError(f"while reading data: {text}")
+    return batch
+
+
+def decode_strictly(apply):
+    """For ``Decode.apply``: an unreadable image is a UserError that names the file."""
+    @functools.wraps(apply)
+    def strict(self, sample, context=None):
+        path = sample.get("im_file", f"of im_id {sample.get('im_id', '?')}")
+        try:
+            return apply(self, sample, context)
+        except OSError as error:
+            raise UserError(f"cannot open image '{path}' ({error.strerror})") from None
+        except (AttributeError, ValueError, cv2.error):
+            # the decoder failed, and ppdet went on to ask the undecoded bytes for their shape
+            raise UserError(f"image '{path}' is unreadable: broken, or not an image; mend it or take it out of the "
+                            "annotation file") from None
+    return strict
+
+
+def compose_safely(call):
+    """For ``Compose.__call__`` (sample transforms): a failure is returned, not raised."""
+    @functools.wraps(call)
+    def safe(self, data):
+        try:
+            for transform in self.transforms_cls:
+                data = transform(data)
+            return data
+        except Exception as error:
+            return Failure(error)
+    return safe
+
+
+def collate_safely(call):
+    """For ``BatchCompose.__call__`` (batch transforms and collation): a failure becomes a batch."""
+    @functools.wraps(call)
+    def safe(self, data):
+        failed = next((sample for sample in data if isinstance(sample, Failure)), None)
+        try:
+            return failed.as_batch() if failed else call(self, data)
+        except Exception as error:
+            return Failure(error).as_batch()
+    return safe
+
+
+def next_or_raise(call):
+    """For ``BaseDataLoader.__next__``: raise a failure that came as a batch."""
+    @functools.wraps(call)
+    def checked(self):
+        return raise_if_failed(call(self))
+    return checked
+
+
+def parse_and_clip(parse):
+    """For ``COCODataSet.parse_dataset``: boxes are cut at the image's border (``checks`` says how many reach over)."""
+    @functools.wraps(parse)
+    def clipped(self):
+        parse(self)
+        for record in self.roidbs:
+            if len(record.get("gt_bbox", ())) and "w" in record:
+                limits = np.array([record["w"], record["h"]] * 2, "float32")
+                record["gt_bbox"] = np.clip(record["gt_bbox"], 0, limits)
+    return clipped
+
+
+def patches():
+    """[(owner, method name, wrapper)] for ``compat``: ``setattr(owner, name, wrapper(getattr(owner, name)))``."""
+    from ppdet.data.reader import BaseDataLoader, BatchCompose, Compose
+    from ppdet.data.source.coco import COCODataSet
+    from ppdet.data.transform.operators import Decode
+    return [
+        (Decode, "apply", decode_strictly),
+        (Compose, "__call__", compose_safely),
+        (BatchCompose, "__call__", collate_safely),
+        (BaseDataLoader, "__next__", next_or_raise),
+        (COCODataSet, "parse_dataset", parse_and_clip),
+    ]
+
+
+def install():
+    """Put ``patches`` in place, once."""
+    for owner, name, wrapper in patches():
+        method = getattr(owner, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(owner, name, wrapper(method))
+
+
+def readable_images(paths):
+    """Split image files into those that decode and those that do not (each is decoded once).
+
+    Args:
+        paths: file paths.
+
+    Returns:
+        (good, skipped): the readable paths in their order, and [(path, reason)] for the others.
+    """
+    good, skipped = [], []
+    for path in paths:
+        reason = _why_unreadable(path)
+        if reason:
+            skipped.append((path, reason))
+        else:
+            good.append(path)
+    return good, skipped
+
+
+def _why_unreadable(path):
+    if not Path(path).is_file():
+        return "no such file"
+    try:
+        content = np.fromfile(path, "uint8")
+    except OSError as error:
+        return error.strerror
+    if not len(content):
+        return "the file is empty"
+    return None if cv2.imdecode(content, cv2.IMREAD_COLOR) is not None else "broken, or not an image"

@@ -1,0 +1,142 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Pictures and videos in and out. What is written appears whole or not at all."""
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import DeployError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def find_images(image_file=None, image_dir=None):
+    """Paths of one image, or of all images right inside a folder, sorted by name. ``image_file`` goes first.
+
+    Raises:
+        DeployError: nothing is given, it does not exist, or the folder holds no image.
+    """
+    if image_file:
+        if not Path(image_file).is_file():
+            raise DeployError(f"--image_file: '{image_file}' is not a file")
+        return [Path(image_file)]
+    if not image_dir:
+        raise DeployError("nothing to detect on: give --image_file, --image_dir, --video_file or --camera_id")
+    if not Path(image_dir).is_dir():
+        raise DeployError(f"--image_dir: '{image_dir}' is not a folder")
+    found = sorted(path for path in Path(image_dir).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise DeployError(f"--image_dir: '{image_dir}' holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def read_image(path):
+    """RGB image [H, W, 3] uint8, turned as its EXIF tag says (as ppdet's Decode does it).
+
+    Raises:
+        DeployError: the file is missing or no readable image; names it.
+    """
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DeployError(f"cannot read '{path}' ({error.strerror})") from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise DeployError(f"cannot read '{path}' as an image; is it damaged?")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Yield a temporary path beside ``path`` (same suffix); it becomes ``path`` on success and goes on error.
+
+    Raises:
+        DeployError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise DeployError(f"cannot write to '{path.parent}' ({error.strerror}); name another --output_dir") from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def target_of(source, output_dir):
+    """Where the result of ``source`` goes: the same name in ``output_dir``.
+
+    Raises:
+        DeployError: that would be the source itself.
+    """
+    target = Path(output_dir) / Path(source).name
+    if target.exists() and target.samefile(source):
+        raise DeployError(f"the result would overwrite '{source}'; name another --output_dir")
+    return target
+
+
+def write_image(path, image):
+    """Write an RGB image; the suffix says the format."""
+    with whole_file(path) as temporary:
+        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+            raise DeployError(f"cannot write '{path}'; OpenCV knows no format of that suffix")
+
+
+def write_json(path, content):
+    """Write ``content`` as JSON."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+class Video:
+    """The frames of a file (path) or camera (number) as RGB arrays; ``fps``, ``size`` (width, height), ``count``.
+
+    Raises:
+        DeployError: it cannot be opened.
+    """
+
+    def __init__(self, source):
+        if not isinstance(source, int) and not Path(source).is_file():
+            raise DeployError(f"--video_file: '{source}' is not a file")
+        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not self._capture.isOpened():
+            raise DeployError(f"cannot open {'camera' if isinstance(source, int) else 'video'} '{source}'")
+        # cameras and damaged headers say 0
+        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
+        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.size = tuple(int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+
+    def __iter__(self):
+        try:
+            while True:
+                good, frame = self._capture.read()
+                if not good:
+                    return
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        finally:
+            self._capture.release()
+
+
+@contextlib.contextmanager
+def video_writer(path, fps, size):
+    """Yield ``write(rgb_frame)``; ``size`` is (width, height). The codec is mp4v, as PaddleDetection's."""
+    with whole_file(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
+        if not writer.isOpened():
+            raise DeployError(f"cannot write video '{path}'; this OpenCV has no mp4v for that suffix: use .mp4")
+        try:
+            yield lambda frame: writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()

@@ -1,0 +1,156 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Detections on pictures with an exported model: preprocess, run, split per picture; with the time of each stage."""
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+
+from . import preprocess
+from .backend import Options, create_predictor
+from .errors import DeployError
+from .media import read_image
+from .model import ExportedModel
+
+
+class Timings:
+    """Milliseconds per batch and stage, and the number of pictures they cover."""
+
+    STAGES = ("preprocess", "inference", "postprocess")
+
+    def __init__(self):
+        self.batches = []
+        self.images = 0
+
+    def add(self, moments, images):
+        """Add a batch: the four moments (seconds) between which its three stages lie."""
+        self.batches.append([(end - start) * 1000 for start, end in zip(moments, moments[1:])])
+        self.images += images
+
+    def summary(self):
+        """``{stage: {'mean', 'median'}}`` in ms per batch, 'total' for all stages, and the numbers of both."""
+        rows = dict(zip(self.STAGES, zip(*self.batches)))
+        rows["total"] = [sum(batch) for batch in self.batches]
+        table = {name: {"mean": statistics.fmean(values), "median": statistics.median(values)}
+                 for name, values in rows.items() if values}
+        return {**table, "images": self.images, "batches": len(self.batches)}
+
+
+class Predictor:
+    """Detects with a folder written by tools/export_model.py.
+
+    Args:
+        model_dir: the folder: model.json or model.pdmodel, model.pdiparams, infer_cfg.yml.
+        device: cpu, gpu, xpu, npu or mlu.
+        run_mode: paddle, trt_fp32, trt_fp16 or trt_int8 (TensorRT needs a GPU).
+        enable_mkldnn: oneDNN on the CPU.
+        cpu_threads: threads on the CPU; None: all cores.
+        batch_size: pictures of the same preprocessed size run together, up to this many.
+        options: further fields of backend.Options (the TensorRT ones, enable_mkldnn_bfloat16).
+
+    Raises:
+        DeployError: no exported model, or this machine cannot run it as asked.
+    """
+
+    def __init__(self, model_dir, device="cpu", run_mode="paddle", enable_mkldnn=False, cpu_threads=None,
+                 batch_size=1, **options):
+        self.model = ExportedModel.open(model_dir)
+        self.options = Options(device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
+                               cpu_threads=cpu_threads, batch_size=batch_size, **options)
+        self.timings = Timings()
+        self._runtime = create_predictor(self.model, self.options)
+
+    @property
+    def labels(self):
+        """Class names; a detection's class number is the index."""
+        return self.model.labels
+
+    def predict(self, images, on_unreadable=None):
+        """Detections of each picture.
+
+        Args:
+            images: paths, or RGB arrays [H, W, 3] of 0..255.
+            on_unreadable: called with (image, error) for a picture that cannot be read; its result is None.
+                Without it the error is raised.
+
+        Returns:
+            A list of ``{'boxes': [N, 6] float32}``: class, score, x1, y1, x2, y2 in pixels of the picture as given.
+
+        Raises:
+            DeployError: an unreadable picture, or a model without post-processing.
+        """
+        results = [None] * len(images)
+        for start in range(0, len(images), self.options.batch_size):
+            chunk = range(start, min(start + self.options.batch_size, len(images)))
+            for index, boxes in self._detect(images, chunk, on_unreadable, self.timings).items():
+                results[index] = {"boxes": boxes}
+        return results
+
+    def run(self, inputs):
+        """The model's raw outputs for ``{'image': [N, 3, H, W], 'im_shape': [N, 2], 'scale_factor': [N, 2]}``."""
+        for name in self._runtime.get_input_names():
+            if name not in inputs:
+                raise DeployError(f"'{self.model.program}' wants an input '{name}', which detection does not have")
+            self._runtime.get_input_handle(name).copy_from_cpu(inputs[name])
+        self._runtime.run()
+        return [self._runtime.get_output_handle(name).copy_to_cpu() for name in self._runtime.get_output_names()]
+
+    def benchmark(self, images, warmup=10, repeats=100):
+        """Time one batch (the first ``batch_size`` of ``images``) ``repeats`` times. Returns Timings."""
+        chunk = range(min(self.options.batch_size, len(images)))
+        for _ in range(warmup):
+            self._detect(images, chunk, None, Timings(), boxes_wanted=False)
+        timings = Timings()
+        for _ in range(repeats):
+            self._detect(images, chunk, None, timings, boxes_wanted=False)
+        return timings
+
+    def _detect(self, images, chunk, on_unreadable, timings, boxes_wanted=True):
+        """{index: boxes} of the pictures in ``chunk`` that can be read."""
+        moments = [time.perf_counter()]
+        ready = {}
+        for index in chunk:
+            self._prepare(images[index], index, ready, on_unreadable)
+        groups = list(_batches(ready))
+        moments.append(time.perf_counter())
+        outputs = [self.run(inputs) for _, inputs in groups]
+        moments.append(time.perf_counter())
+        found = {}
+        for (indices, _), output in zip(groups, outputs):
+            found.update(zip(indices, self._split(output, len(indices)) if boxes_wanted else indices))
+        moments.append(time.perf_counter())
+        if ready:
+            timings.add(moments, len(ready))
+        return found
+
+    def _prepare(self, image, index, ready, on_unreadable):
+        try:
+            pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        except DeployError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(image, error)
+            return
+        ready[index] = preprocess.apply(self.model.steps, pixels)
+
+    def _split(self, outputs, count):
+        """Boxes per picture from (bbox [sum, 6], bbox_num [N])."""
+        if len(outputs) < 2 or outputs[0].shape[1:] != (6,) or outputs[1].shape != (count,):
+            raise DeployError(f"'{self.model.program}' gives no boxes: it was exported without post-processing "
+                              "(export.post_process False or export.benchmark True)")
+        pieces = np.split(outputs[0], np.cumsum(outputs[1])[:-1])
+        # ppdet marks "nothing found" by class -1
+        return [piece[piece[:, 0] >= 0].astype(np.float32) for piece in pieces]
+
+
+def _batches(ready):
+    """Yield (indices, inputs) for the pictures of equal preprocessed shape; ``ready``: {index: (array, info)}."""
+    by_shape = {}
+    for index, (array, info) in ready.items():
+        by_shape.setdefault(array.shape, []).append((index, array, info))
+    for group in by_shape.values():
+        indices, arrays, infos = zip(*group)
+        names = ("im_shape", "scale_factor")
+        yield indices, {"image": np.stack(arrays), **{name: np.stack([i[name] for i in infos]) for name in names}}
+

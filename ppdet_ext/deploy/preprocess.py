@@ -1,0 +1,146 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""From a picture to the network's input: the steps that ``infer_cfg.yml`` lists under ``Preprocess``.
+
+Each step does what ppdet's transform of that name does in evaluation, to the last pixel (PadStride: PadBatch).
+A step takes and gives ``(image, info)``; ``info`` holds ``im_shape`` and ``scale_factor``, both (y, x).
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import cv2
+import numpy as np
+
+from .errors import DeployError
+
+
+def _pair(value):
+    """(height, width) of a number or of two."""
+    return (value, value) if np.isscalar(value) else tuple(value)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Resize to ``target_size`` (h, w); with ``keep_ratio`` to the largest size that fits into it either way up."""
+
+    target_size: list
+    keep_ratio: bool = True
+    interp: int = cv2.INTER_LINEAR
+
+    def __call__(self, image, info):
+        size, target = image.shape[:2], _pair(self.target_size)
+        if self.keep_ratio:
+            ratio = min(min(target) / min(size), max(target) / max(size))
+            scale = (ratio, ratio)
+        else:
+            scale = (target[0] / size[0], target[1] / size[1])
+        image = cv2.resize(image, None, None, fx=scale[1], fy=scale[0], interpolation=self.interp)
+        info["im_shape"] = np.array([size[0] * scale[0], size[1] * scale[1]], np.float32)
+        info["scale_factor"] = np.array(info["scale_factor"] * np.array(scale), np.float32)
+        return image.astype(np.float32), info
+
+
+@dataclass(frozen=True)
+class NormalizeImage:
+    """Scale to 0..1 (``is_scale``), then ``(image - mean) / std`` unless ``norm_type`` is ``none``."""
+
+    mean: list
+    std: list
+    is_scale: bool = True
+    norm_type: str = "mean_std"
+
+    def __post_init__(self):
+        if self.norm_type not in ("mean_std", "none"):
+            raise DeployError(f"Preprocess: norm_type is '{self.norm_type}'; it can be mean_std or none")
+
+    def __call__(self, image, info):
+        image = image.astype(np.float32)
+        if self.is_scale:
+            image *= 1.0 / 255.0
+        if self.norm_type == "mean_std":
+            image -= np.array(self.mean, np.float32)
+            image /= np.array(self.std, np.float32)
+        return image, info
+
+
+@dataclass(frozen=True)
+class Permute:
+    """Height, width, channel to channel, height, width."""
+
+    def __call__(self, image, info):
+        return np.ascontiguousarray(image.transpose(2, 0, 1)), info
+
+
+@dataclass(frozen=True)
+class PadStride:
+    """Zeros at the right and the bottom up to a multiple of ``stride``. Takes the permuted image."""
+
+    stride: int = 0
+
+    def __call__(self, image, info):
+        if self.stride <= 0:
+            return image, info
+        up = [math.ceil(side / self.stride) * self.stride - side for side in image.shape[1:]]
+        return np.pad(image, ((0, 0), (0, up[0]), (0, up[1]))), info
+
+
+@dataclass(frozen=True)
+class Pad:
+    """``fill_value`` (r, g, b) at the right and the bottom up to ``size`` (h, w), or a multiple of ``size_divisor``."""
+
+    size: list | int | None = None
+    size_divisor: int = 32
+    pad_mode: int = 0
+    offsets: list | None = None
+    fill_value: tuple = (127.5, 127.5, 127.5)
+
+    def __post_init__(self):
+        if self.pad_mode != 0:
+            raise DeployError(f"Preprocess: Pad with pad_mode {self.pad_mode} moves the boxes; deployment takes 0 only")
+
+    def __call__(self, image, info):
+        rows, columns = image.shape[:2]
+        size = [math.ceil(side / self.size_divisor) * self.size_divisor for side in (rows, columns)]
+        height, width = _pair(self.size) if self.size else size
+        if rows > height or columns > width:
+            raise DeployError(f"Preprocess: Pad to {height}x{width} got an image of {rows}x{columns}; "
+                              "put a Resize first")
+        canvas = np.empty((height, width, 3), np.float32)
+        canvas[:] = np.array(self.fill_value, np.float32)
+        canvas[:rows, :columns] = image
+        return canvas, info
+
+
+OPS = {op.__name__: op for op in (Resize, NormalizeImage, Permute, PadStride, Pad)}
+
+
+def build(steps):
+    """The list of callables for ``[{'type': name, **settings}, ...]``.
+
+    Raises:
+        DeployError: an unknown type or setting; the message names those known.
+    """
+    return [_build_one(dict(step)) for step in steps]
+
+
+def _build_one(settings):
+    kind = settings.pop("type", None)
+    if kind not in OPS:
+        raise DeployError(f"Preprocess: unknown type '{kind}'; known are {', '.join(OPS)}")
+    known = [field.name for field in fields(OPS[kind])]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise DeployError(f"Preprocess: {kind} has no setting '{unknown[0]}'; it has {', '.join(known) or 'none'}")
+    try:
+        return OPS[kind](**settings)
+    except TypeError as error:
+        raise DeployError(f"Preprocess: {kind}: {error}") from None
+
+
+def apply(ops, image):
+    """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info)."""
+    info = {"im_shape": np.array(image.shape[:2], np.float32), "scale_factor": np.ones(2, np.float32)}
+    for op in ops:
+        image, info = op(image, info)
+    return image, info

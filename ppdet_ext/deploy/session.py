@@ -1,0 +1,126 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What tools/deploy_infer.py does with its command line: pictures, slices, videos, benchmark, and their outputs."""
+from dataclasses import fields
+from pathlib import Path
+
+from . import media, slicing, visualize
+from .backend import Options
+from .errors import DeployError
+from .predictor import Predictor
+
+
+def run(args):
+    """Detect as the command line says.
+
+    Raises:
+        DeployError: a user's mistake, or no picture could be read.
+    """
+    predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
+    print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
+          f"{predictor.model.program.name})", flush=True)
+    if args.camera_id != -1 or args.video_file:
+        _video(predictor, args)
+        return
+    paths = media.find_images(args.image_file, args.image_dir)
+    print(f"found {len(paths)} picture{'s' if len(paths) > 1 else ''}", flush=True)
+    if args.run_benchmark:
+        print_timings(predictor.benchmark(paths))
+        return
+    _pictures(predictor, paths, args)
+
+
+def _pictures(predictor, paths, args):
+    records, skipped = [], 0
+    categories = _categories(predictor, args)
+    for start in range(0, len(paths), args.batch_size):
+        chunk = paths[start:start + args.batch_size]
+        for number, (path, boxes) in enumerate(zip(chunk, _detect(predictor, chunk, args)), start):
+            if boxes is None:
+                skipped += 1
+                continue
+            _show(predictor, path, boxes, args)
+            image_id = _image_id(path) if args.use_coco_category else number
+            records += visualize.coco_results(boxes, image_id, path.name, categories)
+    if skipped == len(paths):
+        raise DeployError(f"none of the {len(paths)} pictures could be read")
+    if args.save_results:
+        target = Path(args.output_dir) / "bbox.json"
+        media.write_json(target, records)
+        print(f"The bbox result is saved to {target}")
+    print_timings(predictor.timings)
+    if skipped:
+        print(f"skipped {skipped} of {len(paths)} pictures that could not be read")
+
+
+def _detect(predictor, paths, args):
+    """Boxes [N, 6] per path, None for one that cannot be read (named on the way)."""
+    def tell(path, error):
+        print(f"skipped: {error}", flush=True)
+
+    if args.slice_infer:
+        return [slicing.detect(predictor, path, args, tell) for path in paths]
+    return [result and result["boxes"] for result in predictor.predict(paths, on_unreadable=tell)]
+
+
+def _show(predictor, path, boxes, args):
+    """Print the boxes above the threshold; draw them where pictures are wanted."""
+    print(path)
+    for line in visualize.describe(boxes, args.threshold):
+        print(line)
+    if args.save_images:
+        target = media.target_of(path, args.output_dir)
+        media.write_image(target, visualize.draw(media.read_image(path), boxes, predictor.labels, args.threshold))
+        print(f"save result to: {target}", flush=True)
+
+
+def _categories(predictor, args):
+    if not args.use_coco_category:
+        return None
+    if len(predictor.labels) != len(visualize.COCO_CATEGORIES):
+        raise DeployError(f"--use_coco_category: the model has {len(predictor.labels)} classes, COCO has "
+                          f"{len(visualize.COCO_CATEGORIES)}")
+    return visualize.COCO_CATEGORIES
+
+
+def _image_id(path):
+    try:
+        return int(path.stem)
+    except ValueError:
+        raise DeployError(f"--use_coco_category: '{path.name}' is not named by its COCO image number") from None
+
+
+def _video(predictor, args):
+    """Detect on each frame and write the video with boxes. Ctrl-C ends a camera; what was seen is kept."""
+    source = args.camera_id if args.camera_id != -1 else args.video_file
+    video = media.Video(source)
+    target = Path(args.output_dir) / "output.mp4" if source == args.camera_id else media.target_of(
+        source, args.output_dir)
+    print(f"fps: {video.fps:.0f}, frame_count: {video.count}", flush=True)
+    seen = 0
+    with media.video_writer(target, video.fps, video.size) as write:
+        try:
+            for seen, frame in enumerate(video, 1):
+                boxes = predictor.predict([frame])[0]["boxes"]
+                print(f"detect frame: {seen}", flush=True)
+                for line in visualize.describe(boxes, args.threshold):
+                    print(line)
+                write(visualize.draw(frame, boxes, predictor.labels, args.threshold))
+        except KeyboardInterrupt:
+            print("stopped")
+        if not seen:
+            raise DeployError(f"no frame could be read from '{source}'")
+    print(f"save result to: {target}")
+    print_timings(predictor.timings)
+
+
+def print_timings(timings):
+    """PaddleDetection's lines, then mean and median of each stage."""
+    summary = timings.summary()
+    images, total = summary["images"], summary["total"]["mean"] * summary["batches"]
+    print("------------------ Inference Time Info ----------------------")
+    print(f"total_time(ms): {total:.1f}, img_num: {images}")
+    print(f"average latency time(ms): {total / images:.2f}, QPS: {images / total * 1000:.2f}")
+    print(", ".join(f"{stage}_time(ms): {summary[stage]['mean'] * summary['batches'] / images:.2f}"
+                    for stage in timings.STAGES))
+    print(f"per batch (ms), mean/median of {summary['batches']}: " + ", ".join(
+        f"{name} {summary[name]['mean']:.2f}/{summary[name]['median']:.2f}" for name in (*timings.STAGES, "total")))

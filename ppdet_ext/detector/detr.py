@@ -1,0 +1,73 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The DETR architecture: backbone, neck, transformer, head and post-processing, wired by their out_shape."""
+import paddle
+from ppdet.core.workspace import create
+from ppdet.modeling.architectures.meta_arch import BaseArch
+
+from ..registry import build, register_over
+
+
+@register_over
+class DETR(BaseArch):
+    """RT-DETR when its parts are RT-DETR's.
+
+    Args:
+        backbone, neck, transformer, detr_head: names of registered parts, or mappings with a name and settings.
+        post_process: turns the head's output into detections.
+        exclude_post_process: return the head's output as it is.
+    """
+
+    __category__ = 'architecture'
+    __inject__ = ['post_process']
+    __shared__ = ['with_mask', 'exclude_post_process']
+
+    def __init__(self,
+                 backbone,
+                 transformer='DETRTransformer',
+                 detr_head='DETRHead',
+                 neck=None,
+                 post_process='DETRPostProcess',
+                 post_process_semi=None,
+                 with_mask=False,
+                 exclude_post_process=False):
+        super().__init__()
+        self.backbone = backbone
+        self.transformer = transformer
+        self.detr_head = detr_head
+        self.neck = neck
+        self.post_process = post_process
+        self.with_mask = with_mask
+        self.exclude_post_process = exclude_post_process
+
+    @classmethod
+    def from_config(cls, cfg, *args, **kwargs):
+        backbone = build(cfg['backbone'])
+        neck = build(cfg['neck'], input_shape=backbone.out_shape) if cfg['neck'] else None
+        transformer = build(cfg['transformer'], input_shape=(neck or backbone).out_shape)
+        head = build(cfg['detr_head'], hidden_dim=transformer.hidden_dim, nhead=transformer.nhead,
+                     input_shape=backbone.out_shape)
+        return {'backbone': backbone, 'neck': neck, 'transformer': transformer, 'detr_head': head}
+
+    def _forward(self):
+        feats = self.backbone(self.inputs)
+        if self.neck is not None:
+            feats = self.neck(feats)
+        decoded = self.transformer(feats, self.inputs.get('pad_mask', None), self.inputs)
+        if self.training:
+            losses = self.detr_head(decoded, feats, self.inputs)
+            losses['loss'] = paddle.add_n([value for name, value in losses.items() if 'log' not in name])
+            return losses
+        found = self.detr_head(decoded, feats)
+        if not self.exclude_post_process:
+            image = self.inputs['image']
+            pad_shape = paddle.shape(image)[2:].astype('float32')
+            found = self.post_process(found, self.inputs['im_shape'], self.inputs['scale_factor'], pad_shape)
+        return dict(zip(('bbox', 'bbox_num'), found))
+
+    def get_loss(self):
+        """Loss terms of a training batch and their sum under 'loss'."""
+        return self._forward()
+
+    def get_pred(self):
+        """Detections of a batch: bbox [N, 6] (class, score, x1, y1, x2, y2), bbox_num [B]."""
+        return self._forward()

@@ -1,0 +1,258 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""RT-DETR's neck: AIFI (self-attention inside the coarsest level) and CCFM (CSP-RepVGG fusion across levels).
+
+Source: https://arxiv.org/abs/2304.08069; names and parameters as PaddleDetection develop's
+ppdet/modeling/transformers/hybrid_encoder.py.
+"""
+import functools
+
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+from paddle import ParamAttr
+from paddle.regularizer import L2Decay
+from ppdet.modeling.backbones.csp_darknet import BaseConv
+from ppdet.modeling.backbones.cspresnet import RepVggBlock
+from ppdet.modeling.initializer import linear_init_
+from ppdet.modeling.layers import MultiHeadAttention
+from ppdet.modeling.ops import get_act_fn
+from ppdet.modeling.shape_spec import ShapeSpec
+from ppdet.modeling.transformers.detr_transformer import TransformerEncoder
+
+from ..errors import UserError
+from ..registry import register_over, serializable
+
+
+def batch_norm(channels):
+    """BatchNorm2D whose weight and bias are not decayed, as everywhere in RT-DETR's neck and decoder."""
+    free = ParamAttr(regularizer=L2Decay(0.0))
+    return nn.BatchNorm2D(channels, weight_attr=free, bias_attr=free)
+
+
+class ConvNormAct(BaseConv):
+    """ppdet's BaseConv with the activation as one operation instead of x * sigmoid(x): fewer passes over memory."""
+
+    def __init__(self, in_channels, out_channels, ksize, stride, act):
+        super().__init__(in_channels, out_channels, ksize, stride)
+        self.act = act
+
+    def forward(self, x):
+        return self.act(self.bn(self.conv(x)))
+
+
+class CSPRepLayer(nn.Layer):
+    """Two 1x1 branches, one through RepVGG blocks, added and projected: [B, in, H, W] -> [B, out, H, W]."""
+
+    def __init__(self, in_channels, out_channels, num_blocks, act, expansion=1.0):
+        super().__init__()
+        hidden = int(out_channels * expansion)
+        self.conv1 = ConvNormAct(in_channels, hidden, 1, 1, act)
+        self.conv2 = ConvNormAct(in_channels, hidden, 1, 1, act)
+        self.bottlenecks = nn.Sequential(*[RepVggBlock(hidden, hidden, act=act) for _ in range(num_blocks)])
+        self.conv3 = nn.Identity() if hidden == out_channels else ConvNormAct(hidden, out_channels, 1, 1, act)
+
+    def forward(self, x):
+        return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+
+@register_over
+class TransformerLayer(nn.Layer):
+    """One encoder layer: self-attention and a feed-forward network, [B, L, d_model] -> [B, L, d_model].
+
+    Args:
+        normalize_before: LayerNorm before each part instead of after.
+        attn_dropout, act_dropout: dropout where None means.
+    """
+
+    def __init__(self,
+                 d_model=256,
+                 nhead=8,
+                 dim_feedforward=1024,
+                 dropout=0.,
+                 activation='relu',
+                 attn_dropout=None,
+                 act_dropout=None,
+                 normalize_before=False):
+        super().__init__()
+        self.normalize_before = normalize_before
+        self.self_attn = MultiHeadAttention(d_model, nhead, dropout if attn_dropout is None else attn_dropout)
+        self.linear1 = nn.Linear(d_model, dim_feedforward)
+        self.dropout = nn.Dropout(dropout if act_dropout is None else act_dropout)
+        self.linear2 = nn.Linear(dim_feedforward, d_model)
+        self.norm1 = nn.LayerNorm(d_model)
+        self.norm2 = nn.LayerNorm(d_model)
+        self.dropout1 = nn.Dropout(dropout)
+        self.dropout2 = nn.Dropout(dropout)
+        self.activation = getattr(F, activation)
+        linear_init_(self.linear1)
+        linear_init_(self.linear2)
+
+    def forward(self, src, src_mask=None, pos_embed=None):
+        if self.normalize_before:
+            src = src + self._attend(self.norm1(src), src_mask, pos_embed)
+            return src + self._feed_forward(self.norm2(src))
+        src = self.norm1(src + self._attend(src, src_mask, pos_embed))
+        return self.norm2(src + self._feed_forward(src))
+
+    def _attend(self, src, mask, pos_embed):
+        query = src if pos_embed is None else src + pos_embed
+        return self.dropout1(self.self_attn(query, query, value=src, attn_mask=mask))
+
+    def _feed_forward(self, src):
+        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(src)))))
+
+
+@register_over
+@serializable
+class HybridEncoder(nn.Layer):
+    """Neck of RT-DETR: features of doubling strides in, as many maps of ``hidden_dim`` channels out.
+
+    Args:
+        in_channels, feat_strides: of the backbone's features; filled from its ``out_shape``.
+        use_encoder_idx: levels that get self-attention.
+        encoder_layer: the layer cloned ``num_encoder_layers`` times.
+        expansion, depth_mult: width and depth of the CSP blocks.
+        eval_size: [H, W] for which position embeddings are kept; other sizes compute theirs.
+
+    Raises:
+        UserError: strides do not double from one level to the next, or hidden_dim is no multiple of 4.
+    """
+
+    __shared__ = ['depth_mult', 'act', 'trt', 'eval_size']
+    __inject__ = ['encoder_layer']
+
+    def __init__(self,
+                 in_channels=[512, 1024, 2048],
+                 feat_strides=[8, 16, 32],
+                 hidden_dim=256,
+                 use_encoder_idx=[2],
+                 num_encoder_layers=1,
+                 encoder_layer='TransformerLayer',
+                 pe_temperature=10000,
+                 expansion=1.0,
+                 depth_mult=1.0,
+                 act='silu',
+                 trt=False,
+                 eval_size=None):
+        super().__init__()
+        _check_strides(feat_strides, in_channels)
+        self.in_channels = in_channels
+        self.feat_strides = feat_strides
+        self.hidden_dim = hidden_dim
+        self.use_encoder_idx = use_encoder_idx
+        self.num_encoder_layers = num_encoder_layers
+        self.pe_temperature = pe_temperature
+        self.eval_size = eval_size
+
+        self.input_proj = nn.LayerList([
+            nn.Sequential(nn.Conv2D(channels, hidden_dim, kernel_size=1, bias_attr=False), batch_norm(hidden_dim))
+            for channels in in_channels
+        ])
+        self.encoder = nn.LayerList([TransformerEncoder(encoder_layer, num_encoder_layers) for _ in use_encoder_idx])
+
+        act = get_act_fn(act, trt=trt) if act is None or isinstance(act, (str, dict)) else act
+        steps = range(len(in_channels) - 1)
+        self.lateral_convs = nn.LayerList([ConvNormAct(hidden_dim, hidden_dim, 1, 1, act) for _ in steps])
+        self.downsample_convs = nn.LayerList([ConvNormAct(hidden_dim, hidden_dim, 3, 2, act) for _ in steps])
+        self.fpn_blocks, self.pan_blocks = (nn.LayerList([
+            CSPRepLayer(2 * hidden_dim, hidden_dim, round(3 * depth_mult), act, expansion) for _ in steps
+        ]) for _ in range(2))
+        if eval_size:
+            for level in use_encoder_idx:
+                h, w = (size // feat_strides[level] for size in eval_size)
+                self.register_buffer(f'pos_embed{level}', self._make_position(h, w), persistable=False)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        return {
+            'in_channels': [i.channels for i in input_shape],
+            'feat_strides': [i.stride for i in input_shape],
+        }
+
+    @property
+    def out_shape(self):
+        return [ShapeSpec(channels=self.hidden_dim, stride=stride) for stride in self.feat_strides]
+
+    def forward(self, feats, for_mot=False):
+        """List of [B, in_channels[i], H/stride, W/stride] -> list of [B, hidden_dim, H/stride, W/stride].
+
+        Raises:
+            UserError: the number of levels differs, or a level is not twice as large as the next (the image size is no
+                multiple of the coarsest stride).
+        """
+        self._check_features(feats)
+        feats = [project(feat) for project, feat in zip(self.input_proj, feats)]
+        if self.num_encoder_layers > 0:
+            for encoder, level in zip(self.encoder, self.use_encoder_idx):
+                feats[level] = self._attend(encoder, level, feats[level])
+        return self._bottom_up(self._top_down(feats))
+
+    def _attend(self, encoder, level, feat):
+        h, w = feat.shape[2:]
+        kept = getattr(self, f'pos_embed{level}', None)
+        pos_embed = kept if kept is not None and self._is_eval_size(level, h, w) else self._make_position(h, w)
+        memory = encoder(feat.flatten(2).transpose([0, 2, 1]), pos_embed=pos_embed.astype(feat.dtype))
+        return memory.transpose([0, 2, 1]).reshape([-1, self.hidden_dim, h, w])
+
+    def _is_eval_size(self, level, h, w):
+        return [h, w] == [size // self.feat_strides[level] for size in self.eval_size]
+
+    def _make_position(self, h, w):
+        return paddle.to_tensor(sincos_position_embedding(h, w, self.hidden_dim, self.pe_temperature))
+
+    def _top_down(self, feats):
+        """Coarse levels flow into finer ones; the laterals of the coarse ones go on to the bottom-up path."""
+        outs = [feats[-1]]
+        for lateral, block, finer in zip(self.lateral_convs, self.fpn_blocks, reversed(feats[:-1])):
+            outs[0] = lateral(outs[0])
+            outs.insert(0, block(paddle.concat([double_size(outs[0]), finer], axis=1)))
+        return outs
+
+    def _bottom_up(self, feats):
+        outs = [feats[0]]
+        for down, block, coarser in zip(self.downsample_convs, self.pan_blocks, feats[1:]):
+            outs.append(block(paddle.concat([down(outs[-1]), coarser], axis=1)))
+        return outs
+
+    def _check_features(self, feats):
+        if len(feats) != len(self.in_channels):
+            raise UserError(f"HybridEncoder was built for {len(self.in_channels)} feature maps (channels "
+                            f"{self.in_channels}) but the backbone gave {len(feats)}; check the backbone's out_indices")
+        sizes = [tuple(feat.shape[2:]) for feat in feats]
+        if any(f != (2 * c[0], 2 * c[1]) for f, c in zip(sizes, sizes[1:]) if min(f + c) > 0):
+            raise UserError(f"HybridEncoder needs every feature map twice as large as the next, got {sizes}; make the "
+                            f"image height and width multiples of {self.feat_strides[-1]}")
+
+
+def _check_strides(strides, channels):
+    if any(b != 2 * a for a, b in zip(strides, strides[1:])):
+        raise UserError(f"HybridEncoder needs strides that double from level to level, such as [8, 16, 32], but the "
+                        f"backbone gives strides {list(strides)} with channels {list(channels)}; choose its out_indices "
+                        "so that they do")
+
+
+@functools.lru_cache(maxsize=32)
+def sincos_position_embedding(h, w, embed_dim=256, temperature=10000.0):
+    """float32 array [1, h * w, embed_dim]: sine and cosine of row and column, row-major.
+
+    PaddleDetection develop orders the tokens by column, which is the same for square maps only; for other maps this is
+    what transformers' RTDetr does.
+    """
+    if embed_dim % 4:
+        raise UserError(f"hidden_dim must be a multiple of 4 for the position embedding, got {embed_dim}")
+    omega = 1.0 / temperature ** (np.arange(embed_dim // 4) / (embed_dim // 4))
+    rows, columns = (grid.reshape(-1, 1) * omega for grid in np.meshgrid(np.arange(h), np.arange(w), indexing='ij'))
+    parts = [np.sin(rows), np.cos(rows), np.sin(columns), np.cos(columns)]
+    return np.concatenate(parts, axis=1).astype('float32')[None]
+
+
+def double_size(x):
+    """Nearest-neighbour up-sampling by two, [B, C, H, W] -> [B, C, 2H, 2W].
+
+    Written without F.interpolate: its scale factors are stored as an array of doubles, on which Paddle Inference with
+    oneDNN crashes and which paddle2onnx refuses (Paddle 3.3.1).
+    """
+    channels, h, w = x.shape[1:]
+    x = x.reshape([-1, channels, h, 1, w, 1]).tile([1, 1, 1, 2, 1, 2])
+    return x.reshape([-1, channels, 2 * h, 2 * w])

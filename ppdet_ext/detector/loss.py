@@ -1,0 +1,166 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Losses of RT-DETR: varifocal (or focal) class loss, L1 and GIoU, for every decoder layer and the denoising queries.
+
+Names of the terms are PaddleDetection's: loss_class, loss_bbox, loss_giou for the last layer, *_aux for the sum over
+the layers before it (the encoder's selection among them), *_dn for the denoising queries.
+"""
+import numpy as np
+import paddle
+import paddle.nn as nn
+import paddle.nn.functional as F
+
+from ..errors import UserError
+from ..registry import register_over
+from .boxes import cxcywh_to_xyxy, iou_and_giou
+
+TERMS = ('class', 'bbox', 'giou')
+
+
+def varifocal_loss(logits, score, label, alpha=0.75, gamma=2.0):
+    """Varifocal loss (https://arxiv.org/abs/2008.13367) per element: positives weigh by their target score (the IoU),
+    negatives by alpha * p**gamma. All arguments broadcast to the shape of logits."""
+    weight = alpha * F.sigmoid(logits).pow(gamma) * (1 - label) + score * label
+    return weight * F.binary_cross_entropy_with_logits(logits, score, reduction='none')
+
+
+def focal_loss(logits, label, alpha=0.25, gamma=2.0):
+    """Sigmoid focal loss (https://arxiv.org/abs/1708.02002) per element."""
+    prob = F.sigmoid(logits)
+    miss = prob * (1 - label) + (1 - prob) * label
+    balance = alpha * label + (1 - alpha) * (1 - label)
+    return balance * miss.pow(gamma) * F.binary_cross_entropy_with_logits(logits, label, reduction='none')
+
+
+@register_over
+class DINOLoss(nn.Layer):
+    """Set loss of RT-DETR.
+
+    Args:
+        matcher: assigns predictions to boxes.
+        loss_coeff: weights of the class, bbox and giou terms.
+        aux_loss: layers before the last count too.
+        use_vfl: varifocal instead of focal class loss.
+
+    Raises:
+        UserError: use_focal_loss is false, or an option asks for masks or one matching for all layers.
+    """
+
+    __shared__ = ['num_classes', 'use_focal_loss']
+    __inject__ = ['matcher']
+
+    def __init__(self,
+                 num_classes=80,
+                 matcher='HungarianMatcher',
+                 loss_coeff={'class': 1,
+                             'bbox': 5,
+                             'giou': 2},
+                 aux_loss=True,
+                 use_focal_loss=False,
+                 use_vfl=False,
+                 vfl_iou_type='bbox',
+                 use_uni_match=False,
+                 uni_match_ind=0):
+        super().__init__()
+        if not use_focal_loss:
+            raise UserError("DINOLoss needs sigmoid scores; set use_focal_loss: true at the top level of the config")
+        if vfl_iou_type != 'bbox':
+            raise UserError(f"DINOLoss.vfl_iou_type must be bbox, got {vfl_iou_type!r} (masks are not supported here)")
+        self.num_classes = num_classes
+        self.matcher = matcher
+        self.loss_coeff = loss_coeff
+        self.aux_loss = aux_loss
+        self.use_vfl = use_vfl
+        self.use_uni_match = use_uni_match
+        self.uni_match_ind = uni_match_ind
+
+    def forward(self, boxes, logits, gt_bbox, gt_class, dn_out_bboxes=None, dn_out_logits=None, dn_meta=None):
+        """
+        Args:
+            boxes, logits: [layers, B, Q, 4] (cx, cy, w, h in [0, 1]) and [layers, B, Q, classes].
+            gt_bbox, gt_class: lists of B tensors [n, 4] and [n, 1].
+            dn_out_bboxes, dn_out_logits, dn_meta: the same for the denoising queries, and how they were made.
+
+        Returns:
+            dict of scalars; terms of denoising are zero where there was none.
+        """
+        num_gts = self._num_gts(gt_class)
+        losses = self._named(boxes, logits, gt_bbox, gt_class, self._match(boxes, logits, gt_bbox, gt_class), num_gts)
+        if dn_meta is None:
+            losses.update({name + '_dn': paddle.zeros([]) for name in list(losses)})
+            return losses
+        groups = dn_meta['dn_num_group']
+        matches = [[(src, np.tile(np.arange(len(c)), groups)) for src, c in zip(dn_meta['dn_positive_idx'], gt_class)]]
+        losses.update(self._named(dn_out_bboxes, dn_out_logits, gt_bbox, gt_class, matches * len(dn_out_bboxes),
+                                  num_gts * groups, '_dn'))
+        return losses
+
+    def _match(self, boxes, logits, gt_bbox, gt_class):
+        if not self.use_uni_match:
+            return self.matcher.match(boxes, logits, gt_bbox, gt_class)
+        layer = slice(self.uni_match_ind, self.uni_match_ind + 1)
+        return self.matcher.match(boxes[layer], logits[layer], gt_bbox, gt_class) * len(boxes)
+
+    def _num_gts(self, gt_class):
+        """Number of boxes, averaged over the processes, at least one."""
+        count = sum(len(c) for c in gt_class)
+        world = paddle.distributed.get_world_size()
+        if world > 1:
+            total = paddle.to_tensor([float(count)])
+            paddle.distributed.all_reduce(total)
+            count = float(total) / world
+        return max(count, 1.0)
+
+    def _named(self, boxes, logits, gt_bbox, gt_class, matches, num_gts, postfix=''):
+        per_layer = self._layer_losses(boxes, logits, gt_bbox, gt_class, matches)
+        scaled = {term: per_layer[term] * (self.loss_coeff[term] / num_gts) for term in TERMS}
+        losses = {f'loss_{term}{postfix}': value[-1] for term, value in scaled.items()}
+        if self.aux_loss:
+            losses.update({f'loss_{term}_aux{postfix}': value[:-1].sum() for term, value in scaled.items()})
+        return losses
+
+    def _layer_losses(self, boxes, logits, gt_bbox, gt_class, matches):
+        """Sums over each layer of the three terms, {term: [layers]}, before weights and normalisation.
+
+        All layers are computed together: matched predictions are picked from the flattened [layers * B * Q] rows. In
+        float32, since the sums run over thousands of terms and the IoU divides small areas.
+        """
+        layers, batch, queries, classes = logits.shape
+        logits = logits.astype('float32').reshape([-1, classes])
+        rows, targets = _flat_indices(matches, [len(c) for c in gt_class], batch, queries)
+        if not len(rows):
+            zero = boxes.astype('float32').sum() * 0.0 + paddle.zeros([layers])
+            return {'class': self._class_loss(logits, None, None, None, layers), 'bbox': zero, 'giou': zero}
+
+        index = paddle.to_tensor(rows)
+        gt_boxes = paddle.to_tensor(np.concatenate([b.astype('float32').numpy().reshape(-1, 4) for b in gt_bbox])[targets])
+        labels = np.concatenate([c.numpy().reshape(-1) for c in gt_class])[targets]
+        predicted = paddle.gather(boxes.astype('float32').reshape([-1, 4]), index)
+        iou, giou = iou_and_giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(gt_boxes))
+        return {
+            'class': self._class_loss(logits, rows, labels, iou.detach(), layers),
+            'bbox': (predicted - gt_boxes).abs().sum(-1).reshape([layers, -1]).sum(-1),
+            'giou': (1 - giou).reshape([layers, -1]).sum(-1),
+        }
+
+    def _class_loss(self, logits, rows, labels, iou, layers):
+        """Class loss summed per layer, [layers]; rows are matched to labels with an overlap of iou."""
+        classes = logits.shape[-1]
+        flat = paddle.zeros([logits.shape[0] * classes])
+        label = score = flat.reshape(logits.shape)
+        if rows is not None:
+            cells = paddle.to_tensor(rows * classes + labels)
+            label = paddle.scatter(flat, cells, paddle.ones([len(rows)])).reshape(logits.shape)
+            score = paddle.scatter(flat, cells, iou).reshape(logits.shape)
+        loss = varifocal_loss(logits, score, label) if self.use_vfl else focal_loss(logits, label)
+        return loss.reshape([layers, -1]).sum(-1)
+
+
+def _flat_indices(matches, counts, batch, queries):
+    """Rows of the flattened [layers * B * Q] predictions and of the concatenated boxes, layer after layer."""
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype('int64')
+    rows, targets = [np.zeros(0, 'int64')], [np.zeros(0, 'int64')]
+    for layer, images in enumerate(matches):
+        for image, (source, target) in enumerate(images):
+            rows.append(source + (layer * batch + image) * queries)
+            targets.append(target + starts[image])
+    return np.concatenate(rows), np.concatenate(targets)

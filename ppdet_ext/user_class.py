@@ -1,0 +1,221 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What lets a user's own class stand as a backbone: a plain class becomes an nn.Layer, and shapes are found.
+
+The class as the guide writes it has an ``__init__`` that assigns sublayers and a ``forward`` from an image tensor
+to feature maps. PaddleDetection wants an nn.Layer, its batch dict, a list of features and ``out_shape``.
+"""
+import functools
+import inspect
+import sys
+from collections.abc import Mapping
+
+import paddle
+from paddle import nn
+from ppdet.modeling.shape_spec import ShapeSpec
+
+from .errors import UserError
+
+# two sizes must agree; fixed-size networks are met by one of the later ones
+DRY_RUN_SIZES = (64, 128, 224, 256, 384, 512, 640)
+
+
+def adapt(cls):
+    """The class that PaddleDetection can use as a network; classes without ``forward`` come back untouched.
+
+    - A plain class is made anew with nn.Layer as its last base, so its sublayers count although it never calls
+      nn.Layer's constructor. Calling ``super().__init__()`` first stays allowed.
+    - Called with PaddleDetection's batch (a dict with 'image'), it hands ``forward`` the image tensor; the whole dict
+      if forward's first parameter is annotated ``dict``, or if its code reads the key 'image'. Features in a tensor,
+      tuple or dict are made a list.
+    - Without ``out_shape``, a dry run finds it when it is first asked for: see ``infer_out_shape``.
+
+    Raises:
+        UserError: ``cls`` is a torch module; or, when an instance is made, one of its attributes is.
+    """
+    if _is_torch_module_class(cls):
+        raise UserError(_torch_message(f"{cls.__name__} is a torch module"))
+    if not callable(getattr(cls, "forward", None)):
+        return cls
+    if not issubclass(cls, nn.Layer):
+        cls = _as_layer_class(cls)
+    elif hasattr(cls, "out_shape") and reads_batch(cls):
+        return cls
+    cls.__init__ = _checked_init(cls.__init__)
+    if cls.__call__ in (nn.Layer.__call__, _call):
+        # not forward itself: static graphs are made from forward's source text, and a wrapper's closure is lost there
+        cls.__call__ = _call
+    if not hasattr(cls, "out_shape"):
+        cls.out_shape = functools.cached_property(infer_out_shape)
+        cls.out_shape.__set_name__(cls, "out_shape")
+    return cls
+
+
+@functools.cache
+def reads_batch(cls):
+    """Whether ``forward`` wants PaddleDetection's batch dict, not the image tensor (the rule is in ``adapt``)."""
+    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
+    annotation = parameters[0].annotation if parameters else inspect.Parameter.empty
+    if annotation is not inspect.Parameter.empty:
+        return "dict" in str(annotation).lower()
+    forwards = [vars(base)["forward"] for base in cls.__mro__ if base is not nn.Layer and "forward" in vars(base)]
+    codes = [getattr(inspect.unwrap(forward), "__code__", None) for forward in forwards]
+    return any(code is not None and "image" in code.co_consts for code in codes)
+
+
+def infer_out_shape(layer):
+    """[ShapeSpec(channels, stride)] of a backbone, from running it on blank images of two sizes.
+
+    Runs in eval mode without gradients; training flags and statistics stay as they are. The image has ``in_chans``
+    channels where the layer has such an attribute, else 3.
+
+    Raises:
+        UserError: it cannot be run, does not give 4-D feature maps, or their strides are no whole numbers.
+    """
+    name, errors, found = type(layer).__name__, [], []
+    for size in DRY_RUN_SIZES:
+        try:
+            found.append(_dry_run(layer, size))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's forward may raise
+            errors.append(f"{size}x{size}: {type(error).__name__}: {_first_line(error)}")
+        if len(found) == 2:
+            break
+    if not found:
+        raise UserError(f"{name} has no out_shape, and running it on a blank image failed ({errors[0]}); mend forward: it "
+                        "gets the image tensor, or the batch if its parameter is annotated ': dict'; or define out_shape")
+    if found[0] != found[-1]:
+        raise UserError(f"{name}'s features do not grow with the image (strides {[s.stride for s in found[0]]}, then "
+                        f"{[s.stride for s in found[-1]]} on a larger one); return feature maps, or define out_shape")
+    return found[0]
+
+
+def as_features(output, name="the backbone"):
+    """A list of feature maps from a tensor, list, tuple or dict (in its order).
+
+    Raises:
+        UserError: anything else than [B, C, H, W] tensors.
+    """
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    features = list(output) if isinstance(output, (list, tuple)) else [output]
+    for feature in features:
+        if not _is_tensor(feature) or len(feature.shape) != 4:
+            got = f"a tensor of shape {list(feature.shape)}" if _is_tensor(feature) else type(feature).__name__
+            raise UserError(f"{name}.forward must give feature maps [B, C, H, W], finest first; among them is {got}")
+    if not features:
+        raise UserError(f"{name}.forward gives no feature maps; return a list such as [c3, c4, c5]")
+    return features
+
+
+def _call(self, *args, **kwargs):
+    """nn.Layer.__call__, save that a batch dict is handed on as forward wants it and features come as a list."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], Mapping) and "image" in args[0]:
+        batch, cls = args[0], type(self)
+        output = nn.Layer.__call__(self, batch if reads_batch(cls) else batch["image"])
+        return as_features(output, cls.__name__)
+    return nn.Layer.__call__(self, *args, **kwargs)
+
+
+def _as_layer_class(cls):
+    """``cls`` made anew with nn.Layer as its last base."""
+    namespace = {key: value for key, value in vars(cls).items() if key not in ("__dict__", "__weakref__")}
+    bases = tuple(base for base in cls.__bases__ if base is not object) + (nn.Layer,)
+    made = type(cls)(cls.__name__, bases, namespace)
+    made.__qualname__ = cls.__qualname__
+    _point_super_at(made, cls)
+    if made.__init__ is not nn.Layer.__init__:
+        made.__init__ = _layer_first(made.__init__)
+    return made
+
+
+def _point_super_at(made, cls):
+    """A bare ``super()`` finds its class in a closure cell; those of ``cls`` must now hold ``made``."""
+    for value in vars(cls).values():
+        function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
+        for cell in getattr(function, "__closure__", None) or ():
+            if cell.cell_contents is cls:
+                cell.cell_contents = made
+
+
+def _layer_first(init):
+    def __init__(self, *args, **kwargs):
+        nn.Layer.__init__(self)
+        init(self, *args, **kwargs)
+
+    return _looks_like(__init__, init)
+
+
+def _checked_init(init):
+    def __init__(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        refuse_torch_modules(self)
+
+    return _looks_like(__init__, init)
+
+
+def _looks_like(function, other):
+    """Signature and doc of ``other``: ppdet reads a class's settings from its constructor's signature."""
+    function.__signature__ = inspect.signature(other)
+    function.__doc__ = other.__doc__
+    return function
+
+
+def refuse_torch_modules(layer):
+    """UserError if an attribute of ``layer`` is a torch module (torch is looked at only if something imported it)."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return
+    for key, value in vars(layer).items():
+        if isinstance(value, torch.nn.Module):
+            raise UserError(_torch_message(f"{type(layer).__name__}.{key} is a torch module ({type(value).__name__})"))
+
+
+def _is_torch_module_class(cls):
+    torch = sys.modules.get("torch")
+    return torch is not None and issubclass(cls, torch.nn.Module)
+
+
+def _torch_message(what):
+    return (f"{what}; torch modules inside a registered class are not supported yet: name the network in the config "
+            "(TimmBackbone: {arch: ...}), or build it with ppdet_ext.backbones.create_model(...)")
+
+
+def _dry_run(layer, size):
+    """The specs of a blank image's features; ValueError where a stride is no whole number at this size."""
+    name = type(layer).__name__
+    image = paddle.zeros([1, getattr(layer, "in_chans", 3), size, size])
+    with _quietly_in_eval_mode(layer):
+        features = as_features(layer({"image": image} if reads_batch(type(layer)) else image), name)
+    for feature in features:
+        height, width = feature.shape[2:]
+        if height != width or size % height:
+            raise ValueError(f"a feature of {height}x{width} is no whole stride")
+    return [ShapeSpec(channels=feature.shape[1], stride=size // feature.shape[2]) for feature in features]
+
+
+class _quietly_in_eval_mode:
+    """Eval mode without gradients for the layer and all below it; each one's own flag comes back."""
+
+    def __init__(self, layer):
+        self.flags = [(part, part.training) for part in layer.sublayers(include_self=True)]
+        self.no_grad = paddle.no_grad()
+
+    def __enter__(self):
+        self.no_grad.__enter__()
+        for part, _ in self.flags:
+            part.training = False
+
+    def __exit__(self, *error):
+        for part, flag in self.flags:
+            part.training = flag
+        return self.no_grad.__exit__(*error)
+
+
+def _is_tensor(value):
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _first_line(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in lines if "Error" in line), lines[-1] if lines else "")

