@@ -11,7 +11,7 @@ compat.check_environment()
 compat.preload()
 
 from . import backbones, detector, registry
-from .backbones import ppdet_resnet  # noqa: F401  registers
+from .backbones import modules, ppdet_resnet  # noqa: F401  registers the backbones
 from .errors import UserError
 
 compat.apply()

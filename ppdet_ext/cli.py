@@ -2,6 +2,7 @@
 """What the command-line tools share: flags, the way from a command line to a checked config, one-line errors."""
 import argparse
 import logging
+import os
 import sys
 
 import paddle
@@ -9,20 +10,21 @@ from ppdet.engine import init_fleet_env, init_parallel_env, set_random_seed
 
 from . import config
 from .data import checks, normalize, sample
+from .deploy import DeployError
 from .errors import UserError
 
 log = logging.getLogger("ppdet.engine")
 DEVICES = ("gpu", "npu", "xpu", "mlu")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
-                "to_static", "classwise", "output_eval", "bias", "enable_ce")
+                "classwise", "output_eval", "bias", "enable_ce")
 
 
 def run(main):
     """Call ``main()`` and leave the process: 0, or 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C."""
     try:
         main()
-    except UserError as error:
+    except (UserError, DeployError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
@@ -75,7 +77,8 @@ def load_cfg(args, mode="train"):
     cfg["command"] = {"config": args.config, "opt": list(args.opt)}
     set_device(cfg, args.device, asked="use_gpu" in options)
     sample.ensure(cfg)
-    checks.check(cfg, mode)
+    validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
+    checks.check(cfg, mode, validate if mode == "train" else None)
     normalize.resolve(cfg)
     return cfg
 
@@ -111,11 +114,27 @@ def _gpu_or_cpu(cfg):
     return "gpu" if cfg.get("use_gpu", True) and _gpu_there() else "cpu"
 
 
+def current_device():
+    """'cpu', 'gpu', ...: what Paddle runs on, without a card's number."""
+    return paddle.get_device().split(":")[0]
+
+
+def required_weights(cfg):
+    """The config's ``weights``.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not cfg.get("weights"):
+        raise UserError("name the checkpoint: -o weights=output/.../best_model.pdparams")
+    return cfg["weights"]
+
+
 def start_workers(cfg):
     """Set up distributed training as ppdet's tools do, and the random seed (``seed:``, or 0 with ``--enable_ce``)."""
     if cfg.get("fleet"):
         init_fleet_env(cfg.get("find_unused_parameters", False))
-    else:
+    elif int(os.environ.get("PADDLE_TRAINERS_NUM", 1)) > 1:
         init_parallel_env()
     seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
     if seed is not None:

@@ -56,36 +56,41 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
-    for patch in (_random_distort_prob, _ema_filter_no_grad):
+    from .data import reading
+
+    for patch in (_transform_prob, _ema_filter_no_grad, reading.install):
         patch()
 
 
-def _takes(function, name):
-    return name in inspect.signature(function).parameters
+def _transform_prob():
+    """ppdet 2.6.0's RandomDistort and RandomCrop have no ``prob``, the chance to act at all, which RT-DETR sets.
 
-
-def _random_distort_prob():
-    """ppdet 2.6.0's RandomDistort has no ``prob``, which RT-DETR's reader sets: the chance to distort an image."""
-    import numpy as np
-    from ppdet.data import transform
+    The classes are changed in place: their own ``super(RandomDistort, self)`` would find a subclass of that name.
+    """
     from ppdet.data.transform import operators
 
-    base = operators.RandomDistort
-    if _takes(base.__init__, "prob"):
+    for name in ("RandomDistort", "RandomCrop"):
+        _add_prob(getattr(operators, name))
+
+
+def _add_prob(cls):
+    import numpy as np
+
+    init, apply = cls.__init__, cls.apply
+    signature = inspect.signature(init)
+    if "prob" in signature.parameters:
         return
 
-    class RandomDistort(base):
-        __doc__ = base.__doc__ + "        prob (float): the chance that an image is distorted at all\n"
+    def __init__(self, *args, prob=1.0, **kwargs):
+        init(self, *args, **kwargs)
+        self.prob = prob
 
-        def __init__(self, *args, prob=1.0, **kwargs):
-            super().__init__(*args, **kwargs)
-            self.prob = prob
+    def apply_sometimes(self, sample, context=None):
+        return apply(self, sample, context) if np.random.rand() <= self.prob else sample
 
-        def apply(self, sample, context=None):
-            return super().apply(sample, context) if np.random.rand() <= self.prob else sample
-
-    for module in (transform, operators):
-        module.RandomDistort = RandomDistort
+    prob = inspect.Parameter("prob", inspect.Parameter.KEYWORD_ONLY, default=1.0)
+    __init__.__signature__ = signature.replace(parameters=[*signature.parameters.values(), prob])
+    cls.__init__, cls.apply = __init__, apply_sometimes
 
 
 def _ema_filter_no_grad():

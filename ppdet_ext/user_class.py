@@ -82,8 +82,8 @@ def infer_out_shape(layer):
         if len(found) == 2:
             break
     if not found:
-        raise UserError(f"{name} has no out_shape, and running it on a blank image failed ({errors[0]}); mend forward: it "
-                        "gets the image tensor, or the batch if its parameter is annotated ': dict'; or define out_shape")
+        raise UserError(f"{name} has no out_shape, and running it on a blank image failed ({errors[0]}); mend forward "
+                        "(it gets the image; annotate its parameter ': dict' to get the batch), or define out_shape")
     if found[0] != found[-1]:
         raise UserError(f"{name}'s features do not grow with the image (strides {[s.stride for s in found[0]]}, then "
                         f"{[s.stride for s in found[-1]]} on a larger one); return feature maps, or define out_shape")

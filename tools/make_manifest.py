@@ -15,7 +15,7 @@ from ppdet_ext.files import atomic_path
 MANIFEST = Path(__file__).parents[1] / "weights" / "manifest.yml"
 HEADER = """\
 # Weights that authors have published for our native networks: where they are and how their images were prepared.
-# Facts from timm {timm} and torchvision {torchvision}; written by tools/make_manifest.py, read by backbones/_pretrained.py.
+# Facts from timm {timm} and torchvision {torchvision}, written by tools/make_manifest.py.
 # A tag inherits its arch's `common`, which inherits `defaults`; the first tag is the one that a bare arch name means.
 """
 DEFAULTS = dict(input_size=[3, 224, 224], mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225],

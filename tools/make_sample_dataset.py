@@ -31,7 +31,7 @@ def main():
     if args.preview:
         from PIL import Image
         with atomic_path(args.preview) as path:
-            Image.fromarray(sample.preview(args.root)).quantize(128).save(path, optimize=True)
+            Image.fromarray(sample.preview(args.root)).quantize(256).save(path, optimize=True)
         print(f"wrote {args.preview}")
 
 

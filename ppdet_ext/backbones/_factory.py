@@ -7,7 +7,7 @@ from . import _pretrained
 from ._registry import model_entry, split_tag
 
 
-def create_model(name, pretrained=False, features_only=False, out_indices=None, in_chans=3, num_classes=1000,
+def create_model(name, pretrained=False, features_only=False, out_indices=None, in_chans=3, num_classes=None,
                  drop_path_rate=0.0, checkpoint_path="", **kwargs):
     """Build a network by timm's name ('cspresnet50', 'resnet50.a1_in1k') or 'torchvision/resnet50'.
 
@@ -17,6 +17,7 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
         features_only: forward gives the list of features at out_indices instead of logits, and no head is built.
         out_indices: None for all, n for the last n, or a sequence; negative ones count from the end.
         in_chans: channels of the input; pretrained first convolutions are summed or tiled to fit.
+        num_classes: None for the weights' own number; another number leaves the classifier random, 0 builds none.
         drop_path_rate: stochastic depth at the last block, rising linearly from 0 at the first.
         checkpoint_path: local weights, in place of ``pretrained``.
         kwargs: further settings of the family (drop_rate, pool, zero_init_last).
@@ -28,16 +29,23 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
         UserError: unknown name, tag or setting; weights that cannot be had or do not fit.
     """
     entry = model_entry(name)
+    cfg = _pretrained.resolve(entry, split_tag(name)[1])
+    num_classes = cfg.num_classes if num_classes is None else num_classes
     settings = dict(features_only=features_only, out_indices=out_indices, in_chans=in_chans, num_classes=num_classes,
                     drop_path_rate=drop_path_rate, **kwargs)
     _check_settings(entry, settings)
     net = entry.build(**settings)
-    net.pretrained_cfg = _pretrained.resolve(entry, split_tag(name)[1])
-    spec = checkpoint_path or pretrained
-    if spec:
-        from ..bridge.load import load_pretrained
-        net.load_report = load_pretrained(net, net.pretrained_cfg, spec, in_chans=in_chans)
+    net.pretrained_cfg = cfg
+    if checkpoint_path or pretrained:
+        net.load_report = _load(net, checkpoint_path or pretrained, in_chans, num_classes)
     return net
+
+
+def _load(net, spec, in_chans, num_classes):
+    from ..bridge.load import load_pretrained  # only where weights are wanted: building a network needs no bridge
+    cfg = net.pretrained_cfg
+    allow = (f"{cfg.classifier}.*",) if num_classes != cfg.num_classes else ()
+    return load_pretrained(net, cfg, spec, in_chans=in_chans, allow=allow)
 
 
 def _check_settings(entry, settings):

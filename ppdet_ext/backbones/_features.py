@@ -132,7 +132,9 @@ class FeatureNet(nn.Layer):
         self._steps = tuple(steps)
         if self.features_only:
             self._drop_steps(self._taps[self.feature_info.out_indices[-1]] + 1)
-            self.unused_prefixes += tuple(f"{path}." for path in (*self.HEAD, self.CLASSIFIER))
+            self.unused_prefixes += tuple(f"{path}." for path in self.HEAD)
+        if not self.num_classes:
+            self.unused_prefixes += (f"{self.CLASSIFIER}.",)
 
     def _drop_steps(self, first):
         for step in self._steps[first:]:
@@ -195,7 +197,7 @@ class FeatureNet(nn.Layer):
         """
         groups = {}
         for index, step in enumerate(self._steps):
-            level = next((self._steps[tap].reduction for tap in self._taps if index <= tap < len(self._steps)), None)
+            level = next(self._steps[tap].reduction for tap in self._taps if index <= tap < len(self._steps))
             layers = [self._sublayer(path) for path in step.paths]
             groups.setdefault(max(level, 2), []).extend(layer for layer in layers if layer.parameters())
         return [groups[level] for level in sorted(groups)]

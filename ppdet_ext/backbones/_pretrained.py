@@ -11,7 +11,7 @@ import yaml
 from ..errors import UserError
 
 # beside the package in a checkout; inside it when installed as a wheel
-_PLACES = (Path(__file__).parents[2] / "weights" / "manifest.yml", Path(__file__).parents[1] / "weights" / "manifest.yml")
+_PLACES = tuple(Path(__file__).parents[level] / "weights" / "manifest.yml" for level in (2, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +19,11 @@ class PretrainedCfg:
     """Where weights come from and how their training prepared images.
 
     Attributes:
-        arch, tag: as in 'resnet50.a1_in1k'.
+        arch, tag: as in 'resnet50.a1_in1k'; the arch is create_model's name ('torchvision/resnet50').
         source: the package that defines names and layout, 'timm' or 'torchvision'.
         hf_hub_id: repository on the Hugging Face Hub, such as 'timm/resnet50.a1_in1k'; '' for none.
         url: direct address of a torch file; '' for none.
+        num_classes: of the weights' classifier; 0 where they have none.
         input_size: (3, H, W) of training; test_input_size where the authors test larger.
         mean, std: of RGB in 0..1.
         crop_pct: centre crop over resized side in the authors' evaluation.
@@ -55,7 +56,7 @@ class PretrainedCfg:
         return bool(self.hf_hub_id or self.url)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _manifest():
     path = next((place for place in _PLACES if place.is_file()), None)
     if path is None:
@@ -77,7 +78,7 @@ def _cfg(arch, tag, fields):
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     if values.get("hf_hub_id", "").endswith("/"):
         values["hf_hub_id"] += f"{arch}.{tag}"
-    return PretrainedCfg(arch=arch.rpartition("/")[2], tag=tag, **values)
+    return PretrainedCfg(arch=arch, tag=tag, **values)
 
 
 def resolve(entry, tag=""):

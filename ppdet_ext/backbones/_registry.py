@@ -38,7 +38,7 @@ def register_model(name, family="custom", source="timm", pretrained_cfgs=None):
     """
     def add(builder):
         if name in _ENTRIES:
-            raise UserError(f"a model named '{name}' is registered already ({_ENTRIES[name].family}); choose another name")
+            raise UserError(f"model name '{name}' is taken (family {_ENTRIES[name].family}); choose another")
         cfgs = _pretrained.manifest_cfgs(name) if pretrained_cfgs is None else dict(pretrained_cfgs)
         _ENTRIES[name] = ModelEntry(name, builder, family, source, cfgs)
         return builder

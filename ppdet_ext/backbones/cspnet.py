@@ -7,7 +7,7 @@ from paddle import nn
 
 from ._features import FeatureNet, Step
 from ._registry import register_model
-from .layers import ConvNormAct, constant_, drop_path, init_convs, normal_
+from .layers import ConvNormAct, LeakyReLU, constant_, drop_path, normal_
 
 
 class Stem(nn.Sequential):
@@ -16,7 +16,7 @@ class Stem(nn.Sequential):
     def __init__(self, in_chs, out_chs, kernel_size, stride, pool):
         super().__init__()
         for index, chs in enumerate(out_chs):
-            conv = ConvNormAct(in_chs, chs, kernel_size, stride if index == 0 else 1, act=nn.LeakyReLU)
+            conv = ConvNormAct(in_chs, chs, kernel_size, stride if index == 0 else 1, act=LeakyReLU)
             self.add_sublayer(f"conv{index + 1}", conv)
             in_chs = chs
         if pool:
@@ -29,11 +29,11 @@ class Bottleneck(nn.Layer):
     def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
         super().__init__()
         mid_chs = int(round(out_chs * bottle_ratio))
-        self.conv1 = ConvNormAct(in_chs, mid_chs, act=nn.LeakyReLU)
-        self.conv2 = ConvNormAct(mid_chs, mid_chs, 3, groups=groups, act=nn.LeakyReLU)
+        self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
+        self.conv2 = ConvNormAct(mid_chs, mid_chs, 3, groups=groups, act=LeakyReLU)
         self.conv3 = ConvNormAct(mid_chs, out_chs, act=None)
         self.drop_path = drop_path(drop_rate)
-        self.act3 = nn.LeakyReLU()
+        self.act3 = LeakyReLU()
 
     def forward(self, x):
         return self.act3(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + x)
@@ -49,8 +49,8 @@ class DarkBlock(nn.Layer):
     def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
         super().__init__()
         mid_chs = int(round(out_chs * bottle_ratio))
-        self.conv1 = ConvNormAct(in_chs, mid_chs, act=nn.LeakyReLU)
-        self.conv2 = ConvNormAct(mid_chs, out_chs, 3, groups=groups, act=nn.LeakyReLU)
+        self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
+        self.conv2 = ConvNormAct(mid_chs, out_chs, 3, groups=groups, act=LeakyReLU)
         self.drop_path = drop_path(drop_rate)
 
     def forward(self, x):
@@ -83,16 +83,16 @@ class CrossStage(nn.Layer):
         down_chs = out_chs if down_growth else in_chs
         self.conv_down = nn.Identity()
         if stride > 1:
-            self.conv_down = ConvNormAct(in_chs, down_chs, 3, stride, groups, act=nn.LeakyReLU)
+            self.conv_down = ConvNormAct(in_chs, down_chs, 3, stride, groups, act=LeakyReLU)
         self.conv_exp = ConvNormAct(
-            down_chs if stride > 1 else in_chs, exp_chs, act=None if cross_linear else nn.LeakyReLU)
+            down_chs if stride > 1 else in_chs, exp_chs, act=None if cross_linear else LeakyReLU)
         self.blocks = nn.Sequential()
         prev_chs = exp_chs // 2
         for index, rate in enumerate(drop_rates):
             self.blocks.add_sublayer(str(index), BLOCKS[block](prev_chs, block_chs, bottle_ratio, groups, rate))
             prev_chs = block_chs
-        self.conv_transition_b = ConvNormAct(prev_chs, exp_chs // 2, act=nn.LeakyReLU)
-        self.conv_transition = ConvNormAct(exp_chs, out_chs, act=nn.LeakyReLU)
+        self.conv_transition_b = ConvNormAct(prev_chs, exp_chs // 2, act=LeakyReLU)
+        self.conv_transition = ConvNormAct(exp_chs, out_chs, act=LeakyReLU)
 
     def forward(self, x):
         passed, worked = paddle.split(self.conv_exp(self.conv_down(x)), 2, axis=1)
@@ -140,7 +140,6 @@ class CSPNet(FeatureNet):
         return steps
 
     def _init_weights(self, zero_init_last):
-        init_convs(self)
         for layer in self.sublayers():
             if zero_init_last and hasattr(layer, "last_norm"):
                 constant_(layer.last_norm().weight, 0.0)

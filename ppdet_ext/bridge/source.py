@@ -96,12 +96,13 @@ def unwrap(content, path=""):
     """The flat ``{name: array}`` in whatever a training script saved around it.
 
     Raises:
-        UserError: no tensors are found; the line lists the keys that are there.
+        UserError: no tensors are found.
     """
+    inner = content
+    while inner:
+        content = inner
+        inner = next(filter(None, (_descend(content, wrapper) for wrapper in WRAPPERS)), None)
     tensors = _tensors(content)
-    while not tensors and isinstance(content, dict):
-        content = next(filter(None, (_descend(content, wrapper) for wrapper in WRAPPERS)), None)
-        tensors = _tensors(content)
     if not tensors:
         raise UserError(f"'{path}' holds no tensors under any of {', '.join(WRAPPERS)}; is it a weight file?")
     for prefix in PREFIXES:

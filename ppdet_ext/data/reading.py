@@ -2,9 +2,10 @@
 """Reading images so that a failure is told: which file, in one line, whatever thread or process met it.
 
 ppdet's ``Decode`` swallows the error of an unreadable image and forgets its name; an exception inside Paddle's
-DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless SystemError otherwise (3.3.1 and 2.6.2).
-So failures travel to the main process as data: a sample becomes a ``Failure``, the batch carries its text, and the
-reader's ``__next__`` raises. ``patches`` lists what ``compat`` puts in place.
+DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless SystemError otherwise (Paddle 3.3.1,
+2.6.2). So failures travel to the main process as data: a sample becomes a ``Failure``, the batch
+carries its text, and the reader's ``__next__`` raises. Shared memory cannot carry an array without elements either, so
+the boxes of an image without objects travel as one row that is marked. ``patches`` lists what ``compat`` puts in place.
 """
 import functools
 import traceback
@@ -15,6 +16,7 @@ import numpy as np
 
 from ..errors import UserError
 
+_EMPTY = "ppdet_ext_empty"
 _KEYS = {True: "ppdet_ext_user_error", False: "ppdet_ext_error"}
 
 
@@ -37,6 +39,29 @@ def raise_if_failed(batch):
         if isinstance(batch, dict) and key in batch:
             text = np.asarray(batch[key]).tobytes().decode()
             raise UserError(text) if user else RuntimeError(f"while reading data: {text}")
+    return batch
+
+
+def mark_empty(batch):
+    """Give arrays without rows one row of zeros, and note which these are; in place."""
+    lists = {key: value for key, value in batch.items() if isinstance(value, list)}
+    marks = {key: np.array([isinstance(item, np.ndarray) and item.size == 0 for item in value], "uint8")
+             for key, value in lists.items()}
+    for key, mark in marks.items():
+        for place in np.flatnonzero(mark):
+            array = lists[key][place]
+            lists[key][place] = np.zeros((1, *array.shape[1:]), array.dtype)
+    marks = {key: mark for key, mark in marks.items() if mark.any()}
+    return {**batch, _EMPTY: marks} if marks else batch
+
+
+def restore_empty(batch):
+    """Take the rows of ``mark_empty`` out of a batch of tensors; in place."""
+    import paddle
+    for key, mark in (batch.pop(_EMPTY, {}) if isinstance(batch, dict) else {}).items():
+        for place in np.flatnonzero(np.asarray(mark)):
+            filled = batch[key][place]
+            batch[key][place] = paddle.zeros([0, *filled.shape[1:]], dtype=filled.dtype)
     return batch
 
 
@@ -70,22 +95,22 @@ def compose_safely(call):
 
 
 def collate_safely(call):
-    """For ``BatchCompose.__call__`` (batch transforms and collation): a failure becomes a batch."""
+    """For ``BatchCompose.__call__`` (batch transforms and collation): a failure becomes a batch, as does no object."""
     @functools.wraps(call)
     def safe(self, data):
         failed = next((sample for sample in data if isinstance(sample, Failure)), None)
         try:
-            return failed.as_batch() if failed else call(self, data)
+            return failed.as_batch() if failed else mark_empty(call(self, data))
         except Exception as error:
             return Failure(error).as_batch()
     return safe
 
 
 def next_or_raise(call):
-    """For ``BaseDataLoader.__next__``: raise a failure that came as a batch."""
+    """For ``BaseDataLoader.__next__``: raise a failure that came as a batch, give back arrays without rows."""
     @functools.wraps(call)
     def checked(self):
-        return raise_if_failed(call(self))
+        return restore_empty(raise_if_failed(call(self)))
     return checked
 
 
@@ -123,7 +148,7 @@ def install():
             setattr(owner, name, wrapper(method))
 
 
-def readable_images(paths):
+def split_readable(paths):
     """Split image files into those that decode and those that do not (each is decoded once).
 
     Args:

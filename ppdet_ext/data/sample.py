@@ -92,7 +92,7 @@ class Spec:
 
 
 # ---------------------------------------------------------------- raw material
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _photograph(package, name):
     """RGB uint8 [H, W, 3] of a file inside an installed package (Pillow: OpenCV prints warnings on two of them)."""
     from PIL import Image
@@ -105,7 +105,7 @@ def _photograph(package, name):
         return np.asarray(image.convert("RGB"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _digits(split):
     """{label: [n, 8, 8] float32 ink in 0..1} of one split."""
     from sklearn.datasets import load_digits
@@ -119,7 +119,7 @@ def _digits(split):
 def _background(rng, photographs, size):
     """A crop of one photograph, flipped at random: RGB uint8 [h, w, 3], one side ``size``, the other 0.75..1 of it."""
     photo = _photograph(*photographs[rng.integers(len(photographs))])
-    short = int(round(size * rng.uniform(0.75, 1)))
+    short = round(size * rng.uniform(0.75, 1))
     width, height = (size, short) if rng.random() < 0.5 else (short, size)
     largest = min(photo.shape[1] / width, photo.shape[0] / height)
     scale = largest * rng.uniform(0.45, 1)
@@ -137,7 +137,7 @@ def _ink(rng, digit, height):
     """Opacity 0..1, float32 [h, w] with h near ``height``, cut to the ink: smooth, slightly turned and stretched."""
     canvas = np.pad(digit, 3)
     zoom = height / 8
-    side = int(round(canvas.shape[0] * zoom))
+    side = round(canvas.shape[0] * zoom)
     smooth = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_CUBIC)
     turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-12, 12), 1)
     turn[0] *= rng.uniform(0.85, 1.2)
@@ -190,7 +190,7 @@ def draw(split, number, spec):
     rng = np.random.default_rng([spec.seed, code, number])
     image = _background(rng, photographs, spec.size).astype("float32")
     count = int(rng.integers(1, settings.most + 1))
-    every = int(round(1 / settings.empty)) if settings.empty else 0
+    every = round(1 / settings.empty) if settings.empty else 0
     if split == "train" and every and number % every == every - 1:
         count = 0
     labels, boxes = [], []
@@ -288,7 +288,8 @@ def make(root=ROOT, spec=None, force=False):
         for split in SPLITS:
             _write_split(new, split, spec)
         (new / META).write_text(json.dumps({"version": VERSION, "spec": dataclasses.asdict(spec)}, indent=1) + "\n")
-        _swap(new, root, work / "old")
+        if force or not is_complete(root, spec):  # another process may have been quicker
+            _swap(new, root, work / "old")
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return True
@@ -345,7 +346,7 @@ def preview(root, split="train", rows=3, columns=6, cell=160, start=0):
         scale = (cell - 4) / max(picture.shape[:2])
         picture = cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for annotation in objects.get(entry["id"], ()):
-            x, y, w, h = (int(round(value * scale)) for value in annotation["bbox"])
+            x, y, w, h = (round(value * scale) for value in annotation["bbox"])
             cv2.rectangle(picture, (x, y), (x + w, y + h), (0, 255, 0), 1)
             cv2.putText(picture, str(annotation["category_id"]), (x + 2, max(y + 11, 11)), cv2.FONT_HERSHEY_SIMPLEX,
                         0.4, (255, 255, 0), 1, cv2.LINE_AA)

@@ -2,6 +2,7 @@
 """Paddle Inference's Config in one place: devices, oneDNN, TensorRT, and what differs between Paddle 2.6 and 3.x."""
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,15 @@ def create_predictor(model, options):
     if model.program.suffix == ".pdmodel":
         # a pass that the new IR (.json) does not have: there Paddle raises
         config.enable_memory_optim()
-    try:
+    with one_line_errors(model):
         return inference.create_predictor(config)
+
+
+@contextlib.contextmanager
+def one_line_errors(model):
+    """Paddle's own errors as a DeployError; theirs span many lines, the last of which says what is wrong."""
+    try:
+        yield
     except (RuntimeError, ValueError) as error:
         raise DeployError(f"Paddle {paddle.__version__} cannot run '{model.program}': {_last_line(error)}") from error
 

@@ -43,7 +43,7 @@ class ExportedModel:
         missing = [] if program else ["model.json (or model.pdmodel)"]
         missing += [path.name for path in (weights, folder / CONFIG) if not path.is_file()]
         if missing:
-            raise DeployError(f"--model_dir: '{folder}' is no exported model, {' and '.join(missing)} missing; "
+            raise DeployError(f"--model_dir: '{folder}' is no exported model: {', '.join(missing)} missing; "
                               "export one with tools/export_model.py")
         settings = _read_config(folder / CONFIG)
         return cls(program=program, weights=weights, arch=settings["arch"],

@@ -7,8 +7,7 @@ import time
 
 import numpy as np
 
-from . import preprocess
-from .backend import Options, create_predictor
+from . import backend, preprocess
 from .errors import DeployError
 from .media import read_image
 from .model import ExportedModel
@@ -56,10 +55,10 @@ class Predictor:
     def __init__(self, model_dir, device="cpu", run_mode="paddle", enable_mkldnn=False, cpu_threads=None,
                  batch_size=1, **options):
         self.model = ExportedModel.open(model_dir)
-        self.options = Options(device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
+        self.options = backend.Options(device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
                                cpu_threads=cpu_threads, batch_size=batch_size, **options)
         self.timings = Timings()
-        self._runtime = create_predictor(self.model, self.options)
+        self._runtime = backend.create_predictor(self.model, self.options)
 
     @property
     def labels(self):
@@ -93,7 +92,8 @@ class Predictor:
             if name not in inputs:
                 raise DeployError(f"'{self.model.program}' wants an input '{name}', which detection does not have")
             self._runtime.get_input_handle(name).copy_from_cpu(inputs[name])
-        self._runtime.run()
+        with backend.one_line_errors(self.model):
+            self._runtime.run()
         return [self._runtime.get_output_handle(name).copy_to_cpu() for name in self._runtime.get_output_names()]
 
     def benchmark(self, images, warmup=10, repeats=100):

@@ -4,6 +4,7 @@ import paddle
 from ppdet.core.workspace import create
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
+from ..errors import UserError
 from ..registry import build, register_over
 
 
@@ -65,7 +66,14 @@ class DETR(BaseArch):
         return dict(zip(('bbox', 'bbox_num'), found))
 
     def get_loss(self):
-        """Loss terms of a training batch and their sum under 'loss'."""
+        """Loss terms of a training batch and their sum under 'loss'.
+
+        Raises:
+            UserError: the batch has no gt_bbox or gt_class.
+        """
+        if 'gt_bbox' not in self.inputs or 'gt_class' not in self.inputs:
+            raise UserError("training needs gt_bbox and gt_class in every batch; name them in TrainDataset.data_fields "
+                            "and keep collate_batch: false in TrainReader")
         return self._forward()
 
     def get_pred(self):

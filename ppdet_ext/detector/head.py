@@ -3,7 +3,6 @@
 import paddle
 import paddle.nn as nn
 
-from ..errors import UserError
 from ..registry import register_over
 
 
@@ -29,16 +28,10 @@ class DINOHead(nn.Layer):
 
     def forward(self, out_transformer, body_feats, inputs=None):
         """In training a dict of loss terms; else boxes [B, Q, 4] (cx, cy, w, h in [0, 1]), logits [B, Q, classes], None.
-
-        Raises:
-            UserError: the batch has no gt_bbox or gt_class in training.
         """
         boxes, logits, enc_boxes, enc_logits, dn_meta = out_transformer
         if not self.training:
             return boxes[self.eval_idx], logits[self.eval_idx], None
-        if inputs is None or 'gt_bbox' not in inputs or 'gt_class' not in inputs:
-            raise UserError("training needs gt_bbox and gt_class in every batch; add them to TrainDataset.data_fields "
-                            "and keep collate_batch: false in TrainReader")
         denoising = {}
         if dn_meta is not None:
             dn_boxes, boxes = paddle.split(boxes, dn_meta['dn_num_split'], axis=2)

@@ -152,7 +152,8 @@ class DINOLoss(nn.Layer):
             label = paddle.scatter(flat, cells, paddle.ones([len(rows)])).reshape(logits.shape)
             score = paddle.scatter(flat, cells, iou).reshape(logits.shape)
         loss = varifocal_loss(logits, score, label) if self.use_vfl else focal_loss(logits, label)
-        return loss.reshape([layers, -1]).sum(-1)
+        # in two steps: Paddle's float32 sum on a CPU loses digits over tens of thousands of terms at once
+        return loss.sum(-1).reshape([layers, -1]).sum(-1)
 
 
 def _flat_indices(matches, counts, batch, queries):

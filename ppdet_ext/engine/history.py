@@ -43,8 +43,9 @@ class History(Callback):
         losses = {name: float(meter.value) for name, meter in status["training_staus"].meters.items()}
         if not math.isfinite(losses["loss"]):
             raise UserError(
-                f"the loss became {losses['loss']} at epoch {status['epoch_id']}, step {status['step_id']}; no checkpoint "
-                "was written from it: lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, or check the data")
+                f"the loss became {losses['loss']} at epoch {status['epoch_id']}, step {status['step_id']}, and no "
+                "checkpoint was written from it: lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, "
+                "or check the data")
         self._steps += 1
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

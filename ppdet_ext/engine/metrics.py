@@ -38,7 +38,7 @@ def class_ap(detections, anno_path):
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class] over all areas, 100 boxes
-    return {truth.loadCats(category)[0]["name"]: (_mean(precision[:, :, i]), _mean(precision[0, :, i]))
+    return {truth.loadCats(int(category))[0]["name"]: (_mean(precision[:, :, i]), _mean(precision[0, :, i]))
             for i, category in enumerate(evaluation.params.catIds)}
 
 

@@ -13,6 +13,7 @@ def draw_curves(rows, path):
     """Draw loss (left) and AP, AP50, AP75 (right) of the history's ``rows`` into the PNG ``path``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(10, 4), layout="tight")
     left, right = figure.subplots(1, 2)
@@ -29,6 +30,7 @@ def draw_curves(rows, path):
         right.legend()
     for axes in (left, right):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     with atomic_path(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
 

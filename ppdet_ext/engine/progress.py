@@ -36,8 +36,8 @@ class Progress(Callback):
 
     def on_epoch_begin(self, status):
         if self.shown and self.terminal and status["mode"] == "train":
-            total = self.model.cfg.epoch
-            self.bar = tqdm(total=status["steps_per_epoch"], desc=f"Epoch {status['epoch_id'] + 1}/{total}", unit="step")
+            title = f"Epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}"
+            self.bar = tqdm(total=status["steps_per_epoch"], desc=title, unit="step")
 
     def on_step_end(self, status):
         if not self.shown:
@@ -46,8 +46,9 @@ class Progress(Callback):
             if status["step_id"] % 100 == 0:
                 log.info(f"Eval iter: {status['step_id']}")
         elif self.bar is not None:
-            self.bar.set_postfix_str(f"loss={status['training_staus'].meters['loss'].avg:.3f}, "
-                                     f"lr={status['learning_rate']:.2e}, mem={peak_memory_mb()}MB, eta={_eta(self, status)}")
+            loss = status["training_staus"].meters["loss"].avg
+            self.bar.set_postfix_str(f"loss={loss:.3f}, lr={status['learning_rate']:.2e}, mem={peak_memory_mb()}MB, "
+                                     f"eta={_eta(self, status)}")
             self.bar.update()
         elif status["step_id"] % self.model.cfg.log_iter == 0:
             log.info(self._line(status))

@@ -1,26 +1,32 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """ppdet's Trainer with exact weight loading, safe checkpoints, a history that survives a restart, and a report."""
+import contextlib
+import importlib.util
 import logging
 from pathlib import Path
 
 import paddle
-from ppdet.core.workspace import create
-from ppdet.data.source.category import get_categories
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
-from tqdm import tqdm
 
+from ..backbones.modules import without_pretrained
 from ..errors import UserError
 from ..files import require_writable
-from . import predictions, weights
+from . import predict, weights
 from .checkpoint import Checkpointer
 from .history import History
-from .metrics import Samples
+from .metrics import Samples, ap_values
 from .plots import Plots
 from .progress import Progress
 from .report import Report
 
 log = logging.getLogger("ppdet.engine")
+
+# config key that asks for it -> (module it needs, callback, modes it serves)
+EXTRAS = {
+    "use_vdl": ("visualdl", VisualDLWriter, ("train", "test")),
+    "use_wandb": ("wandb", WandbCallback, ("train",)),
+}
 
 
 class Trainer(PaddleDetectionTrainer):
@@ -28,25 +34,103 @@ class Trainer(PaddleDetectionTrainer):
 
     Args:
         cfg: ppdet's global config (see ``ppdet_ext.cli.load_cfg``). Keys beside ppdet's: ``validate`` (evaluate during
-            training without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold).
-        mode: 'train', 'eval' or 'test'.
+            training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold).
+        mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
+            the whole detector follows.
+    Attributes:
+        output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
+        started_from: one line: the weights that training started from; '' where none were loaded here.
+        ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
         UserError: the output folder cannot be written, or what a flag asks for is not installed.
     """
 
     def __init__(self, cfg, mode="train"):
         self.output = Path(cfg.get("save_dir", "output")) / cfg["filename"]
-        self.resumed = None
-        self.pretrained = None
-        # the optimizer's state is filed under parameter names; numbered from 0, they are the same in every run
-        paddle.utils.unique_name.switch()
+        self.started_from = ""
+        self.ap = {}
         if mode == "train":
-            require_writable(self.output)
+            # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)
-            if len_of_epoch(cfg) == 0:
-                raise UserError(f"epoch is {cfg.get('epoch')}: nothing to train")
+            require_writable(self.output)
         if cfg.get("output_eval"):
             require_writable(cfg["output_eval"])
-        super().__init__(cfg, mode)
+        # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
+        paddle.utils.unique_name.switch()
+        with contextlib.nullcontext() if mode == "train" else without_pretrained():
+            super().__init__(cfg, mode)
+        if mode == "train" and len(self.loader) == 0:
+            raise UserError(f"TrainReader.batch_size {cfg['TrainReader']['batch_size']} is more than the data set's "
+                            f"{len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
         if self.use_amp and not any(cfg.get(f"use_{name}") for name in ("gpu", "npu", "mlu")):
-            log.warning("--amp has NO effect on a CPU: everything runs in float32")
+            log.warning("--amp has NO effect on this device: everything runs in float32")
+
+    def _init_callbacks(self):
+        self.history = History(self) if self.mode == "train" else None
+        own = {"train": [Progress(self), self.history, Checkpointer(self), Plots(self), Report(self)],
+               "eval": [Progress(self)]}.get(self.mode, [])
+        for key, (module, callback, modes) in EXTRAS.items():
+            if self.cfg.get(key) and self.mode in modes:
+                if importlib.util.find_spec(module) is None:
+                    raise UserError(f"{key} needs {module}: pip install {module}")
+                own.append(callback(self))
+        self._callbacks = own
+        self._compose_callback = ComposeCallback(own) if own else None
+
+    def _init_metrics(self, validate=False):
+        super()._init_metrics(validate)
+        if self.mode == "train" and self._metrics:
+            self._metrics.append(Samples())
+
+    def _reset_metrics(self):
+        self.ap = ap_values(self._metrics) or self.ap
+        super()._reset_metrics()
+
+    def _eval_with_loader(self, loader):
+        self.status["mode"] = "eval"  # ppdet says so only after on_epoch_begin
+        super()._eval_with_loader(loader)
+
+    def load_weights(self, weights_path):
+        """Load ``pretrain_weights`` (train mode) or a whole detector's ``weights`` (eval, test), by exact names.
+
+        Raises:
+            UserError: see ``weights.load_pretrained``, ``weights.load_exact``.
+        """
+        if self.is_loaded_weights:
+            return
+        if self.mode == "train":
+            allow = self.cfg.get("allow_missing") or ()
+            self.started_from = weights.load_pretrained(self.model, weights_path, allow)
+        else:
+            weights.load_exact(self.model, weights_path)
+
+    def resume_weights(self, weights_path):
+        """Go on with the run that wrote this checkpoint.
+
+        Raises:
+            UserError: see ``weights.resume``, or the run was finished.
+        """
+        self.start_epoch = weights.resume(self, weights_path)
+        if self.start_epoch >= self.end_epoch:
+            raise UserError(f"'{weights_path}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left;"
+                            f" for more: -o epoch={self.start_epoch + 10}")
+        self.history.load(Path(weights_path).parent / "curves.json", before=self.start_epoch)
+        # the sampler shuffles by its own epoch number, and ppdet's reader has drawn from it already
+        self.loader._batch_sampler.set_epoch(self.start_epoch)
+        self.loader.loader = iter(self.loader.dataloader)
+        self.started_from = f"checkpoint {weights_path} (resumed at epoch {self.start_epoch})"
+        log.info(f"Resume from {weights_path}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
+
+    def train(self, validate=False):
+        """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
+        super().train(bool(validate or self.cfg.get("validate", False)))
+
+    def evaluate(self):
+        """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
+        super().evaluate()
+        return self.ap
+
+    def predict(self, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
+                save_threshold=0.0):
+        """Detect on image files; see ``predict.predict``."""
+        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)

@@ -46,12 +46,12 @@ def load_pretrained(model, spec, allow=()):
     tensors = checkpoint.tensors if checkpoint.framework == "paddle" else rules.to_paddle(checkpoint.tensors, layer)
     if layer is not model:  # a backbone's file also carries its classifier
         tensors = {name: value for name, value in tensors.items() if name in layer.state_dict()}
-    found = report.load_into(layer, tensors, allow=allow)
     try:
-        found.raise_for_problems(allow=allow)
+        found = report.load_into(layer, tensors, allow=allow, source=str(spec))
     except UserError as error:
-        raise UserError(f"pretrain_weights '{spec}': {error}; to leave parameters at their initial values, list them: "
-                        "allow_missing: [name, 'group.*']") from None
+        raise UserError(f"pretrain_weights: {error}; in a config, parameters that shall keep their initial values are "
+                        "listed as allow_missing: [name, 'group.*']") from None
+    log.info(str(found))
     return f"the {what}'s weights from {spec}"
 
 
@@ -61,8 +61,8 @@ def _owner(model, checkpoint):
         if layer is not None and any(name in checkpoint.tensors for name in layer.state_dict()):
             return layer, what
     given, wanted = list(checkpoint.tensors)[:3], list(model.state_dict())[:3]
-    raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it holds "
-                    f"{', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
+    raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it "
+                    f"holds {', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
 
 
 def load_exact(model, spec):
@@ -72,10 +72,7 @@ def load_exact(model, spec):
         UserError: otherwise, with the first names and shapes.
     """
     checkpoint = read(spec)
-    try:
-        report.load_into(model, checkpoint.tensors).raise_for_problems()
-    except UserError as error:
-        raise UserError(f"weights '{spec}' do not fit this config: {error}") from None
+    log.info(str(report.load_into(model, checkpoint.tensors, source=str(spec))))
 
 
 def resume(trainer, spec):
@@ -91,10 +88,7 @@ def resume(trainer, spec):
     suffixes = [".pdparams", ".pdopt"] + ([".pdema"] if trainer.use_ema else [])
     state = {suffix: _read_part(prefix, suffix) for suffix in suffixes}
     weights = state[".pdema"] if trainer.use_ema else state[".pdparams"]
-    try:
-        report.load_into(trainer.model, source.named(weights)).raise_for_problems()
-    except UserError as error:
-        raise UserError(f"--resume '{spec}' does not fit this config: {error}") from None
+    report.load_into(trainer.model, source.unwrap(weights, spec), source=f"--resume {spec}")
     epoch = _resume_optimizer(trainer.optimizer, state[".pdopt"], spec)
     if trainer.use_ema:
         _resume_ema(trainer.ema, state[".pdparams"], trainer.lr.last_epoch)
@@ -128,5 +122,5 @@ def _resume_ema(ema, state, step):
     """ModelEMA.apply() divides by 1 - decay**step except with 'exponential'; what it goes on with is undivided."""
     decay = {"threshold": min(ema.decay, step / (9 + step)), "exponential": None}.get(ema.ema_decay_type, ema.decay)
     factor = 1.0 if decay is None or step == 0 else 1 - decay**step
-    ema.resume({name: paddle.to_tensor(value) if name in ema.ema_black_list else paddle.to_tensor(value) * factor
-                for name, value in state.items() if name in ema.state_dict}, step)
+    kept = {name: paddle.to_tensor(value) for name, value in state.items() if name in ema.state_dict}
+    ema.resume({name: value if name in ema.ema_black_list else value * factor for name, value in kept.items()}, step)

@@ -1,0 +1,290 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The backbones that YAML names: TimmBackbone and TorchvisionBackbone, with PaddleDetection's settings."""
+import contextlib
+from collections.abc import Mapping
+from numbers import Integral, Real
+
+import paddle
+from paddle import nn
+from paddle.regularizer import L2Decay
+from ppdet.modeling.shape_spec import ShapeSpec
+from ppdet.utils.logger import setup_logger
+
+from ..bridge import load
+from ..errors import UserError
+from ..registry import register, serializable
+from ._factory import create_model
+
+logger = setup_logger("ppdet_ext")
+
+NECK_STRIDES = (8, 16, 32)
+NORM_TYPES = ("bn", "sync_bn")
+
+_weights_wanted = [True]
+
+
+@contextlib.contextmanager
+def without_pretrained():
+    """Backbones made inside start from random values whatever ``pretrained`` says.
+
+    For evaluation, inference, export and resuming: a checkpoint of the whole detector follows, and the machine need
+    not have the backbone's own weights.
+    """
+    _weights_wanted.append(False)
+    try:
+        yield
+    finally:
+        _weights_wanted.pop()
+
+
+class NamedBackbone(nn.Layer):
+    """A network by name as a detector's backbone; see TimmBackbone for the settings.
+
+    Attributes:
+        model: the network, its parameters under the source's own names.
+        out_shape: [ShapeSpec(channels, stride)] of the features, finest first.
+        weights_source: where the weights came from; bridge.load.RANDOM for random initialisation.
+        load_report: bridge.report.LoadReport of the load; None where nothing was loaded.
+    """
+
+    __shared__ = ["norm_type"]
+    PREFIX = ""
+
+    def __init__(self,
+                 arch="resnet50",
+                 pretrained=False,
+                 out_indices=None,
+                 return_idx=None,
+                 freeze_at=-1,
+                 freeze_stem_only=False,
+                 freeze_norm=False,
+                 norm_type="bn",
+                 norm_decay=0.,
+                 lr_mult_list=None,
+                 drop_path_rate=0.,
+                 recompute=False,
+                 in_chans=3,
+                 allow=None):
+        super().__init__()
+        self.arch = arch
+        self.pretrained = pretrained
+        self.out_indices = out_indices
+        self.return_idx = return_idx
+        self.freeze_at = freeze_at
+        self.freeze_stem_only = freeze_stem_only
+        self.freeze_norm = freeze_norm
+        self.norm_type = norm_type
+        self.norm_decay = norm_decay
+        self.lr_mult_list = lr_mult_list
+        self.drop_path_rate = drop_path_rate
+        self.recompute = recompute
+        self.in_chans = in_chans
+        self.allow = allow
+        self._check_settings()
+        self.model = self._create()
+        self.model.recompute = bool(recompute)
+        self._load_weights()
+        self._set_learning_rates()
+        self._freeze()
+        self._sync_norms()
+        self._log()
+
+    def forward(self, inputs):
+        """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
+        image = inputs["image"] if isinstance(inputs, Mapping) else inputs
+        if self.training:
+            self._hold_frozen()
+        return list(self.model(image))
+
+    @property
+    def out_shape(self):
+        info = self.model.feature_info
+        return [ShapeSpec(channels=c, stride=s) for c, s in zip(info.channels(), info.reduction())]
+
+    @property
+    def pretrained_cfg(self):
+        """PretrainedCfg of the arch and tag: mean, std, interpolation, input size, licence."""
+        return self.model.pretrained_cfg
+
+    @property
+    def name(self):
+        """What create_model knows the network by."""
+        return f"{self.PREFIX}{self.arch}"
+
+    def _check_settings(self):
+        where = type(self).__name__
+        if self.norm_type not in NORM_TYPES:
+            raise UserError(f"{where}: norm_type is {self.norm_type!r}; it takes {' or '.join(NORM_TYPES)}")
+        if not isinstance(self.arch, str) or not self.arch:
+            raise UserError(f"{where}: arch is {self.arch!r}; write a name such as resnet50 or resnet50.a1_in1k")
+        if not isinstance(self.pretrained, (bool, str)):
+            raise UserError(f"{where}: pretrained is {self.pretrained!r}; it takes true, false, auto, or a path or URL")
+        if isinstance(self.freeze_at, bool) or not isinstance(self.freeze_at, Integral) or self.freeze_at < -1:
+            raise UserError(f"{where}: freeze_at is {self.freeze_at!r}; it takes -1 (nothing) or the last frozen stage")
+        both = [_as_tuple(value) for value in (self.out_indices, self.return_idx)]
+        if None not in both and both[0] != both[1]:
+            raise UserError(f"{where}: out_indices {list(both[0])} and return_idx {list(both[1])} differ; they are two "
+                            "names of one setting, write one of them")
+
+    def _create(self):
+        chosen = _as_tuple(self.return_idx if self.out_indices is None else self.out_indices)
+        if chosen is not None:
+            return self._network(chosen)
+        model = self._network(None)
+        chosen = default_indices(model.feature_info, self.name)
+        if chosen[-1] + 1 == len(model.feature_info):
+            model.feature_info = model.feature_info.from_other(chosen)
+            return model
+        return self._network(chosen)
+
+    def _network(self, out_indices):
+        return create_model(self.name, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
+                            drop_path_rate=self.drop_path_rate)
+
+    def _load_weights(self):
+        self.weights_source, self.load_report = load.RANDOM, None
+        if not self.pretrained or not _weights_wanted[-1]:
+            return
+        report = load.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
+                                      allow=self.allow or ())
+        if report.source != load.RANDOM:
+            self.weights_source, self.load_report = report.source, report
+
+    def _set_learning_rates(self):
+        """ParamAttr's way: the optimizer multiplies its learning rate by optimize_attr['learning_rate']."""
+        for norm in self._norms():
+            for parameter in (norm.weight, norm.bias):
+                if parameter is not None:
+                    parameter.regularizer = L2Decay(self.norm_decay)
+        if self.lr_mult_list is None:
+            return
+        stages = self.model.stage_layers()
+        rates = self.lr_mult_list
+        rates = [rates] * len(stages) if isinstance(rates, Real) else [*rates[:1], *rates]
+        if len(rates) != len(stages):
+            raise UserError(f"{type(self).__name__}: lr_mult_list is {self.lr_mult_list}, but {self.name} has "
+                            f"{len(stages) - 1} stages behind its stem (which shares the first entry); give one each")
+        for layers, rate in zip(stages, rates):
+            for parameter in _parameters(layers):
+                parameter.optimize_attr["learning_rate"] = float(rate)
+
+    def _freeze(self):
+        for parameter in _parameters(self._frozen_stages()):
+            parameter.stop_gradient = True
+        if self.freeze_norm:
+            norms = self._norms()
+            if not norms:
+                logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.name)
+            for parameter in _parameters(norms):
+                parameter.stop_gradient = True
+        self._hold_frozen()
+        frozen = self.freeze_norm or self.freeze_at >= 0
+        if frozen and self.weights_source == load.RANDOM and _weights_wanted[-1]:
+            logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
+                           self.name, self.freeze_at, self.freeze_norm)
+
+    def _frozen_stages(self):
+        """Sublayers of the stages that freeze_at names, as they are now."""
+        if self.freeze_at < 0:
+            return []
+        stages = self.model.stage_layers()
+        count = 1 if self.freeze_stem_only else self.freeze_at + 2
+        if count > len(stages):
+            raise UserError(f"{type(self).__name__}: freeze_at is {self.freeze_at}, but {self.name} has "
+                            f"{len(stages) - 1} stages behind its stem, counted from 0")
+        return [layer for layers in stages[:count] for layer in layers]
+
+    def _hold_frozen(self):
+        """Frozen parts run in eval mode, so their statistics stay.
+
+        Done at every training step, by looking: Layer.train() sets the flag of each sublayer, and SyncBatchNorm's
+        conversion exchanges layers and forgets use_global_stats.
+        """
+        for layer in self._frozen_stages():
+            for part in layer.sublayers(include_self=True):
+                part.training = False
+        for norm in self._norms() if self.freeze_norm else ():
+            norm.training = False
+
+    def _norms(self):
+        return [layer for layer in self.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+
+    def _sync_norms(self):
+        if self.norm_type == "sync_bn" and _several_gpus():
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+
+    def _log(self):
+        if not _weights_wanted[-1]:
+            start = "weights come with the detector's checkpoint"
+        elif self.weights_source == load.RANDOM:
+            start = f"{load.RANDOM} (pretrained: {str(self.pretrained).lower()})"
+        else:
+            start = f"weights from {self.weights_source}"
+        strides = ", ".join(f"{spec.stride} ({spec.channels})" for spec in self.out_shape)
+        logger.info("backbone %s: %s; features at strides (channels) %s", self.name, start, strides)
+
+
+@register
+@serializable
+class TimmBackbone(NamedBackbone):
+    """A timm network by name.
+
+    Args:
+        arch (str): timm's name, with or without a tag: resnet50, resnet50.a1_in1k.
+        pretrained (bool|str): true (must be had), false, auto (if it can be had, else random with a warning), or a path
+            or URL of a torch or Paddle file.
+        out_indices (list): features to return, numbered as timm's features_only numbers them; None takes those of
+            stride 8, 16 and 32. timm counts the stem's feature (stride 2) as 0, so a ResNet's [2, 3, 4] are what
+            ppdet's ResNet calls return_idx [1, 2, 3].
+        return_idx (list): another name of out_indices, with the same meaning.
+        freeze_at (int): as in ppdet's ResNet: -1 freezes nothing, k the stem and stages 0 to k. Stage 0 works at
+            stride 4; the stem is all before it. Frozen parts run in eval mode and keep their statistics.
+        freeze_stem_only (bool): freeze_at >= 0 freezes the stem alone, as in RT-DETR's configs.
+        freeze_norm (bool): weights, biases and statistics of every BatchNorm stay as they are.
+        norm_type (str): bn, or sync_bn: statistics over all GPUs; the same as bn on one device or a CPU.
+        norm_decay (float): L2 factor of BatchNorm's weights and biases, in place of the optimizer's regularizer. The
+            decoupled weight_decay of AdamW does not look at it.
+        lr_mult_list (list|float): factor on the learning rate, one for each stage behind the stem (which shares the
+            first), or one for all.
+        drop_path_rate (float): stochastic depth of the last block.
+        recompute (bool): recompute stages in the backward pass, for less memory.
+        in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it.
+        allow (list): patterns of parameter names that may be missing or of another shape in the weights.
+    """
+
+
+@register
+@serializable
+class TorchvisionBackbone(NamedBackbone):
+    """A torchvision classification network by name, such as resnet50; settings as in TimmBackbone.
+
+    Args:
+        arch (str): torchvision's name, with or without its weights' name: resnet50, resnet50.IMAGENET1K_V2.
+    """
+
+    PREFIX = "torchvision/"
+
+
+def default_indices(feature_info, name):
+    """Indices of the last feature at each of the strides 8, 16 and 32.
+
+    Raises:
+        UserError: the network has no such feature.
+    """
+    by_stride = {reduction: index for index, reduction in enumerate(feature_info.reduction())}
+    if not set(NECK_STRIDES) <= set(by_stride):
+        raise UserError(f"{name} has features at strides {sorted(by_stride)}, not at 8, 16 and 32; choose some with "
+                        "out_indices")
+    return tuple(by_stride[stride] for stride in NECK_STRIDES)
+
+
+def _as_tuple(indices):
+    return None if indices is None else (indices,) if isinstance(indices, Integral) else tuple(indices)
+
+
+def _parameters(layers):
+    return [parameter for layer in layers for parameter in layer.parameters()]
+
+
+def _several_gpus():
+    return paddle.get_device().startswith("gpu") and paddle.distributed.get_world_size() > 1

@@ -1,0 +1,102 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What is looked at before anything is built or written: config keys and data sets, one clear line per mistake."""
+import logging
+
+from ..errors import UserError
+from . import coco, reading, source, voc
+from .keys import check_keys
+
+__all__ = ["check", "check_keys", "readable_images"]
+
+logger = logging.getLogger("ppdet.engine")
+
+# class counts for which ppdet knows the names without a file
+BUILT_IN = {"COCO": 80, "VOC": 20}
+CHECKS = {"COCODataSet": coco.check, "VOCDataSet": voc.check}
+
+
+def check(cfg, mode, validate=None):
+    """Check the data sets that ``mode`` uses. Reads annotations whole, but of the images only a few headers.
+
+    Args:
+        cfg: ppdet's global config.
+        mode: 'train', 'eval' or 'test' (inference and export: only the class names are needed).
+        validate: whether training evaluates too; None checks EvalDataset only where its annotation file is there.
+
+    Raises:
+        UserError: the first mistake found.
+    """
+    classes = {}
+    for section in _sections(cfg, mode, validate):
+        data = source.read(cfg, section)
+        if data is None:
+            raise UserError(f"the config has no {section}; add one (configs/datasets/ has examples)")
+        found = _label_names(cfg, data) if section == "TestDataset" else CHECKS.get(data.kind, _unchecked)(data)
+        if found:
+            _check_num_classes(cfg, data, found)
+            classes[data] = [name for _, name in found]
+    _check_same_classes(classes)
+
+
+def readable_images(paths):
+    """The images that can be read, in their order; the others are named in a warning.
+
+    Raises:
+        UserError: none can.
+    """
+    good, skipped = reading.split_readable(paths)
+    for path, reason in skipped:
+        logger.warning("Skipped '%s': %s", path, reason)
+    if not good:
+        raise UserError(f"none of {len(skipped)} images can be read; first: '{skipped[0][0]}' ({skipped[0][1]})"
+                        if skipped else "there are no images to read")
+    return good
+
+
+def _sections(cfg, mode, validate):
+    if mode != "train":
+        return {"eval": ["EvalDataset"], "test": ["TestDataset"]}[mode]
+    data = source.read(cfg, "EvalDataset")
+    if validate or (validate is None and data and data.anno_path and data.anno_file.is_file()):
+        return ["TrainDataset", "EvalDataset"]
+    return ["TrainDataset"]
+
+
+def _unchecked(data):
+    """A data set class that is not ours to judge."""
+
+
+def _label_names(cfg, data):
+    """[(id, name)] that inference would print; None where ppdet's built-in names are meant (COCO's 80, VOC's 20)."""
+    where = f"{data.section}.anno_path"
+    if data.kind == "VOCDataSet":
+        return voc.labels(data)
+    if not data.anno_path or not data.anno_file.is_file():
+        metric, count = str(cfg.get("metric", "")).upper(), cfg.get("num_classes")
+        if BUILT_IN.get(metric) == count:
+            return None
+        raise UserError(f"{where}: '{data.anno_file}' is missing; it names the {count} classes (a COCO .json, or a "
+                        ".txt with one name per line)")
+    if data.anno_file.suffix == ".json":
+        return coco.categories(coco.load(data.anno_file, data.section), data.anno_file)
+    names = voc.read_label_file(data.anno_file, where)
+    return names[1:] if names[0][1] == "background" else names
+
+
+def _check_num_classes(cfg, data, found):
+    wanted = cfg.get("num_classes")
+    if wanted != len(found):
+        shown = ", ".join(str(name) for _, name in found[:5]) + (", ..." if len(found) > 5 else "")
+        file = data.label_file if data.kind == "VOCDataSet" else data.anno_file
+        raise UserError(f"num_classes is {wanted}, but {data.section} has {len(found)} classes ({shown}; {file}); "
+                        f"write 'num_classes: {len(found)}' in the config, or -o num_classes={len(found)}")
+
+
+def _check_same_classes(classes):
+    """All data sets number their classes alike (ppdet numbers each file's categories in the file's own order)."""
+    (first, names), *others = list(classes.items()) or [(None, None)]
+    for other, other_names in others:
+        for place, (left, right) in enumerate(zip(names, other_names)):
+            if left != right:
+                raise UserError(f"class {place} is '{left}' in {first.section} ({first.anno_file}) but '{right}' in "
+                                f"{other.section} ({other.anno_file}); list the categories in the same order")

@@ -1,0 +1,172 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Checks of a data set in COCO format. ppdet skips or dies on what is wrong here, without saying where."""
+import json
+import logging
+import math
+import os
+
+import numpy as np
+
+from ..errors import UserError
+from .images import check_headers
+
+logger = logging.getLogger("ppdet.engine")
+
+NEEDED = {"images": ("id", "file_name", "height", "width"), "categories": ("id", "name"),
+          "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
+TYPES = {"file_name": str, "name": str, "bbox": list, "height": (int, float), "width": (int, float),
+         "area": (int, float)}
+BOX_TEXTS = {"broken": "have a bbox that is not [x, y, width, height] with positive sizes",
+             "outside": "have a bbox wholly outside the image",
+             "empty": "have a bbox without area and are left out",
+             "over": "reach over the image's border and are clipped"}
+
+
+def load(path, where):
+    """The annotation file's content. UserError where it is missing or is not a JSON object."""
+    if not path.is_file():
+        raise UserError(f"{where}: annotation file '{path}' is missing; put it there, or set {where}.dataset_dir and "
+                        f"{where}.anno_path")
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: '{path}' is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: '{path}' is not in COCO format (a JSON {type(content).__name__}, not an object)")
+    return content
+
+
+def _check_structure(content, path, sections):
+    """Every section is a list of objects with the keys that ppdet and pycocotools read, of the right type."""
+    for section in sections:
+        records = content.get(section)
+        if not isinstance(records, list):
+            raise UserError(f"'{path}' is not in COCO format: it has no list '{section}'")
+        for key in NEEDED[section]:
+            kind = TYPES.get(key, object)
+            for number, record in enumerate(records):
+                if not isinstance(record, dict) or key not in record:
+                    raise UserError(f"'{path}': {section}[{number}] has no {key}")
+                if not isinstance(record[key], kind):
+                    raise UserError(f"'{path}': {section}[{number}]: {key} is {record[key]!r}")
+
+
+def categories(content, path, say=False):
+    """[(id, name)] in ppdet's class order, which is the file's own.
+
+    With ``say``, ids other than 0..n-1 in order are reported with what they become.
+    """
+    _check_structure(content, path, ["categories"])
+    pairs = [(record["id"], record["name"]) for record in content["categories"]]
+    ids = [number for number, _ in pairs]
+    if not ids:
+        raise UserError(f"'{path}' has no categories; a detector needs at least one")
+    for number in ids:
+        if ids.count(number) > 1:
+            raise UserError(f"'{path}': category id {number} is there twice")
+    if say and ids != list(range(len(ids))):
+        shown = ", ".join(f"{number} '{name}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
+        logger.info("Category ids of '%s' are remapped to 0..%d: %s%s", path, len(ids) - 1, shown,
+                    ", ..." if len(ids) > 5 else "")
+    return pairs
+
+
+def check(source):
+    """Check one data set: structure, ids, boxes, images on disk.
+
+    Returns:
+        [(category id, name)] in class order.
+
+    Raises:
+        UserError: the first problem, with the count where there may be many.
+    """
+    path = source.anno_file
+    content = load(path, source.section)
+    pairs = categories(content, path, say=True)
+    _check_structure(content, path, ["images", "annotations"])
+    if not content["images"]:
+        raise UserError(f"'{path}' lists no images")
+    if source.section == "TrainDataset" and not content["annotations"]:
+        raise UserError(f"'{path}' has no annotations; there is nothing to learn from")
+    _check_sizes(content["images"], path)
+    _check_references(content, path, {number for number, _ in pairs})
+    _check_boxes(content, path)
+    _check_files(source, content["images"])
+    return pairs
+
+
+def _check_sizes(images, path):
+    seen = set()
+    for image in images:
+        if image["id"] in seen:
+            raise UserError(f"'{path}': image id {image['id']} is there twice")
+        seen.add(image["id"])
+        if image["width"] <= 0 or image["height"] <= 0:
+            raise UserError(f"'{path}': image '{image['file_name']}' has the size {image['width']}x{image['height']}")
+
+
+def _check_references(content, path, known):
+    """Annotations point at categories and images that exist."""
+    images = {image["id"] for image in content["images"]}
+    for annotation in content["annotations"]:
+        if annotation["category_id"] not in known:
+            shown = ", ".join(map(str, sorted(known, key=str)[:10])) + (", ..." if len(known) > 10 else "")
+            raise UserError(f"'{path}': annotation id {annotation['id']} has the unknown category id "
+                            f"{annotation['category_id']} (known: {shown})")
+        if annotation["image_id"] not in images:
+            raise UserError(f"'{path}': annotation id {annotation['id']} belongs to image id "
+                            f"{annotation['image_id']}, which is not among the images")
+
+
+def _as_box(values):
+    """[x, y, w, h], or NaNs for what is no box."""
+    good = len(values) == 4 and all(isinstance(value, (int, float)) for value in values)
+    return values if good else [math.nan] * 4
+
+
+def box_problems(boxes, sizes):
+    """Sort boxes by what is wrong with them; a box counts once.
+
+    Args:
+        boxes: [n, 4] as x, y, width, height in pixels.
+        sizes: [n, 2], width and height of their images.
+
+    Returns:
+        Bool masks [n]: 'broken' and 'outside' cannot be trained on, 'empty' ones are left out by ppdet, 'over' ones
+        reach over the border by more than a pixel.
+    """
+    broken = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
+    empty = ~broken & (boxes[:, 2:] == 0).any(1)
+    low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    outside = ~broken & ~empty & ((low >= sizes) | (high <= 0)).any(1)
+    over = ~broken & ~empty & ~outside & ((low < 0) | (high > sizes + 1)).any(1)
+    return {"broken": broken, "outside": outside, "empty": empty, "over": over}
+
+
+def _check_boxes(content, path):
+    """Boxes outside their image or broken: an error; empty ones and those that reach over the border: a warning."""
+    annotations, images = content["annotations"], {image["id"]: image for image in content["images"]}
+    owners = [images[annotation["image_id"]] for annotation in annotations]
+    boxes = np.array([_as_box(annotation["bbox"]) for annotation in annotations], "float64").reshape(-1, 4)
+    sizes = np.array([(image["width"], image["height"]) for image in owners], "float64").reshape(-1, 2)
+    found = {problem: np.flatnonzero(mask) for problem, mask in box_problems(boxes, sizes).items()}
+    for problem, places in found.items():
+        if not len(places):
+            continue
+        annotation, image = annotations[places[0]], owners[places[0]]
+        text = (f"'{path}': {len(places)} annotations {BOX_TEXTS[problem]}; first: annotation id {annotation['id']} of "
+                f"'{image['file_name']}' ({image['width']}x{image['height']}): {annotation['bbox']}")
+        if problem in ("broken", "outside"):
+            raise UserError(text)
+        logger.warning(text)
+
+
+def _check_files(source, images):
+    folder = source.image("")
+    paths = [os.path.join(folder, image["file_name"]) for image in images]
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing:
+        raise UserError(f"{source.section}: {len(missing)} of {len(paths)} images are missing; first: '{missing[0]}' "
+                        f"(dataset_dir '{source.dataset_dir}' + image_dir '{source.image_dir}' + file_name)")
+    check_headers(paths, [(image["width"], image["height"]) for image in images])

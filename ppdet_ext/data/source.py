@@ -1,0 +1,59 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What a config says about one data set, in one shape, whichever of ppdet's two YAML styles says it."""
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ..errors import UserError
+
+_FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One of TrainDataset, EvalDataset, TestDataset: its ``section`` name, ppdet's class name and paths."""
+    section: str
+    kind: str
+    dataset_dir: Path
+    image_dir: str = ""
+    anno_path: str = ""
+    label_list: str = ""
+
+    @property
+    def anno_file(self):
+        return self.dataset_dir / self.anno_path
+
+    @property
+    def label_file(self):
+        return self.dataset_dir / self.label_list if self.label_list else None
+
+    def image(self, name):
+        """Path of an image that the annotations call ``name``."""
+        return self.dataset_dir / self.image_dir / name
+
+
+def read(cfg, section):
+    """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
+    value = cfg.get(section)
+    if value is None or value == {}:
+        return None
+    if isinstance(value, dict):
+        kind, values = value.get("name"), {field: value.get(field) for field in _FIELDS}
+    else:
+        kind, values = type(value).__name__, {field: getattr(value, field, None) for field in _FIELDS}
+    if not kind:
+        raise UserError(f"{section} has no 'name' (COCODataSet, VOCDataSet, ImageFolder, ...); add it to the config")
+    if isinstance(values["image_dir"], (list, tuple)):  # ImageFolder takes several
+        values["image_dir"] = ""
+    values = {field: content for field, content in values.items() if content is not None}
+    folder = Path(values.pop("dataset_dir", "") or "").expanduser()
+    return Source(section=section, kind=kind, dataset_dir=_cached(folder, values.get("anno_path")), **values)
+
+
+def _cached(folder, anno_path):
+    """``folder``, or where ppdet keeps the downloaded set of that name, if only that one holds the annotations."""
+    stored = Path("~/.cache/paddle/dataset").expanduser() / folder.name.lower()
+    if anno_path and folder.name and not (folder / anno_path).is_file() and (stored / anno_path).is_file():
+        return stored
+    return folder

@@ -1,0 +1,95 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Checks of a data set in Pascal VOC layout: a list of '<image> <xml>' lines, XML files, a list of labels."""
+import logging
+from xml.etree import ElementTree
+
+from ..errors import UserError, nearest
+from .images import check_headers
+
+logger = logging.getLogger("ppdet.engine")
+
+
+def labels(source):
+    """[(class index, name)] of the label list; the 20 of Pascal VOC where the config names none, as in ppdet."""
+    if source.label_file is None:
+        from ppdet.data.source.voc import pascalvoc_label
+        return sorted((number, name) for name, number in pascalvoc_label().items())
+    return read_label_file(source.label_file, f"{source.section}.label_list")
+
+
+def read_label_file(path, where):
+    """[(line number from 0, name)] of a text file with a class name per line."""
+    if not path.is_file():
+        raise UserError(f"{where}: label list '{path}' is missing; write one class name per line into it")
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: '{path}' is not UTF-8 text") from None
+    while names and not names[-1]:
+        names.pop()
+    if not names:
+        raise UserError(f"{where}: '{path}' is empty; write one class name per line into it")
+    bad = next((place for place, name in enumerate(names) if not name or names.index(name) != place), None)
+    if bad is not None:
+        raise UserError(f"{where}: line {bad + 1} of '{path}' is {'a repetition' if names[bad] else 'empty'}")
+    return list(enumerate(names))
+
+
+def check(source):
+    """Check one data set: list, label list, XML files, boxes, images on disk.
+
+    Returns:
+        [(class index, name)].
+
+    Raises:
+        UserError: the first problem, with file and line.
+    """
+    pairs = labels(source)
+    names = [name for _, name in pairs]
+    listing = source.anno_file
+    if not listing.is_file():
+        raise UserError(f"{source.section}: image list '{listing}' is missing; it needs a line '<image> <xml>' for "
+                        f"each image (set {source.section}.dataset_dir and {source.section}.anno_path)")
+    paths, sizes = [], []
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+        where = f"'{listing}' line {number}"
+        if len(line.split()) < 2:
+            raise UserError(f"{where} is '{line}'; it must be '<image> <xml>', without spaces in the names")
+        image, xml = (source.image(name) for name in line.split()[:2])
+        for path in (image, xml):
+            if not path.is_file():
+                raise UserError(f"{where}: '{path}' is missing")
+        paths.append(image)
+        sizes.append(_check_xml(xml, names))
+    if not paths:
+        raise UserError(f"{source.section}: image list '{listing}' is empty")
+    check_headers(paths, sizes)
+    return pairs
+
+
+def _number(node, path, xml):
+    try:
+        return float(node.find(path).text)
+    except (AttributeError, TypeError, ValueError):
+        raise UserError(f"'{xml}': <{path.replace('/', '><')}> of <{node.tag}> is missing or not a number") from None
+
+
+def _check_xml(xml, names):
+    """(width, height) of a VOC annotation whose objects have known names and boxes inside the image."""
+    try:
+        root = ElementTree.parse(xml).getroot()
+    except ElementTree.ParseError as error:
+        raise UserError(f"'{xml}' is not XML ({error})") from None
+    width, height = _number(root, "size/width", xml), _number(root, "size/height", xml)
+    if width <= 0 or height <= 0:
+        raise UserError(f"'{xml}' gives the image size {width:g}x{height:g}")
+    for number, item in enumerate(root.findall("object"), 1):
+        name = item.findtext("name")
+        if name not in names:
+            raise UserError(f"'{xml}': object {number} has the unknown class '{name}'{nearest(name, names)} "
+                            "(not in the label list)")
+        x1, y1, x2, y2 = (_number(item, f"bndbox/{side}", xml) for side in ("xmin", "ymin", "xmax", "ymax"))
+        if x2 < x1 or y2 < y1 or x1 >= width or y1 >= height or x2 < 0 or y2 < 0:
+            raise UserError(f"'{xml}': object {number} ('{name}') has the box [{x1:g}, {y1:g}, {x2:g}, {y2:g}], "
+                            f"outside the {width:g}x{height:g} image or with negative size")
+    return width, height

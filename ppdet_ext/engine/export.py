@@ -1,0 +1,218 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""From a trainer's model to a folder for Paddle Inference: program, weights, infer_cfg.yml; checked before it appears.
+
+The folder is PaddleDetection's (its tools/export_model.py), and its parts that still work are used.
+"""
+import copy
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Number
+from pathlib import Path
+
+import numpy as np
+import paddle
+import yaml
+from paddle.static import InputSpec
+from ppdet.core.workspace import create
+from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
+from ppdet.utils.fuse_utils import fuse_conv_bn
+
+from ..deploy import DeployError, Difference, Predictor, compare_all
+from ..errors import UserError
+from ..files import require_writable
+
+log = logging.getLogger("ppdet.engine")
+TOLERANCE = 1e-3
+# side of the random picture where the exported model takes any size
+ANY_SIDE = (320, 352)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """``export:`` of PaddleDetection's runtime.yml. ``nms`` means nothing to RT-DETR, which has none."""
+
+    post_process: bool = True
+    nms: bool = True
+    benchmark: bool = False
+    fuse_conv_bn: bool = False
+
+    @classmethod
+    def of(cls, cfg):
+        """Read ``cfg['export']``; UserError for a key it does not have."""
+        given = dict(cfg.get("export") or {})
+        unknown = sorted(set(given) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise UserError(f"export: unknown key '{unknown[0]}'; it has {', '.join(cls.__dataclass_fields__)}")
+        return cls(**given)
+
+    @property
+    def boxes(self):
+        """Whether the exported model ends in detections rather than in the head's output."""
+        return self.post_process and not self.benchmark
+
+
+def export_model(trainer, output_dir="output_inference"):
+    """Write ``<output_dir>/<config name>/{model.json or model.pdmodel, model.pdiparams, infer_cfg.yml}``.
+
+    Inputs: image [N, 3, H, W], im_shape [N, 2], scale_factor [N, 2]; N is free, H and W are those of
+    ``TestReader.inputs_def.image_shape`` (-1: free). Outputs: bbox [sum, 6] (class, score, x1, y1, x2, y2 in pixels of
+    the original picture), bbox_num [N]. The trainer's model stays as it is: a copy is exported.
+
+    Args:
+        trainer: a ppdet Trainer with weights loaded.
+        output_dir: made where missing; files of an earlier export are replaced, others stay.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: the folder is not writable, the config cannot be exported, or the exported model, run by Paddle
+            Inference on a random batch, differs from the trainer's by more than 1e-3 (max|d|/max|ref|).
+    """
+    cfg, options = trainer.cfg, ExportOptions.of(trainer.cfg)
+    shape = _image_shape(cfg)
+    target = Path(output_dir) / cfg["filename"]
+    settings = infer_config(cfg, shape)
+    model = _inference_copy(trainer.model, cfg, options)
+    with _fresh_folder(target) as folder:
+        (folder / "infer_cfg.yml").write_text(
+            yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
+        batch = _random_batch(shape)
+        with paddle.no_grad():
+            wanted = [value.numpy() for value in model({k: paddle.to_tensor(v) for k, v in batch.items()}).values()]
+        _save(model, shape, folder / "model", all_inputs=options.boxes)
+        _verify(folder, batch, wanted, options)
+    log.info("Export model and saved in %s", target)
+    return target
+
+
+def infer_config(cfg, shape):
+    """The content of infer_cfg.yml, keys as PaddleDetection's, as plain Python values.
+
+    Args:
+        cfg: the trainer's config.
+        shape: (H, W) of the exported model's input, -1 where free.
+
+    Raises:
+        UserError: normalisation is not filled in, or the class names do not fit ``num_classes``.
+    """
+    reader = copy.deepcopy({key: cfg["TestReader"][key] for key in ("sample_transforms", "batch_transforms",
+                                                                    "fuse_normalize") if key in cfg["TestReader"]})
+    reader["sample_transforms"] = [{name: dict(settings or {}) for name, settings in step.items()}
+                                   for step in reader["sample_transforms"]]
+    dataset = cfg["TestDataset"] if hasattr(cfg["TestDataset"], "get_anno") else create("TestDataset")()
+    steps, labels = _parse_reader(reader, dataset, cfg["metric"], "detection_arch", [3, *shape])[:2]
+    steps = [_plain(step) for step in steps]
+    for step in steps:
+        if step["type"] == "NormalizeImage" and not all(isinstance(x, Number) for x in step["mean"] + step["std"]):
+            raise UserError("TestReader: NormalizeImage has no numbers for mean and std; load the config with "
+                            "ppdet_ext.cli.load_cfg, or write them out")
+    if len(labels) != cfg["num_classes"]:
+        raise UserError(f"num_classes is {cfg['num_classes']}, but TestDataset's annotation file "
+                        f"({dataset.get_anno()}) names {len(labels)} classes; set TestDataset.anno_path")
+    return {"mode": "paddle", "draw_threshold": 0.5, "metric": cfg["metric"], "use_dynamic_shape": -1 in shape,
+            "arch": cfg["architecture"], "min_subgraph_size": TRT_MIN_SUBGRAPH.get(cfg["architecture"], 3),
+            "Preprocess": steps, "label_list": labels}
+
+
+def _plain(value):
+    """YAML's own types in place of ppdet's and numpy's."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _image_shape(cfg):
+    """(H, W) of TestReader.inputs_def.image_shape, -1 where free; a leading batch size is dropped: batches are free."""
+    given = (cfg["TestReader"].get("inputs_def") or {}).get("image_shape") or [3, -1, -1]
+    sides = [-1 if side in (None, -1) else int(side) for side in given[-2:]]
+    if len(given) not in (3, 4) or any(side == 0 or side < -1 for side in sides):
+        raise UserError(f"TestReader.inputs_def.image_shape is {list(given)}; it must be [3, height, width]")
+    return sides
+
+
+def _inference_copy(model, cfg, options):
+    """A copy of the model in its form for inference; the original keeps training as if nothing had been."""
+    model = copy.deepcopy(model)
+    model.eval()
+    for layer in model.sublayers(include_self=True):
+        if hasattr(layer, "convert_to_deploy"):
+            layer.convert_to_deploy()
+    if options.fuse_conv_bn:
+        model = fuse_conv_bn(model)
+    model.fuse_norm = bool(cfg["TestReader"].get("fuse_normalize", False))
+    model.exclude_post_process = not options.boxes
+    return model
+
+
+def _save(model, shape, prefix, all_inputs=True):
+    """``all_inputs`` False: the image alone, as a graph may have no input that it does not use."""
+    spec = {"image": InputSpec([None, 3, *[None if side == -1 else side for side in shape]], name="image")}
+    if all_inputs:
+        spec.update({name: InputSpec([None, 2], name=name) for name in ("im_shape", "scale_factor")})
+    spec = [spec]
+    # full_graph: ppdet's own export lacks it, and Paddle 3 then traces op by op and fails
+    static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
+    try:
+        paddle.jit.save(static, str(prefix), input_spec=spec)
+    except Exception as error:
+        if -1 not in shape:
+            raise
+        # Paddle's message is a page about control flow; what a user can do about it is this
+        raise UserError("this model cannot be exported for inputs of any size (its anchors are made for one size); "
+                        "set TestReader.inputs_def.image_shape to [3, height, width]") from error
+
+
+def _random_batch(shape):
+    rng = np.random.default_rng(0)
+    sides = [default if side == -1 else side for side, default in zip(shape, ANY_SIDE)]
+    return {"image": rng.random((2, 3, *sides), np.float32), "im_shape": np.array([sides] * 2, np.float32),
+            "scale_factor": np.array([[1.0, 1.0], [0.5, 0.8]], np.float32)}
+
+
+def _verify(folder, batch, wanted, options):
+    """Run the saved model with Paddle Inference on ``batch``; UserError where it differs from ``wanted``."""
+    device = "gpu" if paddle.get_device().startswith("gpu") else "cpu"
+    try:
+        found = Predictor(folder, device=device, batch_size=2).run(batch)
+    except DeployError as error:
+        raise UserError(f"the exported model does not run: {error}") from error
+    if options.boxes:
+        difference = compare_all(_per_image(wanted), _per_image(found), TOLERANCE)
+    else:
+        errors = [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(wanted, found)]
+        difference = Difference(errors[1], errors[0], 0)
+    log.info("exported model against the trained one on a random batch of 2: %s", difference)
+    if not difference.within(TOLERANCE):
+        raise UserError(f"the exported model differs from the trained one: {difference}, allowed are {TOLERANCE}; "
+                        "nothing was written")
+
+
+def _per_image(outputs):
+    boxes, counts = outputs[:2]
+    return np.split(boxes, np.cumsum(counts)[:-1])
+
+
+@contextmanager
+def _fresh_folder(target):
+    """Yield an empty folder beside ``target``; on success its files replace those of the same stem in ``target``."""
+    require_writable(target.parent)
+    require_writable(target)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield temporary
+        written = sorted(temporary.iterdir())
+        # a model.pdmodel of another Paddle beside a new model.json would be one program with another's weights
+        for old in target.glob("model.*"):
+            if old.name not in {path.name for path in written}:
+                old.unlink()
+        for path in written:
+            os.replace(path, target / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Detection on image files: pictures with boxes, and COCO-style results in bbox.json."""
+import glob
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+from ppdet.core.workspace import create
+from ppdet.data.source.category import get_categories
+from ppdet.metrics import get_infer_results
+from tqdm import tqdm
+
+from ..errors import UserError
+from ..files import atomic_path, require_writable
+from .draw import draw_boxes, read_rgb, write
+
+log = logging.getLogger("ppdet.engine")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+def find_images(infer_img=None, infer_dir=None, infer_list=None):
+    """Paths for PaddleDetection's --infer_img, --infer_dir and --infer_list (file names of --infer_dir, one a line).
+
+    Raises:
+        UserError: nothing is named, it does not exist, or no image is in the folder.
+    """
+    if infer_img:
+        if not Path(infer_img).is_file():
+            raise UserError(f"--infer_img: there is no file '{infer_img}'")
+        return [str(infer_img)]
+    if not infer_dir:
+        raise UserError("name what to look at: --infer_img=FILE or --infer_dir=FOLDER")
+    folder = Path(infer_dir)
+    if not folder.is_dir():
+        raise UserError(f"--infer_dir: there is no folder '{infer_dir}'")
+    if infer_list:
+        try:
+            names = Path(infer_list).read_text().split("\n")
+        except OSError as error:
+            raise UserError(f"--infer_list: cannot read '{infer_list}' ({error.strerror})") from None
+        paths = [folder / name.strip() for name in names if name.strip()]
+    else:
+        paths = sorted(path for path in map(Path, glob.glob(f"{glob.escape(str(folder))}/*"))
+                       if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"--infer_dir: no image ({', '.join(SUFFIXES)}) in '{infer_dir}'")
+    log.info(f"Found {len(paths)} inference images in total.")
+    return [str(path) for path in paths]
+
+
+@paddle.no_grad()
+def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
+            save_threshold=0.0):
+    """Run a trainer in 'test' mode over image files.
+
+    Args:
+        images: paths that can be read (see ``data.checks.readable_images``).
+        draw_threshold, save_threshold: least score of what is drawn and of what goes to bbox.json.
+        visualize: write each picture with its boxes to ``output_dir`` under its own name.
+        save_results: write ``output_dir``/bbox.json: image_id, file_name, category_id, bbox (x, y, w, h), score.
+    Returns:
+        ppdet's raw results, a dict per batch: bbox [N, 6] (class, score, x1, y1, x2, y2), bbox_num, im_id, ...
+    Raises:
+        UserError: the output folder cannot be written, or a picture would overwrite its own original.
+    """
+    require_writable(output_dir)
+    trainer.dataset.set_images(images)
+    paths = trainer.dataset.get_imid2path()
+    class_to_category, category_names = get_categories(trainer.cfg.metric, anno_file=trainer.dataset.get_anno())
+    names = {label: category_names[category] for label, category in class_to_category.items()}
+    trainer.status["mode"] = "test"
+    trainer.model.eval()
+    results, records = [], []
+    for step, data in enumerate(tqdm(create("TestReader")(trainer.dataset, 0), disable=not sys.stderr.isatty())):
+        trainer.status["step_id"] = step
+        outputs = {**trainer.model(data), **{key: data[key] for key in ("im_shape", "scale_factor", "im_id")}}
+        outputs = {key: np.asarray(value) for key, value in outputs.items() if value is not None}
+        results.append(outputs)
+        records += [{**record, "file_name": paths[int(record["image_id"])]}
+                    for record in get_infer_results(outputs, class_to_category)["bbox"]
+                    if record["score"] >= save_threshold] if save_results else []
+        if visualize:
+            _draw_batch(trainer, outputs, paths, names, draw_threshold, output_dir)
+    if save_results:
+        with atomic_path(Path(output_dir) / "bbox.json") as path:
+            path.write_text(json.dumps(records))
+        log.info(f"The bbox result is saved to {Path(output_dir) / 'bbox.json'}.")
+    return results
+
+
+def _draw_batch(trainer, outputs, paths, names, threshold, output_dir):
+    ends = np.cumsum(outputs["bbox_num"])[:-1]
+    for im_id, boxes in zip(outputs["im_id"].ravel(), np.split(outputs["bbox"], ends)):
+        source = Path(paths[int(im_id)])
+        target = Path(output_dir) / source.name
+        if target.exists() and target.samefile(source):
+            raise UserError(f"the picture would overwrite '{source}'; name another --output_dir")
+        original = read_rgb(source)
+        drawn = draw_boxes(original, boxes, names, threshold)
+        write(drawn, target)
+        log.info(f"Detection bbox results save in {target}")
+        if trainer._compose_callback:  # VisualDL
+            trainer.status.update(original_image=original, result_image=drawn)
+            trainer._compose_callback.on_step_end(trainer.status)

@@ -1,0 +1,166 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What a training run came to: AP table, a picture, files, where it started from, and what to run next."""
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import paddle.distributed as dist
+from ppdet.engine.callbacks import Callback
+
+from ..files import atomic_path
+from . import draw
+from .metrics import Samples, class_ap, main_ap
+
+# -o keys that belong to the training run only
+TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
+                    "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "worker_num", "log_iter")
+TITLES = ("ground truth", "best detections, as many as there are objects")
+
+
+class Report(Callback):
+    """Keeps the best evaluation's detections; at the end prints the report and writes report.json, predictions.png."""
+
+    def __init__(self, trainer):
+        super().__init__(trainer)
+        self.samples = {}
+
+    @property
+    def boxes_path(self):
+        """Copy of the best evaluation's bbox.json."""
+        return Path(self.model.output) / "best_model.bbox.json"
+
+    def on_epoch_end(self, status):
+        best = self.model.history.best()
+        if status["mode"] != "eval" or best is None or best["epoch"] != status["epoch_id"]:
+            return
+        self.samples = next(m for m in self.model._metrics if isinstance(m, Samples)).detections
+        written = Path(self.model.cfg["output_eval"]) / "bbox.json"
+        if self.model.cfg["metric"] == "COCO" and written.is_file():
+            with atomic_path(self.boxes_path) as path:
+                shutil.copyfile(written, path)
+
+    def on_train_end(self, status):
+        if dist.get_world_size() > 1 and dist.get_rank() != 0:
+            return
+        facts = self.facts()
+        with atomic_path(Path(self.model.output) / "report.json") as path:
+            path.write_text(json.dumps(facts, indent=1))
+        print(as_text(facts), flush=True)
+
+    def facts(self):
+        """The report as plain data."""
+        trainer, best = self.model, self.model.history.best()
+        name = "best_model" if best else "model_final"
+        return {
+            "started_from": started_from(trainer),
+            "checkpoint": str(trainer.output / f"{name}.pdparams"),
+            "epoch": best["epoch"] if best else trainer.cfg.epoch - 1,
+            "ap": best["ap"] if best else {},
+            "classes": self._classes() if best else {},
+            "picture": self._picture() if best else None,
+            "curves": [str(trainer.output / f"curves.{suffix}") for suffix in ("json", "png")],
+            "next": next_commands(trainer, name),
+        }
+
+    def _classes(self):
+        if self.model.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
+            return {}
+        return class_ap(self.boxes_path, self.model.cfg["EvalDataset"].get_anno())
+
+    def _picture(self):
+        """Ground truth (left) beside the best checkpoint's detections (right), a row per image."""
+        dataset = self.model.cfg["EvalDataset"]
+        names = {label: name for name, label in dataset.cname2cid.items()}
+        shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
+        rows = []
+        for record, truth in zip(shown, ground_truth(dataset, shown)):
+            image = draw.read_rgb(record["im_file"])
+            found = self.samples[int(record["im_id"][0])]
+            best = found[np.argsort(-found[:, 1])[:len(truth)]]
+            rows.append((draw.draw_boxes(image, truth, names), draw.draw_boxes(image, best, names, 0.0)))
+        if not rows:
+            return None
+        path = Path(self.model.output) / "predictions.png"
+        draw.write(draw.beside(rows, TITLES), path)
+        return str(path)
+
+
+def ground_truth(dataset, records):
+    """True boxes of some of a ppdet data set's records: a list of [N, 6] (class, nan, x1, y1, x2, y2).
+
+    From the records where the data set put them there, else (``data_fields`` without gt_bbox) from its COCO file.
+    """
+    if all("gt_bbox" in record for record in records):
+        pairs = [(record["gt_class"], record["gt_bbox"]) for record in records]
+    else:
+        content = json.loads(Path(dataset.get_anno()).read_text())
+        objects = {int(record["im_id"][0]): ([], []) for record in records}
+        for entry in content["annotations"]:
+            if entry["image_id"] in objects:
+                x, y, w, h = entry["bbox"]
+                objects[entry["image_id"]][0].append(dataset.catid2clsid[entry["category_id"]])
+                objects[entry["image_id"]][1].append((x, y, x + w, y + h))
+        pairs = objects.values()
+    return [np.hstack([np.reshape(labels, (-1, 1)).astype(float), np.full((len(labels), 1), np.nan),
+                       np.reshape(corners, (-1, 4))]) for labels, corners in pairs]
+
+
+def started_from(trainer):
+    """What the weights were at the start, in words."""
+    if trainer.started_from:
+        return trainer.started_from
+    backbone = getattr(trainer.model, "backbone", None)
+    if getattr(backbone, "load_report", None) is not None:
+        return f"pretrained backbone weights from {backbone.weights_source}; the rest from random initialisation"
+    return "random initialisation (no pretrained weights)"
+
+
+def next_commands(trainer, name):
+    """Lines to copy: evaluate, infer, export and deploy the checkpoint ``name``."""
+    command = trainer.cfg.get("command") or {"config": f"{trainer.cfg['filename']}.yml", "opt": []}
+    options = [option for option in command["opt"] if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
+    base = shlex.join(["-c", str(command["config"]), "-o", *options, f"weights={trainer.output / name}.pdparams"])
+    image = shlex.quote(_example_image(trainer))
+    model_dir = shlex.quote(f"output_inference/{trainer.cfg['filename']}")
+    return [f"python tools/eval.py {base}",
+            f"python tools/infer.py {base} --infer_img={image}",
+            f"python tools/export_model.py {base}",
+            f"python tools/deploy_infer.py --model_dir={model_dir} --image_file={image}"]
+
+
+def _example_image(trainer):
+    for key in ("EvalDataset", "TrainDataset"):
+        records = getattr(trainer.cfg.get(key), "roidbs", None)
+        if records:
+            return str(records[0]["im_file"])
+    return "IMAGE.jpg"
+
+
+def ap_table(ap, classes):
+    """Two columns of text: the summary values, then AP and AP50 of each class."""
+    def number(value):
+        return "  n/a" if value is None else f"{value:.3f}"
+    lines = [f"  {name:<12} {number(value)}" for name, value in ap.items() if name.startswith("AP")]
+    if classes:
+        width = max(12, *map(len, classes))
+        lines += ["", f"  {'class':<{width}}    AP   AP50"]
+        lines += [f"  {name:<{width}} {number(a)}  {number(b)}" for name, (a, b) in classes.items()]
+    return "\n".join(lines)
+
+
+def as_text(facts):
+    """The report as a person reads it."""
+    lines = ["", "=" * 30 + " result " + "=" * 30, f"started from:    {facts['started_from']}"]
+    if facts["ap"]:
+        lines += ["", ap_table(facts["ap"], facts["classes"]), "",
+                  f"best checkpoint: {facts['checkpoint']} (epoch {facts['epoch']}, AP {main_ap(facts['ap']):.3f})"]
+    else:
+        lines += ["no evaluation was made (--eval, or validate: true in the config)",
+                  f"last checkpoint: {facts['checkpoint']}"]
+    if facts["picture"]:
+        lines.append(f"picture:         {facts['picture']} (ground truth | detections)")
+    lines += [f"curves:          {', '.join(facts['curves'])}", "", "next:"]
+    lines += [f"  {line}" for line in facts["next"]] + [""]
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
+import importlib.util
+import random
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+
+# RT-DETR's own parts, as small as they go: tests of the plumbing need a network, not a good one
+TINY = """\
+_BASE_: [{configs}/datasets/digits_detection.yml, {configs}/_base_/rtdetr.yml, {configs}/_base_/reader_640.yml,
+         {configs}/_base_/optimizer_6x.yml, {configs}/_base_/runtime.yml]
+TrainDataset: {{dataset_dir: {data}}}
+EvalDataset: {{dataset_dir: {data}}}
+TestDataset: {{dataset_dir: {data}}}
+save_dir: {output}
+epoch: 2
+log_iter: 1
+worker_num: 0
+norm_type: bn
+hidden_dim: 32
+eval_size: [64, 64]
+TimmBackbone: {{arch: tf_efficientnet_lite0, pretrained: false}}
+HybridEncoder:
+  hidden_dim: 32
+  depth_mult: 0.34
+  encoder_layer: {{name: TransformerLayer, d_model: 32, nhead: 2, dim_feedforward: 32, dropout: 0., activation: gelu}}
+RTDETRTransformer: {{num_queries: 20, num_decoder_layers: 1, dim_feedforward: 32, nhead: 2, num_denoising: 5}}
+DETRPostProcess: {{num_top_queries: 20}}
+LearningRate:
+  base_lr: 0.001
+  schedulers: [!PiecewiseDecay {{gamma: 0.1, milestones: [1], use_warmup: true}}, !LinearWarmup {{steps: 2}}]
+TrainReader:
+  batch_size: 4
+  sample_transforms: [Decode: {{}}, RandomFlip: {{}}]
+  batch_transforms:
+  - BatchRandomResize: {{target_size: [64], random_size: true, random_interp: false, keep_ratio: false}}
+  - NormalizeImage: {{mean: from_weights, std: from_weights}}
+  - NormalizeBox: {{}}
+  - BboxXYXY2XYWH: {{}}
+  - Permute: {{}}
+EvalReader:
+  batch_size: 2
+  sample_transforms: &transforms
+  - Decode: {{}}
+  - Resize: {{target_size: [64, 64], keep_ratio: false, interp: 2}}
+  - NormalizeImage: {{mean: from_weights, std: from_weights}}
+  - Permute: {{}}
+TestReader:
+  inputs_def: {{image_shape: [3, 64, 64]}}
+  sample_transforms: *transforms
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh_state():
+    """The same random numbers for every test, and ppdet's global config as it was before it."""
+    import paddle
+    from ppdet.core.workspace import global_config
+
+    import ppdet_ext  # noqa: F401  registers
+
+    warnings.filterwarnings("ignore", message="No ccache found")
+    random.seed(0)
+    np.random.seed(0)
+    paddle.seed(0)
+    entries = dict(global_config)
+    settings = {name: dict(entry) for name, entry in entries.items() if isinstance(entry, dict)}
+    yield
+    global_config.clear()
+    global_config.update(entries)
+    for name, values in settings.items():
+        entries[name].clear()
+        entries[name].update(values)
+
+
+@pytest.fixture(scope="session")
+def small_digits(tmp_path_factory):
+    """Folder of a sample data set of 8 training and 4 validation images of 96 pixels."""
+    from ppdet_ext.data import sample
+
+    root = tmp_path_factory.mktemp("data") / "dataset" / "digits"
+    sample.make(root, sample.Spec(train=8, val=4, size=96))
+    return root
+
+
+@pytest.fixture
+def tool():
+    """``tool("train")`` is the module tools/train.py."""
+    def load(name):
+        spec = importlib.util.spec_from_file_location(f"tools_{name}", REPO / "tools" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+    return load
+
+
+@pytest.fixture
+def tiny_config(tmp_path, small_digits):
+    """Path of a config of a detector that trains an epoch in a few seconds; it writes to tmp_path/output/tiny."""
+    path = tmp_path / "tiny.yml"
+    path.write_text(TINY.format(configs=REPO / "configs", data=small_digits, output=tmp_path / "output"))
+    return path

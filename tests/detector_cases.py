@@ -1,0 +1,71 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What the detector's tests share: a model from a config, golden inputs, and comparing outputs of equal queries."""
+from pathlib import Path
+
+import numpy as np
+import paddle
+from golden import golden_image, golden_state, golden_targets
+from ppdet.core.workspace import create
+
+from ppdet_ext import config
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def build_detector(path="rtdetr/rtdetr_r18vd_6x_coco.yml", **sections):
+    """A detector from a config with golden weights; ``sections`` are merged over it."""
+    cfg = config.load(CONFIGS / path)
+    config.merge(cfg, sections)
+    model = create(cfg.architecture)
+    model.set_state_dict({name: paddle.to_tensor(a) for name, a in golden_state(model.state_dict()).items()})
+    return model
+
+
+def frozen_norm_train(model):
+    """Train mode with the BatchNorm layers in eval mode, so that losses do not depend on the batch's statistics."""
+    model.train()
+    for layer in model.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            layer.eval()
+    return model
+
+
+def eval_batch(height, width, batch=1):
+    """A batch as the EvalReader gives it, not resized."""
+    return {
+        "image": paddle.to_tensor(golden_image(height, width, batch)),
+        "im_shape": paddle.to_tensor([[float(height), float(width)]] * batch),
+        "scale_factor": paddle.ones([batch, 2]),
+    }
+
+
+def train_batch(height, width, batch, num_classes=80, targets=None):
+    """A batch as the TrainReader gives it; ``targets`` as golden_targets gives them."""
+    boxes, classes = targets or golden_targets(num_classes, batch)
+    return {
+        "image": paddle.to_tensor(golden_image(height, width, batch)),
+        "gt_bbox": [paddle.to_tensor(b) for b in boxes],
+        "gt_class": [paddle.to_tensor(c) for c in classes],
+    }
+
+
+def raw_outputs(model, batch):
+    """Boxes [B, Q, 4] and logits [B, Q, classes] before post-processing, as arrays."""
+    model.eval()
+    with paddle.no_grad():
+        feats = model.backbone(batch)
+        feats = model.neck(feats) if model.neck is not None else feats
+        boxes, logits, _ = model.detr_head(model.transformer(feats), feats)
+    return boxes.numpy(), logits.numpy()
+
+
+def in_same_order(boxes, logits, ref_boxes):
+    """Queries put into the reference's order, image by image.
+
+    Tokens whose scores are equal to the last bit may be selected in either order, which moves queries but changes
+    nothing else. Each reference query takes the nearest box, each box once.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    order = [linear_sum_assignment(np.abs(ref[:, None] - out[None]).sum(-1))[1] for ref, out in zip(ref_boxes, boxes)]
+    return tuple(np.stack([image[i] for image, i in zip(array, order)]) for array in (boxes, logits))

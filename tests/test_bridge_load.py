@@ -1,0 +1,149 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""load_pretrained: what each value of ``pretrained:`` does, the cache, other input channels, metadata."""
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ppdet_ext.bridge import load, meta
+from ppdet_ext.bridge.load import load_pretrained
+from ppdet_ext.errors import UserError
+
+SIDECAR = {"arch": "tiny", "tag": "", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "license": "mit"}
+
+
+class Tiny(nn.Layer):
+    def __init__(self, in_chans=3, head=True):
+        super().__init__()
+        self.stem = nn.Conv2D(in_chans, 4, 3, bias_attr=False)
+        self.bn = nn.BatchNorm2D(4)
+        self.unused_prefixes = () if head else ("fc.",)
+        if head:
+            self.fc = nn.Linear(4, 4)
+
+
+@pytest.fixture
+def cfg():
+    return SimpleNamespace(arch="tiny", tag="a1", hf_hub_id="", url="", first_conv="stem", classifier="fc",
+                           license="mit", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
+                           interpolation="bicubic", input_size=(3, 32, 32), source="timm")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def source_file(tmp_path):
+    """The tiny net's weights as torch lays them out, in a .safetensors file."""
+    safetensors = pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file")
+    random = np.random.RandomState(0)
+    shapes = {"stem.weight": (4, 3, 3, 3), "bn.weight": (4,), "bn.bias": (4,), "bn.running_mean": (4,),
+              "bn.running_var": (4,), "fc.weight": (4, 4), "fc.bias": (4,)}
+    tensors = {name: random.randn(*shape).astype(np.float32) for name, shape in shapes.items()}
+    safetensors.save_file({**tensors, "bn.num_batches_tracked": np.array(9)}, tmp_path / "tiny.safetensors")
+    return tmp_path / "tiny.safetensors", tensors
+
+
+def test_from_a_file_and_again_from_the_cache(source_file, cfg, home, monkeypatch):
+    path, tensors = source_file
+    layer = Tiny()
+    report = load_pretrained(layer, cfg, str(path))
+    np.testing.assert_array_equal(layer.fc.weight.numpy(), tensors["fc.weight"].T)
+    np.testing.assert_array_equal(layer.bn._mean.numpy(), tensors["bn.running_mean"])
+    assert report.source == str(path) and report.meta["mean"] == [0.485, 0.456, 0.406]
+    assert (report.meta["tag"], report.meta["license"]) == ("", "unknown")  # the file did not say
+    kept = list((home / "cache").glob("tiny-*.pdparams"))
+    assert len(kept) == 1 and report.sha256[:16] in kept[0].name and meta.read(kept[0])["sha256"] == report.sha256
+    monkeypatch.setattr(load, "to_paddle", None)  # not needed again
+    again = Tiny()
+    assert load_pretrained(again, cfg, str(path)).matched == report.matched
+    np.testing.assert_array_equal(again.fc.weight.numpy(), tensors["fc.weight"].T)
+
+
+def test_a_headless_net_does_not_spoil_the_cache_for_a_whole_one(source_file, cfg):
+    path, tensors = source_file
+    report = load_pretrained(Tiny(head=False), cfg, str(path))
+    assert set(report.unused) == {"fc.weight", "fc.bias"}
+    whole = Tiny()
+    load_pretrained(whole, cfg, str(path))
+    np.testing.assert_array_equal(whole.fc.weight.numpy(), tensors["fc.weight"].T)
+
+
+@pytest.mark.parametrize("in_chans", [1, 2, 4, 7])
+def test_other_input_channels_as_timm_does_it(source_file, cfg, in_chans):
+    path, tensors = source_file
+    layer = Tiny(in_chans)
+    load_pretrained(layer, cfg, str(path), in_chans=in_chans)
+    ours, weight = layer.stem.weight.numpy(), tensors["stem.weight"]
+    assert ours.shape == (4, in_chans, 3, 3)
+    wanted = weight.sum(1) if in_chans == 1 else weight[:, (in_chans - 1) % 3] * 3 / in_chans
+    np.testing.assert_allclose(ours[:, -1], wanted, rtol=1e-6)
+    timm = pytest.importorskip("timm", reason="timm's own rule")
+    torch = pytest.importorskip("torch", reason="timm's own rule")
+    theirs = timm.models.adapt_input_conv(in_chans, torch.from_numpy(weight)).numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+
+def test_false_is_random_and_says_so(cfg):
+    report = load_pretrained(Tiny(), cfg, False)
+    assert report.source == load.RANDOM and report.matched == () and report.meta["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_true_must_be_had(cfg):
+    with pytest.raises(UserError, match="tiny.a1.*pretrained: PATH"):
+        load_pretrained(Tiny(), cfg, True)
+
+
+def test_auto_warns_loudly(cfg, caplog, monkeypatch):
+    monkeypatch.setattr(load.logger, "propagate", True)
+    monkeypatch.setattr(logging.getLogger("ppdet_ext"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        report = load_pretrained(Tiny(), cfg, "auto")
+    assert report.source == load.RANDOM and "RANDOM INITIALISATION" in caplog.text
+
+
+def put_converted(folder, name, **about):
+    folder.mkdir(exist_ok=True)
+    layer = Tiny()
+    paddle.save({key: np.full(value.shape, 3, np.float32) for key, value in layer.state_dict().items()},
+                str(folder / name))
+    meta.write(folder / name, {**SIDECAR, **about})
+
+
+@pytest.mark.parametrize("spec", [True, "auto"])
+def test_converted_weights_come_first_and_bring_their_metadata(cfg, home, spec):
+    put_converted(home, "tiny.pdparams", source="https://x.org/tiny.pth")
+    layer = Tiny()
+    report = load_pretrained(layer, cfg, spec)
+    assert float(layer.fc.bias[0]) == 3 and report.source == "https://x.org/tiny.pth"
+    assert report.meta["mean"] == [0.1, 0.2, 0.3]  # the file's own, not the cfg's
+    assert load.metadata(cfg, spec)["mean"] == [0.1, 0.2, 0.3]
+    assert load.metadata(cfg, False)["mean"] == [0.485, 0.456, 0.406]
+
+
+def test_weights_of_another_tag_are_not_taken(cfg, home):
+    put_converted(home, "tiny.pdparams", tag="b7")
+    with pytest.raises(UserError, match="no hub weights are known for tiny.a1"):
+        load_pretrained(Tiny(), cfg, True)
+    put_converted(home, "tiny.a1.pdparams", tag="a1")
+    assert load_pretrained(Tiny(), cfg, True).meta["tag"] == "a1"
+
+
+def test_auto_does_not_hide_weights_that_do_not_fit(cfg, home):
+    home.mkdir()
+    paddle.save({"other.weight": np.zeros(3, np.float32)}, str(home / "tiny.pdparams"))
+    with pytest.raises(UserError, match="is not for tiny"):
+        load_pretrained(Tiny(), cfg, "auto")
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_cached(source_file, cfg, home):
+    with pytest.raises(UserError, match="unexpected"):
+        load_pretrained(nn.Sequential(("stem", nn.Conv2D(3, 4, 3, bias_attr=False)), ("bn", nn.BatchNorm2D(4))), cfg,
+                        str(source_file[0]))
+    assert not (home / "cache").exists()

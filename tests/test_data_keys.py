@@ -1,0 +1,76 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""A misspelt key is an error that offers the right one; every config of the repository passes."""
+from pathlib import Path
+
+import data_sets
+import pytest
+
+from ppdet_ext import config
+from ppdet_ext.data import checks
+from ppdet_ext.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def detector_values():
+    return {
+        **data_sets.coco_values("dataset/own"),
+        "architecture": "DETR", "hidden_dim": 256, "epoch": 1,
+        "DETR": {"backbone": "TimmBackbone", "neck": "HybridEncoder", "transformer": "RTDETRTransformer",
+                 "detr_head": "DINOHead"},
+        "TimmBackbone": {"arch": "resnet18", "pretrained": False},
+        "HybridEncoder": {"hidden_dim": 256,
+                          "encoder_layer": {"name": "TransformerLayer", "d_model": 256, "nhead": 8}},
+        "DINOHead": {"loss": {"name": "DINOLoss", "matcher": {"name": "HungarianMatcher"}}},
+        "LearningRate": {"base_lr": 1e-4, "schedulers": [{"name": "PiecewiseDecay", "gamma": 0.1}]},
+        "OptimizerBuilder": {"optimizer": {"type": "AdamW", "weight_decay": 1e-4}},
+    }
+
+
+def test_a_right_config_passes(tmp_path):
+    checks.check_keys(data_sets.load(tmp_path, detector_values()))
+
+
+@pytest.mark.parametrize("option, words", [
+    ("num_clases=3", "config key 'num_clases' is unknown; did you mean num_classes"),
+    ("epochs_=3", "did you mean epoch"),
+    ("TimmBackbon.arch=resnet18", "config key 'TimmBackbon' is unknown; did you mean TimmBackbone"),
+    ("TimmBackbone.pretraind=true", "TimmBackbone has no setting 'pretraind'; did you mean pretrained"),
+    ("DETR.backbone=TimBackbone", "DETR.backbone: 'TimBackbone' is not registered; did you mean TimmBackbone"),
+    ("DETR.nek=HybridEncoder", "DETR has no setting 'nek'; did you mean neck"),
+    ("architecture=DTER", "architecture: 'DTER' is not registered"),
+    ("HybridEncoder.encoder_layer.d_modl=3", "HybridEncoder.encoder_layer (TransformerLayer) has no setting 'd_modl'"),
+    ("HybridEncoder.encoder_layer.name=TransformerLayr", "'TransformerLayr' is not registered; did you mean Transf"),
+    ("DINOHead.loss.use_vlf=true", "DINOHead.loss (DINOLoss) has no setting 'use_vlf'; did you mean use_vfl"),
+    ("DINOHead.loss.matcher.matcher_coef=1", "has no setting 'matcher_coef'; did you mean matcher_coeff"),
+    ("TrainReader.batchsize=4", "TrainReader has no setting 'batchsize'; did you mean batch_size"),
+    ("TrainReader.sample_transforms=[{Decod: {}}]", "unknown transform 'Decod'; did you mean Decode"),
+    ("TrainReader.sample_transforms=[{Resize: {target_size: 3}}]", "Resize needs the setting 'keep_ratio'"),
+    ("TrainReader.sample_transforms=[{RandomDistort: {prb: 1}}]", "RandomDistort has no setting 'prb'; did you mean"),
+    ("TrainReader.sample_transforms=[Decode]", "write 'Decode' as 'Decode: {}'"),
+    ("EvalReader.sample_transforms=[{Resize: {target_siz: 3}}]", "Resize has no setting 'target_siz'; did you mean"),
+    ("TrainDataset.name=COCODataSt", "unknown data set class 'COCODataSt'; did you mean COCODataSet"),
+    ("TrainDataset.anno_pth=x", "TrainDataset (COCODataSet) has no setting 'anno_pth'; did you mean anno_path"),
+    ("TestDataset.anno_pth=x", "TestDataset (ImageFolder) has no setting 'anno_pth'; did you mean anno_path"),
+    ("LearningRate.base_lrr=1", "LearningRate has no setting 'base_lrr'; did you mean base_lr"),
+    ("LearningRate.schedulers=[{name: PiecewiseDecy}]", "unknown scheduler 'PiecewiseDecy'; did you mean Piecewise"),
+    ("LearningRate.schedulers=[{name: PiecewiseDecay, milestone: [1]}]", "has no setting 'milestone'; did you mean"),
+    ("OptimizerBuilder.optimizer.weight_decy=1", "AdamW has no setting 'weight_decy'; did you mean weight_decay"),
+    ("OptimizerBuilder.optimizer.type=AdmW", "unknown type 'AdmW'; did you mean AdamW"),
+])
+def test_misspelt(tmp_path, option, words):
+    cfg = data_sets.load(tmp_path, detector_values(), [option])
+    with pytest.raises(UserError) as caught:
+        checks.check_keys(cfg)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_users_own_key_passes(tmp_path):
+    checks.check_keys(data_sets.load(tmp_path, {**detector_values(), "notes": "anything", "my_lab": {"room": 3}}))
+
+
+@pytest.mark.parametrize("path", sorted(map(str, (ROOT / "configs").glob("rtdetr*/*.yml"))) + sorted(
+    map(str, (ROOT / "configs").glob("*.yml"))))
+def test_configs_of_the_repository(path):
+    checks.check_keys(config.load(path))

@@ -1,0 +1,428 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""deploy/ and tools/deploy_infer.py on a network whose detections are known, and the export of the real detector."""
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from detections import of_bbox_json, of_predictor, of_trainer, spread_heads
+
+from ppdet_ext import config
+from ppdet_ext.data import normalize
+from ppdet_ext.deploy import DeployError, Predictor, backend, compare, compare_all, media, preprocess, slicing
+from ppdet_ext.engine import export
+from ppdet_ext.engine.trainer import Trainer
+from ppdet_ext.errors import UserError
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "deploy_infer.py"
+SIDE = 32
+# where the known network says objects are, as shares of the picture
+SHARES = np.array([0.1, 0.2, 0.5, 0.6], np.float32)
+SETTINGS = {
+    "mode": "paddle", "draw_threshold": 0.5, "metric": "COCO", "use_dynamic_shape": False, "arch": "DETR",
+    "min_subgraph_size": 3, "label_list": ["red", "green", "blue"],
+    "Preprocess": [{"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
+                   {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
+                   {"type": "Permute"}]}
+
+
+class Known(paddle.nn.Layer):
+    """One detection per channel: its mean is the score, SHARES of the picture the box."""
+
+    def __init__(self):
+        super().__init__()
+        self.shares = self.create_parameter([4], default_initializer=paddle.nn.initializer.Assign(SHARES))
+
+    def forward(self, inputs):
+        score = inputs["image"].mean([2, 3])
+        label = paddle.zeros_like(score) + paddle.arange(3, dtype="float32")
+        size = paddle.floor(inputs["im_shape"] / inputs["scale_factor"] + 0.5).flip(1).tile([1, 2])
+        boxes = (size * self.shares).unsqueeze(1).tile([1, 3, 1])
+        found = paddle.concat([paddle.stack([label, score], -1), boxes], -1)
+        return {"bbox": found.reshape([-1, 6]), "bbox_num": paddle.full_like(score[:, 0], 3, dtype="int32")}
+
+
+@pytest.fixture(scope="module")
+def known_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "known"
+    folder.mkdir()
+    export._save(Known(), [SIDE, SIDE], folder / "model")
+    (folder / "infer_cfg.yml").write_text(yaml.safe_dump(SETTINGS))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """a.png 60x40, b.png 33x57, broken.jpg, c.png 60x40 (height x width): flat red, green, blue of a known share."""
+    folder = tmp_path_factory.mktemp("pictures")
+    colours = {"a": ((60, 40), (230, 0, 0)), "b": ((33, 57), (0, 204, 51)), "c": ((60, 40), (0, 0, 255))}
+    for name, (size, colour) in colours.items():
+        media.write_image(folder / f"{name}.png", np.full((*size, 3), colour, np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def expected(path):
+    image = media.read_image(path)
+    box = SHARES * np.tile(image.shape[1::-1], 2)
+    return np.array([[c, image[0, 0, c] / 255, *box] for c in range(3)], np.float32)
+
+
+# ---- preprocessing
+
+def noise(height, width):
+    return np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+
+
+READERS = {
+    "official": [{"Resize": {"target_size": [64, 96], "keep_ratio": False, "interp": 2}},
+                 {"NormalizeImage": {"mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"}}, {"Permute": {}}],
+    "imagenet": [{"Resize": {"target_size": [64, 64], "keep_ratio": False, "interp": 1}},
+                 {"NormalizeImage": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}, {"Permute": {}}],
+    "ratio and pad": [{"Resize": {"target_size": [64, 96], "keep_ratio": True, "interp": 2}},
+                      {"Pad": {"size": [96, 96], "fill_value": [114.0, 114.0, 114.0]}},
+                      {"NormalizeImage": {"mean": [0.5] * 3, "std": [0.5] * 3, "is_scale": True}}, {"Permute": {}}],
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("size", [(37, 91), (200, 130), (64, 96)])
+def test_preprocessing_equals_ppdet(name, size, tmp_path):
+    from ppdet.data.transform import operators
+
+    path = tmp_path / "picture.png"
+    media.write_image(path, noise(*size))
+    sample = operators.Decode()({"im_file": str(path)})
+    for step in READERS[name]:
+        (kind, settings), = step.items()
+        sample = getattr(operators, kind)(**settings)(sample)
+    steps = preprocess.build([{"type": kind, **settings} for step in READERS[name] for kind, settings in step.items()])
+    image, info = preprocess.apply(steps, media.read_image(path))
+    assert image.dtype == np.float32 and image.flags.c_contiguous
+    for ours, theirs in ((image, sample["image"]), (info["im_shape"], sample["im_shape"]),
+                         (info["scale_factor"], sample["scale_factor"])):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_pad_stride_equals_ppdets_pad_batch():
+    from ppdet.data.transform.batch_operators import PadBatch
+
+    image = noise(37, 91).transpose(2, 0, 1).astype(np.float32)
+    padded, _ = preprocess.build([{"type": "PadStride", "stride": 32}])[0](image, {})
+    np.testing.assert_array_equal(padded, PadBatch(32)([{"image": image}])[0]["image"])
+    assert padded.shape == (3, 64, 96)
+
+
+def test_picture_is_turned_as_its_exif_tag_says(tmp_path):
+    from PIL import Image
+
+    path, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise(20, 50)).save(path, exif=exif)
+    assert media.read_image(path).shape == (50, 20, 3)
+
+
+@pytest.mark.parametrize("step, words", [
+    ({"type": "Warp"}, "unknown type 'Warp'; known are Resize, NormalizeImage, Permute, PadStride, Pad"),
+    ({"type": "Resize", "size": 3}, "Resize has no setting 'size'; it has target_size, keep_ratio, interp"),
+    ({"type": "NormalizeImage", "mean": [0], "std": [1], "norm_type": "max"}, "mean_std or none"),
+    ({"type": "Resize"}, "target_size"),
+    ({"type": "Pad", "pad_mode": 1}, "pad_mode 1"),
+])
+def test_wrong_step_is_named(step, words):
+    with pytest.raises(DeployError, match=words):
+        preprocess.build([step])
+
+
+# ---- predictor
+
+def test_detections_are_in_pixels_of_the_original_and_batches_do_not_mix(known_model, pictures):
+    paths = [pictures / f"{name}.png" for name in "abc"]
+    predictor = Predictor(known_model, batch_size=3)
+    results = of_predictor(predictor.predict(paths))
+    for path, boxes in zip(paths, results):
+        np.testing.assert_allclose(boxes, expected(path), rtol=1e-5, atol=1e-5)
+        assert boxes.dtype == np.float32
+    arrays = of_predictor(Predictor(known_model).predict([media.read_image(path) for path in paths]))
+    np.testing.assert_array_equal(np.stack(arrays), np.stack(results))
+    summary = predictor.timings.summary()
+    assert summary["images"] == 3 and summary["batches"] == 1
+    assert summary["total"]["mean"] == pytest.approx(sum(summary[s]["mean"] for s in predictor.timings.STAGES))
+
+
+def test_pictures_of_different_input_sizes_do_not_share_a_batch(known_model, pictures, tmp_path):
+    folder = tmp_path / "free"
+    folder.mkdir()
+    export._save(Known(), [-1, -1], folder / "model")
+    steps = [{"type": "Resize", "target_size": [32, 48], "keep_ratio": True}, *SETTINGS["Preprocess"][1:]]
+    (folder / "infer_cfg.yml").write_text(yaml.safe_dump({**SETTINGS, "Preprocess": steps}))
+    paths = [pictures / f"{name}.png" for name in "abc"]
+    for path, boxes in zip(paths, of_predictor(Predictor(folder, batch_size=3).predict(paths))):
+        np.testing.assert_allclose(boxes, expected(path), rtol=1e-5, atol=1e-5)
+
+
+def test_unreadable_picture_raises_by_name_or_is_handed_to_the_caller(known_model, pictures):
+    paths = [pictures / "broken.jpg", pictures / "a.png", pictures / "missing.png"]
+    predictor = Predictor(known_model, batch_size=2)
+    with pytest.raises(DeployError, match="broken.jpg"):
+        predictor.predict(paths)
+    told = []
+    results = predictor.predict(paths, on_unreadable=lambda path, error: told.append(path.name))
+    assert told == ["broken.jpg", "missing.png"]
+    assert results[0] is None and results[2] is None
+    np.testing.assert_allclose(results[1]["boxes"], expected(paths[1]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("options, words", [
+    ({"run_mode": "trt_fp16"}, "TensorRT and needs --device GPU"),
+    ({"run_mode": "fp16"}, "it can be paddle, trt_fp32"),
+    ({"device": "tpu"}, "it can be cpu, gpu"),
+    ({"enable_mkldnn_bfloat16": True}, "needs --enable_mkldnn"),
+    ({"batch_size": 0}, "batch_size"),
+])
+def test_wrong_options_are_refused(known_model, options, words):
+    with pytest.raises(DeployError, match=words):
+        Predictor(known_model, **options)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_onednn_is_on_when_asked_for_only(wanted):
+    configuration = paddle.inference.Config()
+    backend._enable_cpu(configuration, backend.Options(enable_mkldnn=wanted, cpu_threads=3))
+    assert configuration.mkldnn_enabled() is wanted
+    assert configuration.cpu_math_library_num_threads() == 3
+
+
+def test_device_that_is_not_there_is_refused(known_model, monkeypatch):
+    monkeypatch.setitem(backend.DEVICES, "gpu", backend._Device(lambda: False, None))
+    for options in ({}, {"run_mode": "trt_fp16"}):
+        with pytest.raises(DeployError, match="finds none here"):
+            Predictor(known_model, device="GPU", **options)
+
+
+def test_paddle_3_model_under_paddle_2_is_refused_before_it_crashes(known_model, tmp_path, monkeypatch):
+    for name in ("model.json", "model.pdiparams"):
+        (tmp_path / name).touch()
+    (tmp_path / "infer_cfg.yml").write_text(yaml.safe_dump(SETTINGS))
+    monkeypatch.setattr(paddle, "__version__", "2.6.2")
+    with pytest.raises(DeployError, match="exported by Paddle 3"):
+        Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("keep, words", [
+    ((), "model.json .*, model.pdiparams, infer_cfg.yml missing"),
+    (("model",), "infer_cfg.yml missing"),
+    (("infer_cfg.yml",), "model.json"),
+])
+def test_what_an_exported_model_lacks_is_named(known_model, tmp_path, keep, words):
+    for path in known_model.iterdir():
+        if path.name.startswith(keep):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DeployError, match=words):
+        Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("text, words", [("[1, 2", "not YAML"), ("mode: paddle", "lacks arch, Preprocess, label_list")])
+def test_damaged_infer_cfg_is_named(known_model, tmp_path, text, words):
+    for path in known_model.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "infer_cfg.yml").write_text(text)
+    with pytest.raises(DeployError, match=words):
+        Predictor(tmp_path)
+
+
+# ---- comparing, slicing
+
+def test_compare_ignores_order_and_cut_but_nothing_else():
+    rng = np.random.default_rng(0)
+    boxes = np.column_stack([rng.integers(0, 3, 50), np.linspace(0.9, 0.1, 50), rng.uniform(0, 100, (50, 4))])
+    assert compare(boxes, boxes[::-1]).within(1e-9)
+    last = boxes.copy()
+    last[-1] = [7, 0.1, 0, 0, 1, 1]
+    assert compare(boxes, last).within(1e-9)
+    for column, change in ((0, 1), (1, 0.05), (4, 3.0)):
+        other = boxes.copy()
+        other[3, column] += change
+        assert not compare(boxes, other).within(1e-3)
+    assert not compare(boxes, boxes[10:]).within(1e-3)
+    assert not compare(boxes, boxes[:0]).within(1e-3)
+
+
+def test_slices_cover_the_picture():
+    seen = np.zeros((100, 130), int)
+    corners = slicing.windows((100, 130), (64, 48), (0.25, 0.25))
+    for x1, y1, x2, y2 in corners:
+        assert (x2 - x1, y2 - y1) == (64, 48)
+        seen[y1:y2, x1:x2] += 1
+    assert seen.min() >= 1 and len(corners) < 12
+    assert slicing.windows((20, 30), (64, 48), (0, 0)) == [(0, 0, 30, 20)]
+
+
+def test_nms_is_per_class_and_by_metric():
+    boxes = np.array([[0, 0.9, 0, 0, 10, 10], [0, 0.8, 2, 2, 8, 8], [1, 0.7, 2, 2, 8, 8]], np.float32)
+    assert slicing.nms(boxes, 0.6, "ios")[:, 1] == pytest.approx([0.9, 0.7])
+    assert len(slicing.nms(boxes, 0.6, "iou")) == 3
+
+
+# ---- the tool
+
+BLOCKED = ("ppdet", "ppdet_ext", "torch", "skimage")
+
+
+def run_tool(*arguments):
+    """tools/deploy_infer.py in a process that can import none of BLOCKED."""
+    code = (f"import sys, runpy; sys.modules.update(dict.fromkeys({BLOCKED})); sys.argv = sys.argv[1:]; "
+            "runpy.run_path(sys.argv[0], run_name='__main__')")
+    return subprocess.run([sys.executable, "-c", code, str(TOOL), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=120)
+
+
+def test_tool_on_a_folder(known_model, pictures, tmp_path):
+    done = run_tool("--model_dir", known_model, "--image_dir", pictures, "--output_dir", tmp_path, "--save_results",
+                    "--batch_size", 2, "--threshold", 0.75)
+    assert done.returncode == 0, done.stderr
+    assert "broken.jpg" in done.stdout and "skipped 1 of 4" in done.stdout
+    x1, y1, x2, y2 = expected(pictures / "b.png")[0, 2:]
+    assert (f"class_id:1, confidence:0.8000, left_top:[{x1:.2f},{y1:.2f}],right_bottom:[{x2:.2f},{y2:.2f}]"
+            in done.stdout)
+    assert "confidence:0.2" not in done.stdout and "average latency time(ms)" in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "bbox.json", "c.png"]
+    drawn, original = media.read_image(tmp_path / "b.png"), media.read_image(pictures / "b.png")
+    assert drawn.shape == original.shape and (drawn != original).any()
+    found = of_bbox_json(tmp_path / "bbox.json")
+    for name in "abc":
+        assert compare(expected(pictures / f"{name}.png"), found[f"{name}.png"]).within(1e-5)
+
+
+def test_tool_on_a_video(known_model, tmp_path):
+    source = tmp_path / "in" / "clip.mp4"
+    with media.video_writer(source, 10, (64, 48)) as write:
+        for shade in (0, 100, 255):
+            write(np.full((48, 64, 3), shade, np.uint8))
+    done = run_tool("--model_dir", known_model, "--video_file", source, "--output_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    video = media.Video(tmp_path / "out" / "clip.mp4")
+    assert (video.size, video.fps, len(list(video))) == ((64, 48), 10, 3)
+    assert done.stdout.count("class_id:") == 3
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--image_file", "{pictures}/broken.jpg"], "none of the 1 pictures could be read"),
+    (["--image_file", "{pictures}/none.png"], "is not a file"),
+    (["--image_dir", "{pictures}", "--output_dir", "{pictures}"], "would overwrite"),
+    (["--image_dir", "{pictures}", "--output_dir", "/proc/no"], "cannot write to"),
+    (["--image_dir", "{pictures}", "--model_dir", "{pictures}"], "is no exported model"),
+    (["--image_dir", "{pictures}", "--use_coco_category"], "COCO has 80"),
+    (["--video_file", "{model}/infer_cfg.yml"], "cannot open video"),
+    ([], "nothing to detect on"),
+])
+def test_tool_says_in_one_line_what_is_wrong(known_model, pictures, arguments, words, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ppdet_ext_deploy", None)
+    monkeypatch.setattr(sys, "argv", ["deploy_infer.py", "--model_dir", str(known_model),
+                                      *(text.format(pictures=pictures, model=known_model) for text in arguments)])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert left.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0]
+
+
+@pytest.mark.parametrize("word, value", [("True", True), ("true", True), ("1", True), ("False", False), ("0", False)])
+def test_switches_mean_what_they_say(tool, monkeypatch, word, value):
+    monkeypatch.setattr(sys, "argv", ["x", "--model_dir", "m", "--enable_mkldnn", word])
+    assert tool("deploy_infer").parse_args().enable_mkldnn is value
+
+
+# ---- the export of the detector
+
+def load(path, *options):
+    cfg = config.load(str(path), list(options))
+    normalize.resolve(cfg)
+    cfg["use_gpu"] = False
+    return cfg
+
+
+@pytest.fixture
+def trainer(tiny_config):
+    trainer = Trainer(load(tiny_config), "test")
+    spread_heads(trainer.model)
+    return trainer
+
+
+def test_export_of_the_detector(trainer, small_digits, tmp_path):
+    before = {name: value.numpy().copy() for name, value in trainer.model.state_dict().items()}
+    folder = export.export_model(trainer, tmp_path / "inference")
+    after = trainer.model.state_dict()
+    assert list(before) == list(after) and all(np.array_equal(before[name], after[name]) for name in before)
+    # not re-parameterised, still post-processing, and not turned into a static function
+    assert any("bottlenecks" in name and name.endswith("conv2.bn") for name, _ in trainer.model.named_sublayers())
+    assert not trainer.model.exclude_post_process and trainer.model.forward.__self__ is trainer.model
+    assert folder == tmp_path / "inference" / "tiny" and [p.name for p in folder.parent.iterdir()] == ["tiny"]
+
+    settings = yaml.safe_load((folder / "infer_cfg.yml").read_text())
+    assert list(settings) == list(SETTINGS)[:6] + ["Preprocess", "label_list"]
+    assert settings["arch"] == "DETR" and settings["label_list"] == [str(digit) for digit in range(10)]
+    assert settings["Preprocess"][0] == {"type": "Resize", "target_size": [64, 64], "keep_ratio": False, "interp": 2}
+    assert [step["type"] for step in settings["Preprocess"]] == ["Resize", "NormalizeImage", "Permute"]
+
+    images = sorted(str(path) for path in (small_digits / "val").iterdir())
+    wanted = of_trainer(trainer.predict(images, output_dir=str(tmp_path / "pictures"), visualize=False))
+    for options in ({"batch_size": 3}, {"enable_mkldnn": True}):
+        found = of_predictor(Predictor(folder, **options).predict(images))
+        difference = compare_all(wanted, found)
+        print(options, difference)
+        assert len(found[0]) == 20 and difference.within(1e-3)
+
+
+def test_new_files_replace_old_ones_and_leave_the_others_alone(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("model.pdmodel", "model.pdiparams", "notes.txt"):
+        (folder / name).write_text("old")
+    with pytest.raises(ZeroDivisionError), export._fresh_folder(folder) as fresh:
+        (fresh / "model.json").write_text("half")
+        raise ZeroDivisionError
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
+        ("model.pdmodel", "model.pdiparams", "notes.txt"), "old")
+    with export._fresh_folder(folder) as fresh:
+        for name in ("model.json", "model.pdiparams"):
+            (fresh / name).write_text("new")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "model.json": "new", "model.pdiparams": "new", "notes.txt": "old"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_exported_model_that_answers_otherwise_is_refused(known_model):
+    batch = export._random_batch([SIDE, SIDE])
+    found = Known()({name: paddle.to_tensor(value) for name, value in batch.items()})
+    wanted = [value.numpy() for value in found.values()]
+    export._verify(known_model, batch, wanted, export.ExportOptions())
+    wanted[0][0, 1] *= 1.01
+    with pytest.raises(UserError, match="differs from the trained one: scores 9"):
+        export._verify(known_model, batch, wanted, export.ExportOptions())
+
+
+def test_export_for_benchmarks_has_no_boxes_and_says_so(tiny_config, pictures, tmp_path):
+    trainer = Trainer(load(tiny_config, "export.benchmark=True", "export.fuse_conv_bn=True"), "test")
+    spread_heads(trainer.model)
+    predictor = Predictor(export.export_model(trainer, tmp_path))
+    assert predictor.benchmark([pictures / "a.png"], warmup=1, repeats=3).summary()["images"] == 3
+    with pytest.raises(DeployError, match="without post-processing"):
+        predictor.predict([pictures / "a.png"])
+
+
+@pytest.mark.parametrize("options, words", [
+    (["num_classes=7"], "num_classes is 7, but .* names 10 classes"),
+    (["export.fuse=True"], "unknown key 'fuse'"),
+    (["TestReader.inputs_def.image_shape=[3,0,64]"], "image_shape"),
+    (["TestReader.inputs_def.image_shape=[3,-1,-1]"], "inputs of any size"),
+])
+def test_what_cannot_be_exported_is_refused(trainer, options, words, tmp_path):
+    config.merge(trainer.cfg, config.parse_options(options))
+    with pytest.raises(UserError, match=words):
+        export.export_model(trainer, tmp_path)
+    assert not list(tmp_path.glob("*/model*"))

@@ -1,0 +1,42 @@
+#!/usr/bin/env python
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""AP of a checkpoint (-o weights=FILE) or of an exported model (--model_dir); PaddleDetection's tools/eval.py flags."""
+from ppdet_ext import cli
+from ppdet_ext.engine import evaluate
+from ppdet_ext.engine.trainer import Trainer
+
+
+def parse_args(argv=None):
+    parser = cli.config_parser(__doc__)
+    parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json goes (default: the working directory)")
+    cli.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")
+    cli.add_switch(parser, "--classwise", "AP per class, and precision-recall curves in bbox_pr_curve/")
+    cli.add_switch(parser, "--save_prediction_only", "write bbox.json and compute no AP")
+    cli.add_switch(parser, "--bias", "add 1 to widths and heights")
+    cli.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
+    parser.add_argument("--model_dir", help="exported model to evaluate instead of a checkpoint")
+    parser.add_argument("--run_mode", default="paddle", help="with --model_dir: paddle, trt_fp32, trt_fp16 or trt_int8")
+    cli.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
+    parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
+    parser.add_argument("--batch_size", type=int, default=1, help="with --model_dir: images run together")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    cfg = cli.load_cfg(args, "eval")
+    if args.json_eval:
+        return evaluate.saved_boxes(cfg, args.output_eval)
+    if args.model_dir:
+        return evaluate.exported_model(cfg, args.model_dir, device=cli.current_device(), run_mode=args.run_mode,
+                                       enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
+                                       batch_size=args.batch_size)
+    cli.start_workers(cfg)
+    weights = cli.required_weights(cfg)
+    trainer = Trainer(cfg, "eval")
+    trainer.load_weights(weights)
+    return trainer.evaluate()
+
+
+if __name__ == "__main__":
+    cli.run(main)

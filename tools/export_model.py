@@ -1,0 +1,30 @@
+#!/usr/bin/env python
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Export a checkpoint (-o weights=FILE) for Paddle Inference; takes the flags of PaddleDetection's export_model.py."""
+from ppdet_ext import cli
+from ppdet_ext.engine.export import export_model
+from ppdet_ext.engine.trainer import Trainer
+
+
+def parse_args(argv=None):
+    parser = cli.config_parser(__doc__)
+    parser.add_argument("--output_dir", default="output_inference", help="the model goes to a folder of the config's "
+                        "name in it (default output_inference)")
+    # the file is the same wherever it is made, and every machine has this one
+    parser.set_defaults(device="cpu")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    cfg = cli.load_cfg(args, "test")
+    weights = cli.required_weights(cfg)
+    trainer = Trainer(cfg, "test")
+    trainer.load_weights(weights)
+    folder = export_model(trainer, args.output_dir)
+    print(f"next: python tools/deploy_infer.py --model_dir={folder} --image_file=IMAGE")
+    return folder
+
+
+if __name__ == "__main__":
+    cli.run(main)
