@@ -3,8 +3,20 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+
+
+class BuildWithManifest(build_py):
+    """Puts weights/manifest.yml inside the built package, where an installed copy looks for it."""
+
+    def run(self):
+        super().run()
+        target = Path(self.build_lib) / "ppdet_ext" / "weights" / "manifest.yml"
+        self.mkpath(str(target.parent))
+        self.copy_file(str(HERE / "weights" / "manifest.yml"), str(target))
+
 
 REQUIREMENTS = [
     "paddledet==2.6.0",
@@ -43,7 +55,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ppdet_ext", "ppdet_ext.*"]),
     py_modules=["rt_detr_paddle"],
-    include_package_data=True,
+    cmdclass={"build_py": BuildWithManifest},
     python_requires=">=3.9,<3.12",
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,

@@ -44,7 +44,8 @@ def require_writable(folder):
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"cannot write to '{folder}' ({error.strerror}); name another folder or mend its rights") from None
+        raise UserError(f"cannot write to '{folder}' ({error.strerror}); name another folder or mend its "
+                        "rights") from None
     return folder
 
 

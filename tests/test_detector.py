@@ -63,7 +63,8 @@ class TestBoxes:
         assert np.allclose(np.diag(pairwise_giou(boxes[:3], boxes[3:])), giou.numpy(), atol=1e-6)
 
     def test_inverse_sigmoid_is_finite_at_the_ends(self):
-        assert inverse_sigmoid(paddle.to_tensor([0.0, 0.5, 1.0])).numpy() == pytest.approx([-11.5129, 0, 11.5129], abs=1e-3)
+        ends = inverse_sigmoid(paddle.to_tensor([0.0, 0.5, 1.0])).numpy()
+        assert ends == pytest.approx([-11.5129, 0, 11.5129], abs=1e-3)
 
 
 class TestDenoising:
@@ -124,7 +125,7 @@ class TestMatcher:
 
 class TestLoss:
     def test_focal_loss_when_varifocal_is_off(self):
-        loss = DINOLoss(num_classes=10, matcher=HungarianMatcher(use_focal_loss=True), use_focal_loss=True, use_vfl=False)
+        loss = DINOLoss(num_classes=10, matcher=HungarianMatcher(use_focal_loss=True), use_focal_loss=True)
         boxes, classes = targets_of([2])
         logits = paddle.zeros([1, 1, 2, 10])
         terms = loss(paddle.to_tensor(boxes[0])[None, None], logits, [paddle.to_tensor(boxes[0])],
@@ -191,13 +192,15 @@ def test_wrong_strides_name_what_is_wanted():
 
 
 def test_image_that_is_no_multiple_of_the_stride(small_detector):
+    small_detector.eval()
     with pytest.raises(UserError, match="multiples of 32"):
-        small_detector.eval()(eval_batch(100, 128))
+        small_detector(eval_batch(100, 128))
 
 
-def test_more_queries_than_positions():
+def test_more_queries_than_positions(small_detector):
+    small_detector.eval()
     with pytest.raises(UserError, match="num_queries is 60 but"):
-        build_detector(**SMALL).eval()(eval_batch(32, 32))
+        small_detector(eval_batch(32, 32))
 
 
 def test_doubling_equals_interpolate():
@@ -214,7 +217,8 @@ def test_anchors_are_centred_on_cells():
 def test_position_embedding_rows_first():
     table = sincos_position_embedding(2, 3, 8)[0]
     assert table.shape == (6, 8)
-    assert np.allclose(table[5], np.concatenate([np.sin([1, .01]), np.cos([1, .01]), np.sin([2, .02]), np.cos([2, .02])]))
+    row, column = np.array([1, 0.01]), np.array([2, 0.02])
+    assert np.allclose(table[5], np.concatenate([np.sin(row), np.cos(row), np.sin(column), np.cos(column)]))
 
 
 def test_golden_targets_differ_between_images():

@@ -67,7 +67,7 @@ def test_logits_and_boxes(pair, size):
     ref_boxes, ref_logits = reference.pred_boxes.numpy(), reference.logits.numpy()
     boxes, logits = in_same_order(*raw_outputs(ours, eval_batch(*size)), ref_boxes)
     errors = relative_error(boxes, ref_boxes), relative_error(logits, ref_logits)
-    print("max|d|/max|ref|: boxes %.1e, logits %.1e" % errors)
+    print(f"max|d|/max|ref|: boxes {errors[0]:.1e}, logits {errors[1]:.1e}")
     assert max(errors) <= 1e-4
 
 

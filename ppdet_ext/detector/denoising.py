@@ -23,7 +23,7 @@ def contrastive_denoising(gt_class, gt_bbox, num_classes, num_queries, class_emb
         gt_class: list of B integer tensors [n, 1].
         gt_bbox: list of B tensors [n, 4], cx, cy, w, h in [0, 1].
         class_embed: [num_classes, C], the embedding of labels.
-        num_denoising: wished number of queries of one sign; the number of groups is this over the most boxes of an image.
+        num_denoising: wished number of queries of one sign; over the most boxes of an image it gives the groups.
         label_noise_ratio: half of this share of the labels is replaced by a random one.
         box_noise_scale: corners move by up to this share of half the box's size (positive copies), once to twice that
             (negative copies).

@@ -1,7 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The DETR architecture: backbone, neck, transformer, head and post-processing, wired by their out_shape."""
 import paddle
-from ppdet.core.workspace import create
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
 from ..errors import UserError

@@ -27,8 +27,8 @@ class DINOHead(nn.Layer):
         return {}
 
     def forward(self, out_transformer, body_feats, inputs=None):
-        """In training a dict of loss terms; else boxes [B, Q, 4] (cx, cy, w, h in [0, 1]), logits [B, Q, classes], None.
-        """
+        """In training a dict of loss terms; else boxes [B, Q, 4] (cx, cy, w, h in [0, 1]), logits [B, Q, classes] and
+        None (no masks)."""
         boxes, logits, enc_boxes, enc_logits, dn_meta = out_transformer
         if not self.training:
             return boxes[self.eval_idx], logits[self.eval_idx], None

@@ -228,7 +228,7 @@ class HybridEncoder(nn.Layer):
 def _check_strides(strides, channels):
     if any(b != 2 * a for a, b in zip(strides, strides[1:])):
         raise UserError(f"HybridEncoder needs strides that double from level to level, such as [8, 16, 32], but the "
-                        f"backbone gives strides {list(strides)} with channels {list(channels)}; choose its out_indices "
+                        f"backbone gives strides {list(strides)} with channels {list(channels)}; choose out_indices "
                         "so that they do")
 
 

@@ -114,7 +114,7 @@ class DINOLoss(nn.Layer):
         per_layer = self._layer_losses(boxes, logits, gt_bbox, gt_class, matches)
         scaled = {term: per_layer[term] * (self.loss_coeff[term] / num_gts) for term in TERMS}
         losses = {f'loss_{term}{postfix}': value[-1] for term, value in scaled.items()}
-        if self.aux_loss:
+        if self.aux_loss and len(boxes) > 1:
             losses.update({f'loss_{term}_aux{postfix}': value[:-1].sum() for term, value in scaled.items()})
         return losses
 
@@ -132,7 +132,8 @@ class DINOLoss(nn.Layer):
             return {'class': self._class_loss(logits, None, None, None, layers), 'bbox': zero, 'giou': zero}
 
         index = paddle.to_tensor(rows)
-        gt_boxes = paddle.to_tensor(np.concatenate([b.astype('float32').numpy().reshape(-1, 4) for b in gt_bbox])[targets])
+        gt_boxes = np.concatenate([b.astype('float32').numpy().reshape(-1, 4) for b in gt_bbox])
+        gt_boxes = paddle.to_tensor(gt_boxes[targets])
         labels = np.concatenate([c.numpy().reshape(-1) for c in gt_class])[targets]
         predicted = paddle.gather(boxes.astype('float32').reshape([-1, 4]), index)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(gt_boxes))

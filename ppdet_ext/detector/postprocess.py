@@ -72,7 +72,8 @@ class DETRPostProcess:
         """Scores, labels and query numbers of the kept detections, [B, N] each."""
         queries, classes = logits.shape[1:]
         if self.use_focal_loss:
-            scores, cell = paddle.topk(F.sigmoid(logits).flatten(1), min(self.num_top_queries, queries * classes), axis=-1)
+            kept = min(self.num_top_queries, queries * classes)
+            scores, cell = paddle.topk(F.sigmoid(logits).flatten(1), kept, axis=-1)
             return scores, cell % classes, cell // classes
         probability = F.softmax(logits)[:, :, :-1]
         scores, query = paddle.topk(probability.max(-1), min(self.num_top_queries, queries), axis=-1)

@@ -3,6 +3,7 @@
 import datetime
 import logging
 import resource
+import shutil
 import sys
 
 import paddle
@@ -37,7 +38,9 @@ class Progress(Callback):
     def on_epoch_begin(self, status):
         if self.shown and self.terminal and status["mode"] == "train":
             title = f"Epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}"
-            self.bar = tqdm(total=status["steps_per_epoch"], desc=title, unit="step")
+            # a terminal that says it has 0 columns would get no bar from tqdm
+            columns = shutil.get_terminal_size((120, 24)).columns
+            self.bar = tqdm(total=status["steps_per_epoch"], desc=title, unit="step", ncols=columns)
 
     def on_step_end(self, status):
         if not self.shown:
