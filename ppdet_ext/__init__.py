@@ -5,14 +5,18 @@ Importing this package registers everything with PaddleDetection; torch is not n
 """
 # ruff: noqa: E402  (Paddle must not be loaded before the environment is set and checked)
 from . import compat, runtime
+from .errors import UserError, show_in_one_line
 
 runtime.setup()
-compat.check_environment()
+try:
+    compat.check_environment()
+except UserError:
+    show_in_one_line()
+    raise
 compat.preload()
 
 from . import backbones, detector, registry
 from .backbones import modules, ppdet_resnet  # noqa: F401  registers the backbones
-from .errors import UserError
 
 compat.apply()
 registry.announce_replaced()

@@ -58,8 +58,17 @@ def apply():
     """Put all patches in. Safe to call more than once."""
     from .data import reading
 
-    for patch in (_transform_prob, _ema_filter_no_grad, reading.install):
+    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, reading.install):
         patch()
+
+
+def _safe_yaml():
+    """ppdet's load_config reads YAML with a loader that can run code from a config file; ours cannot (any version)."""
+    from ppdet.core import workspace
+
+    from . import config
+
+    workspace._load_config_with_base = config.read
 
 
 def _transform_prob():

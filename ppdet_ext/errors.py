@@ -1,10 +1,27 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The one exception a user is meant to read, and the hint that goes with a misspelt name."""
 import difflib
+import sys
 
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+
+
+def show_in_one_line():
+    """From here on an uncaught UserError prints ``error: ...`` instead of a traceback.
+
+    For mistakes that are found while the package is being imported, before any tool could catch them.
+    """
+    before = sys.excepthook
+
+    def hook(kind, error, trace):
+        if issubclass(kind, UserError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            before(kind, error, trace)
+
+    sys.excepthook = hook
 
 
 def nearest(name, choices, n=3):

@@ -38,9 +38,9 @@ class Progress(Callback):
     def on_epoch_begin(self, status):
         if self.shown and self.terminal and status["mode"] == "train":
             title = f"Epoch {status['epoch_id'] + 1}/{self.model.cfg.epoch}"
-            # a terminal that says it has 0 columns would get no bar from tqdm
-            columns = shutil.get_terminal_size((120, 24)).columns
-            self.bar = tqdm(total=status["steps_per_epoch"], desc=title, unit="step", ncols=columns)
+            # tqdm draws nothing on a terminal that says it is 0 x 0, as some do
+            columns, lines = shutil.get_terminal_size((120, 24))
+            self.bar = tqdm(total=status["steps_per_epoch"], desc=title, unit="step", ncols=columns, nrows=lines)
 
     def on_step_end(self, status):
         if not self.shown:
@@ -51,7 +51,7 @@ class Progress(Callback):
         elif self.bar is not None:
             loss = status["training_staus"].meters["loss"].avg
             self.bar.set_postfix_str(f"loss={loss:.3f}, lr={status['learning_rate']:.2e}, mem={peak_memory_mb()}MB, "
-                                     f"eta={_eta(self, status)}")
+                                     f"eta={_eta(self, status)}", refresh=False)
             self.bar.update()
         elif status["step_id"] % self.model.cfg.log_iter == 0:
             log.info(self._line(status))

@@ -155,7 +155,8 @@ def as_text(facts):
     lines = ["", "=" * 30 + " result " + "=" * 30, f"started from:    {facts['started_from']}"]
     if facts["ap"]:
         lines += ["", ap_table(facts["ap"], facts["classes"]), "",
-                  f"best checkpoint: {facts['checkpoint']} (epoch {facts['epoch']}, AP {main_ap(facts['ap']):.3f})"]
+                  f"best checkpoint: {facts['checkpoint']} (epoch {facts['epoch']}, "
+                  f"{next(iter(facts['ap']))} {main_ap(facts['ap']):.3f})"]
     else:
         lines += ["no evaluation was made (--eval, or validate: true in the config)",
                   f"last checkpoint: {facts['checkpoint']}"]
