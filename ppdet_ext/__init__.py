@@ -4,10 +4,13 @@
 Importing this package registers everything with PaddleDetection; torch is not needed for it.
 """
 # ruff: noqa: E402  (Paddle must not be loaded before the environment is set and checked)
+import sys
+
 from . import compat, runtime
 from .errors import UserError, show_in_one_line
 
-runtime.setup()
+_late = "paddle" in sys.modules
+_set = runtime.setup()
 try:
     compat.check_environment()
 except UserError:
@@ -20,6 +23,9 @@ from .backbones import modules, ppdet_resnet  # noqa: F401  registers the backbo
 
 compat.apply()
 registry.announce_replaced()
+if _late and _set:
+    registry.logger.warning("Paddle was imported before ppdet_ext, so %s has no effect and a CPU may run several times "
+                            "slower; import ppdet_ext (or rt_detr_paddle) first", ", ".join(_set))
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "backbones", "detector", "registry"]

@@ -1,9 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What the command-line tools share: flags, the way from a command line to a checked config, one-line errors."""
 import argparse
+import importlib.util
 import logging
 import os
 import sys
+import traceback
+from pathlib import Path
 
 import paddle
 from ppdet.engine import init_fleet_env, init_parallel_env, set_random_seed
@@ -47,11 +50,13 @@ def add_switch(parser, name, help, default=None):
 
 
 def config_parser(description):
-    """Parser with ``-c``, ``-o`` and ``--device``."""
+    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-c", "--config", required=True, help="config file (.yml)")
     parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
                         help="config values to override: -o epoch=10 TrainReader.batch_size=4")
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",
+                        help="a file whose @register classes the config names; may be given several times")
     parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
                         help="where to run; auto: the GPU if the config does not forbid it and one is there")
     return parser
@@ -66,21 +71,49 @@ def load_cfg(args, mode="train"):
     Raises:
         UserError: anything in the config that cannot work.
     """
+    for path in args.imports:
+        import_file(path)
     cfg = config.load(args.config, args.opt)
-    checks.check_keys(cfg)
     options = config.parse_options(args.opt)
+    checks.check_options(cfg, options, config.read(args.config))
+    checks.check_keys(cfg)
+    checks.check_needed(cfg, mode)
     for name in CONFIG_FLAGS:
         value = getattr(args, name, None)
         if value is not None and name not in options:
             cfg[name] = value
     cfg.setdefault("log_iter", 20)
-    cfg["command"] = {"config": args.config, "opt": list(args.opt)}
+    cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports)}
     set_device(cfg, args.device, asked="use_gpu" in options)
     sample.ensure(cfg)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     checks.check(cfg, mode, validate if mode == "train" else None)
     normalize.resolve(cfg)
     return cfg
+
+
+def import_file(path):
+    """Run a user's Python file, for what it registers. Modules beside it can be imported from it.
+
+    Raises:
+        UserError: the file is missing, is no Python file, or fails.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"--import: there is no Python file '{path}'")
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.append(str(path.parent.resolve()))
+    name = f"ppdet_ext_import_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file may raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"--import '{path}'{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
 def set_device(cfg, device="auto", asked=False):
@@ -120,14 +153,18 @@ def current_device():
 
 
 def required_weights(cfg):
-    """The config's ``weights``.
+    """The config's ``weights``, else the best_model that training with this config has written.
 
     Raises:
-        UserError: there are none.
+        UserError: there is none.
     """
-    if not cfg.get("weights"):
-        raise UserError("name the checkpoint: -o weights=output/.../best_model.pdparams")
-    return cfg["weights"]
+    if cfg.get("weights"):
+        return cfg["weights"]
+    path = Path(cfg.get("save_dir", "output")) / cfg["filename"] / "best_model.pdparams"
+    if not path.is_file():
+        raise UserError(f"there is no '{path}': train first (tools/train.py --eval), or name a checkpoint: "
+                        f"-o weights={path.with_name('model_final.pdparams')}")
+    return str(path)
 
 
 def start_workers(cfg):

@@ -3,9 +3,11 @@
 
 Patches go in only where the installed release lacks what develop has, so a newer ppdet is left alone.
 """
+import contextlib
 import importlib
 import importlib.util
 import inspect
+import io
 import sys
 
 from .errors import UserError
@@ -37,10 +39,16 @@ def check_environment(version=sys.version_info, find=importlib.util.find_spec, l
             raise UserError(f"the package '{module}' is missing: {remedy}")
     numpy = load("numpy")
     try:
-        load("cv2")
+        # NumPy 2 prints a page of its own before an extension made for NumPy 1 fails
+        with contextlib.redirect_stderr(io.StringIO()):
+            load("cv2")
     except (ImportError, AttributeError) as error:
-        raise UserError(f"OpenCV does not load with numpy {numpy.__version__} ({str(error).splitlines()[0]}); run "
-                        'pip install "numpy<1.24" "opencv-python<=4.6.0"') from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "cannot open shared object" in reason:
+            raise UserError(f"OpenCV needs a system library ({reason}); on Debian or Ubuntu run apt-get install libgl1 "
+                            "libglib2.0-0") from None
+        raise UserError(f"OpenCV does not load with numpy {numpy.__version__} ({reason}); run pip install "
+                        '"numpy<1.24" "opencv-python<=4.6.0"') from None
 
 
 def preload():

@@ -135,6 +135,50 @@ class TestLoss:
         assert float(terms["loss_class"]) == pytest.approx(expected, rel=1e-5)
         assert float(terms["loss_bbox"]) == pytest.approx(0, abs=1e-6)
 
+    def test_denoising_terms_box_by_box(self):
+        """Three images, one of them empty: each layer's terms equal sums over single boxes and single scores."""
+        boxes, classes = targets_of([2, 0, 1])
+        groups, classes_count = 2, 10
+        paddle.seed(1)
+        dn_boxes, dn_logits = paddle.rand([2, 3, 8, 4]) * 0.5 + 0.2, paddle.randn([2, 3, 8, classes_count])
+        meta = {"dn_positive_idx": [np.array([0, 1, 4, 5]), np.array([], "int64"), np.array([0, 4])],
+                "dn_num_group": groups, "dn_num_split": [8, 5]}
+        loss = DINOLoss(classes_count, HungarianMatcher(use_focal_loss=True), use_focal_loss=True, use_vfl=True)
+        gt = [paddle.to_tensor(b) for b in boxes], [paddle.to_tensor(c) for c in classes]
+        terms = loss(paddle.rand([2, 3, 5, 4]), paddle.randn([2, 3, 5, classes_count]), *gt, dn_out_bboxes=dn_boxes,
+                     dn_out_logits=dn_logits, dn_meta=meta)
+
+        wanted = np.zeros((2, 3))
+        for layer in range(2):
+            for image, positives in enumerate(meta["dn_positive_idx"]):
+                prob = 1 / (1 + np.exp(-dn_logits.numpy()[layer, image].astype("float64")))
+                cost = -0.75 * prob**2 * np.log(1 - prob)
+                for k, query in enumerate(positives):
+                    target, label = boxes[image][k % len(boxes[image])], int(classes[image][k % len(boxes[image])])
+                    predicted = dn_boxes.numpy()[layer, image, query]
+                    pair = [cxcywh_to_xyxy(paddle.to_tensor(b[None])) for b in (predicted, target)]
+                    iou, giou = (float(value) for value in iou_and_giou(*pair))
+                    p = prob[query, label]
+                    cost[query, label] = -iou * (iou * np.log(p) + (1 - iou) * np.log(1 - p))
+                    wanted[layer, 1:] += 5 * np.abs(predicted - target).sum(), 2 * (1 - giou)
+                wanted[layer, 0] += cost.sum()
+        wanted /= 3 * groups
+        found = [[float(terms[f"loss_{t}{aux}_dn"]) for t in ("class", "bbox", "giou")] for aux in ("_aux", "")]
+        assert np.allclose(found, wanted, rtol=1e-4)
+
+    @pytest.mark.parametrize("index", [0, -1])
+    def test_one_matching_for_the_auxiliary_layers(self, index):
+        boxes, classes = targets_of([3])
+        gt = [paddle.to_tensor(boxes[0])], [paddle.to_tensor(classes[0])]
+        layers, logits = paddle.rand([4, 1, 6, 4]), paddle.randn([4, 1, 6, 10])
+        matcher = HungarianMatcher(use_focal_loss=True)
+        shared = DINOLoss(10, matcher, use_focal_loss=True, use_uni_match=True, uni_match_ind=index)
+        own = matcher.match(layers, logits, *gt)
+        same = [[tuple(part.tolist() for part in pair) for pair in images] for images in own]
+        found = [[tuple(part.tolist() for part in pair) for pair in images]
+                 for images in shared._match(layers, logits, *gt)]
+        assert found == [same[:-1][index]] * 3 + [same[-1]]
+
     def test_softmax_scores_are_refused(self):
         with pytest.raises(UserError, match="use_focal_loss: true"):
             DINOLoss(matcher=HungarianMatcher(), use_focal_loss=False)
@@ -195,6 +239,13 @@ def test_image_that_is_no_multiple_of_the_stride(small_detector):
     small_detector.eval()
     with pytest.raises(UserError, match="multiples of 32"):
         small_detector(eval_batch(100, 128))
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"nhead": 5}, "multiple of nhead 5"), ({"eval_idx": 3}, "eval_idx 3 names no layer")])
+def test_wrong_decoder_sizes(settings, words):
+    with pytest.raises(UserError, match=words):
+        build_detector(RTDETRTransformer=settings)
 
 
 def test_more_queries_than_positions(small_detector):

@@ -4,21 +4,19 @@
 paddle2onnx wants a newer numpy than paddledet allows, so it has an environment of its own: the Python that
 PPDET_EXT_ONNX_PYTHON names, or .venv-onnx in the repository, made on first use (about 250 MB of downloads).
 """
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from detections import of_predictor, spread_heads
+from environments import REPO, other_python
 
 from ppdet_ext import config
 from ppdet_ext.deploy import Predictor, compare_all, media, preprocess
 from ppdet_ext.engine import export
 from ppdet_ext.engine.trainer import Trainer
 
-REPO = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("onnx_worker.py")
 ONNX_PACKAGES = ("paddlepaddle==3.3.1", "paddle2onnx==2.1.0", "onnxruntime")
 R18 = """\
@@ -52,15 +50,7 @@ def exported(small_digits, tmp_path):
 
 @pytest.fixture(scope="session")
 def onnx_python():
-    if os.environ.get("PPDET_EXT_ONNX_PYTHON"):
-        return Path(os.environ["PPDET_EXT_ONNX_PYTHON"])
-    python = REPO / ".venv-onnx" / "bin" / "python"
-    complete = python.parents[1] / "complete"
-    if not complete.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", python.parents[1]], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *ONNX_PACKAGES], check=True, timeout=900)
-        complete.touch()
-    return python
+    return other_python("onnx", ONNX_PACKAGES)
 
 
 def run_onnx(python, folder, inputs, scratch):

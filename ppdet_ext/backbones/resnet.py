@@ -90,24 +90,24 @@ class ResNet(FeatureNet):
         block: key of BLOCKS; depths: blocks of each stage.
         cardinality, base_width: groups and width of the 3x3 convolution.
         deep: the -d variant: three 3x3 convolutions in the stem, pooling in the skips.
-        stem_tap: what the source calls the stem's activation.
+        stem_act: what the source calls the stem's activation.
         zero_init_last: start residual branches at zero.
         Others: see FeatureNet and create_model.
     """
 
     CLASSIFIER = "fc"
 
-    def __init__(self, block, depths, cardinality=1, base_width=64, deep=False, stem_tap="act1", num_classes=1000,
+    def __init__(self, block, depths, cardinality=1, base_width=64, deep=False, stem_act="act1", num_classes=1000,
                  in_chans=3, features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg",
                  zero_init_last=True):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.conv1 = _deep_stem(in_chans) if deep else conv2d(in_chans, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2D(64)
-        self.act1 = nn.ReLU()
+        self.add_sublayer(stem_act, nn.ReLU())
         self.maxpool = nn.MaxPool2D(3, stride=2, padding=1)
         make = functools.partial(self._make_stage, BLOCKS[block], cardinality, base_width, deep)
         rates = [drop_path_rate * index / (sum(depths) - 1) for index in range(sum(depths))]
-        steps, in_chs = [Step(("conv1", "bn1", "act1"), 2, 64, stem_tap)], 64
+        steps, in_chs = [Step(("conv1", "bn1", stem_act), 2, 64, tap=stem_act)], 64
         for index, (depth, chs) in enumerate(zip(depths, STAGE_CHS)):
             first = sum(depths[:index])
             name = f"layer{index + 1}"
@@ -165,4 +165,4 @@ for _name, _variant in VARIANTS.items():
 for _name in TORCHVISION:
     # torchvision starts the last BatchNorm of a branch at one, and calls the activation "relu"
     register_model(f"torchvision/{_name}", family="resnet", source="torchvision")(
-        functools.partial(ResNet, zero_init_last=False, stem_tap="relu", **VARIANTS[_name]))
+        functools.partial(ResNet, zero_init_last=False, stem_act="relu", **VARIANTS[_name]))

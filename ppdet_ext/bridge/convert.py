@@ -13,27 +13,37 @@ from .source import locate_spec
 # source library -> how it builds an untrained network of one of its names
 TORCH_BUILDERS = {
     "timm": lambda lib, arch, classes: lib.create_model(arch, pretrained=False, num_classes=classes),
-    "torchvision": lambda lib, arch, classes: lib.models.get_model(arch, weights=None, num_classes=classes),
+    "torchvision": lambda lib, arch, classes: lib.models.get_model(
+        arch.rpartition("/")[2], weights=None, num_classes=classes),
 }
 
 
-def convert(layer, cfg, spec, output, allow=(), rename=""):
-    """Convert the checkpoint ``spec`` for ``layer`` (left filled with it) and write ``output`` and its metadata.
+def check_output(output):
+    """Raise UserError where ``write`` could not or should not write ``output``; good to know before a download."""
+    if not str(output).endswith(".pdparams"):
+        raise UserError(f"the output '{output}' should end in .pdparams")
+    meta.require_free(output)
+
+
+def convert(layer, cfg, spec, allow=(), rename=""):
+    """Convert the checkpoint ``spec`` for ``layer``, which is left filled with it; nothing is written yet.
 
     Returns:
-        ``(LoadReport, Converted)``.
+        ``(LoadReport, Converted)``, for ``verify`` and ``write``.
 
     Raises:
-        UserError: the checkpoint cannot be had or read, or does not fit; nothing is written then.
+        UserError: the checkpoint cannot be had or read, or does not fit.
     """
     if rename:
         rename_table(rename)
-    if not str(output).endswith(".pdparams"):
-        raise UserError(f"the output '{output}' should end in .pdparams")
     converted = Converted(layer, cfg, locate_spec(spec, cfg=cfg), rename, use_cache=False)
-    report = converted.load(layer, allow=allow)
+    return converted.load(layer, allow=allow), converted
+
+
+def write(report, converted, output):
+    """Write what ``convert`` gave: the weights that fitted as ``output`` (.pdparams), and their metadata beside it."""
+    check_output(output)
     save({name: converted.tensors[name] for name in report.matched}, converted.info, output)
-    return report, converted
 
 
 def summary(report, output):

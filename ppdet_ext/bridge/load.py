@@ -48,12 +48,6 @@ def load_pretrained(layer, cfg, spec=True, in_chans=3, allow=(), rename=""):
     return report
 
 
-def metadata(cfg, spec=True):
-    """What belongs to the weights that ``spec`` asks for (mean, std, interpolation, ...), without loading them."""
-    location = find(cfg, spec)
-    return {**meta.from_cfg(cfg), **(location.meta if location else {})}
-
-
 def find(cfg, spec):
     """Location of the weight file that ``spec`` means, downloaded where need be; None for random initialisation."""
     if spec is None or spec is False or spec == "":
@@ -64,18 +58,23 @@ def find(cfg, spec):
         except Unavailable as error:
             logger.warning("NO PRETRAINED WEIGHTS, starting from RANDOM INITIALISATION (pretrained: auto): %s", error)
             return None
-    return _converted_by_hand(cfg) or locate_spec("hub", cfg=cfg) if spec is True else locate_spec(spec, cfg=cfg)
+    return by_hand(cfg) or locate_spec("hub", cfg=cfg) if spec is True else locate_spec(spec, cfg=cfg)
 
 
-def _converted_by_hand(cfg):
-    """Location of what tools/convert_weights.py made for this arch and tag, or None."""
+def by_hand(cfg):
+    """Location of what tools/convert_weights.py made for this arch and tag, or None. ``pretrained: true`` wants it."""
     tag = getattr(cfg, "tag", "")
     for name in dict.fromkeys([".".join(filter(None, [cfg.arch, tag])), cfg.arch]):
-        path = home() / f"{file_name(name)}.pdparams"
+        path = converted_path(name)
         known = meta.read(path) if path.exists() else {}
         if path.exists() and known.get("tag") in (None, "", tag):
             return Location(path, known.get("source", str(path)), known)
     return None
+
+
+def converted_path(name):
+    """Where weights converted by hand for 'arch' or 'arch.tag' are looked for, and written by default."""
+    return home() / f"{file_name(name)}.pdparams"
 
 
 def file_name(name):
@@ -139,10 +138,10 @@ def describe(cfg, location, digest):
 
 
 def save(tensors, info, path):
-    """Write ``tensors`` as .pdparams and ``info`` beside it."""
-    with atomic_path(path) as temporary:
-        paddle.save(dict(tensors), str(temporary))
-    meta.write(path, info)
+    """Write ``tensors`` as .pdparams and ``info`` beside it: both, or on an error neither."""
+    with atomic_path(path) as weights, atomic_path(meta.sidecar(path)) as about:
+        paddle.save(dict(tensors), str(weights))
+        about.write_text(meta.dump(info), encoding="utf-8")
 
 
 def adapt_first_conv(tensors, names, in_chans):

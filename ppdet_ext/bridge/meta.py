@@ -1,12 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What is known about a weight file beside its numbers: a small YAML file next to each converted one."""
 import importlib.metadata
+import logging
 from pathlib import Path
 
 import yaml
 
 from ..errors import UserError
-from ..files import atomic_path
+
+logger = logging.getLogger(__name__)
 
 # what a PretrainedCfg tells about any weights of its name; a source that knows better overrides it
 FROM_CFG = ("arch", "tag", "license", "input_size", "mean", "std", "interpolation", "crop_pct", "num_classes")
@@ -39,27 +41,32 @@ def sidecar(path):
 
 
 def read(path):
-    """Metadata beside the weight file ``path``; {} where there is none.
-
-    Raises:
-        UserError: the file is not a YAML mapping.
-    """
+    """Metadata beside the weight file ``path``; {} where there is none, or a file of another kind (a warning)."""
     path = sidecar(path)
-    if not path.exists():
-        return {}
+    found = _load(path) if path.exists() else {}
+    if found is None:
+        logger.warning("'%s' is not used: it is not weights' metadata, which holds lists mean and std", path)
+    return found or {}
+
+
+def require_free(path):
+    """Raise UserError where metadata beside the weight file ``path`` would overwrite a file of another kind."""
+    path = sidecar(path)
+    if path.exists() and _load(path) is None:
+        raise UserError(f"'{path}', where the metadata would go, is another kind of file; name another output")
+
+
+def _load(path):
+    """The mapping in ``path``, or None where it is not metadata: any YAML file may lie beside weights."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"'{path}' is not YAML ({str(error).splitlines()[0]}); mend or remove it") from None
-    if not isinstance(found, dict):
-        raise UserError(f"'{path}' should hold keys and values (arch, mean, std, ...); mend or remove it")
-    return found
+    except (OSError, UnicodeError, yaml.YAMLError):
+        return None
+    metadata = isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("mean", "std"))
+    return found if metadata else None
 
 
-def write(path, values):
-    """Write ``values`` beside the weight file ``path``; returns the metadata file's path."""
-    with atomic_path(sidecar(path)) as temporary:
-        text = yaml.safe_dump({key: plain(value) for key, value in values.items()}, sort_keys=False,
-                              default_flow_style=None, allow_unicode=True)
-        temporary.write_text(text, encoding="utf-8")
-    return sidecar(path)
+def dump(values):
+    """``values`` as the text of a metadata file."""
+    return yaml.safe_dump({key: plain(value) for key, value in values.items()}, sort_keys=False,
+                          default_flow_style=None, allow_unicode=True)

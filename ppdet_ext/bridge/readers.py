@@ -1,14 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """File suffix -> reader: one small function for each format, and the table that joins them."""
-import _codecs
 import collections
 import importlib
+import re
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
-from . import torch_file
+from . import numpy_pickle, torch_file
 from .unpickle import AllowListUnpickler, Forbidden
 
 # safetensors' type names; what is not here is quantised (8 bits and fewer) or complex
@@ -20,14 +20,11 @@ SAFETENSORS_TYPES = {
 # what paddle.save writes: containers and numpy arrays
 PADDLE_ALLOWED = {
     "collections.OrderedDict": collections.OrderedDict,
-    "_codecs.encode": _codecs.encode,
     "builtins.tuple": tuple,
     "__builtin__.tuple": tuple,
-    "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
-    **{f"numpy.{core}.multiarray.{name}": getattr(np.core.multiarray, name)
-       for core in ("core", "_core") for name in ("_reconstruct", "scalar")},
+    **numpy_pickle.ALLOWED,
 }
+SAFE_TORCH = (2, 6)  # before, weights_only=True could be tricked into running code: CVE-2025-32434
 
 
 def need(module, why):
@@ -59,13 +56,21 @@ def read_torch(path):
         return torch_file.read(path)
     except Forbidden as error:
         torch = need("torch", f"'{path}' cannot be read without torch ({error}; a .safetensors file can): it")
+        _require_safe(torch, path)
         return _numpy(torch.load(path, map_location="cpu", weights_only=True))
+
+
+def _require_safe(torch, path):
+    version = tuple(map(int, re.findall(r"\d+", torch.__version__)[:2]))
+    if version < SAFE_TORCH:
+        raise UserError(f"'{path}' would have to be read by torch {torch.__version__}, in which a file can run code "
+                        "(CVE-2025-32434): pip install 'torch>=2.6', or give a .safetensors file")
 
 
 def read_paddle(path):
     """A .pdparams file as ``paddle.save`` writes it. It is a pickle too, so paddle.load does not see it here."""
     with open(path, "rb") as file:
-        saved = AllowListUnpickler(file, PADDLE_ALLOWED).load()
+        saved = numpy_pickle.real(AllowListUnpickler(file, PADDLE_ALLOWED).load())
     # protocols below 4 cut arrays of more than 1 GiB into pieces
     for name, info in saved.pop("UnpackBigParamInfor@@", {}).items():
         saved[name] = np.concatenate([saved.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
@@ -117,7 +122,7 @@ def read_file(path):
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         size = Path(path).stat().st_size
         raise UserError(f"cannot read '{path}' ({size} bytes) as {Path(path).suffix}: {reason}; it is truncated, "
-                        "of another format, or not to be trusted: get it again") from error
+                        "of another format, or not to be trusted: delete it and get it again") from error
 
 
 def _numpy(value):

@@ -79,7 +79,8 @@ def load_into(layer, tensors, allow=(), unused=(), label="", **about):
     """Copy Paddle-layout ``{name: array}`` into ``layer`` where name and shape are the layer's own.
 
     Args:
-        allow: glob patterns of names that may be missing, unexpected or of another shape (they stay as they were).
+        allow: a glob pattern, or several, of names that may be missing, unexpected or of another shape (they stay as
+            they were).
         unused: name prefixes that may be in the checkpoint and are dropped where the layer has no such name.
         label: what messages call the layer; its class name by default.
         about: ``source``, ``sha256``, ``meta`` of the report.
@@ -140,6 +141,7 @@ def _row(rows):
 
 
 def _allowed(name, patterns):
+    patterns = (patterns,) if isinstance(patterns, str) else patterns  # one by one, the letters of 'fc.*' hold a '*'
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 

@@ -77,8 +77,8 @@ def locate_spec(spec, *, cfg=None):
         return Location(path, spec, dict(package.meta), package.rename)
     if spec.startswith(("http://", "https://")):
         return Location(fetch(spec), spec)
-    path = Path(spec).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(spec))
+    if not os.path.isfile(path):  # unlike Path.is_file, also for a name too long to exist
         raise Unavailable(f"there is no weight file '{spec}'; give a file, a URL, 'hub' or package:NAME")
     return Location(path, str(path), meta.read(path))
 

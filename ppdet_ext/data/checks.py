@@ -4,9 +4,9 @@ import logging
 
 from ..errors import UserError
 from . import coco, reading, source, voc
-from .keys import check_keys
+from .keys import check_keys, check_needed, check_options
 
-__all__ = ["check", "check_keys", "readable_images"]
+__all__ = ["check", "check_keys", "check_needed", "check_options", "readable_images"]
 
 logger = logging.getLogger("ppdet.engine")
 

@@ -14,9 +14,12 @@ logger = logging.getLogger("ppdet.engine")
 
 NEEDED = {"images": ("id", "file_name", "height", "width"), "categories": ("id", "name"),
           "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
-TYPES = {"file_name": str, "name": str, "bbox": list, "height": (int, float), "width": (int, float),
-         "area": (int, float)}
-BOX_TEXTS = {"broken": "have a bbox that is not [x, y, width, height] with positive sizes",
+NUMBER = (int, float)
+TYPES = {"id": int, "image_id": int, "category_id": int, "file_name": str, "name": str, "bbox": list,
+         "height": NUMBER, "width": NUMBER, "area": NUMBER, "iscrowd": NUMBER}
+TYPE_TEXTS = {int: "a whole number", str: "text", list: "a list", NUMBER: "a number"}
+BOX_TEXTS = {"no area": "have a good bbox but no positive area, and would be left out (write width*height as area)",
+             "broken": "have a bbox that is not [x, y, width, height] with positive sizes",
              "outside": "have a bbox wholly outside the image",
              "empty": "have a bbox without area and are left out",
              "over": "reach over the image's border and are clipped"}
@@ -30,8 +33,10 @@ def load(path, where):
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:  # UnicodeDecodeError is one too
         raise UserError(f"{where}: '{path}' is not JSON ({error})") from None
+    except OSError as error:
+        raise UserError(f"{where}: cannot read '{path}' ({error.strerror})") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: '{path}' is not in COCO format (a JSON {type(content).__name__}, not an object)")
     return content
@@ -44,12 +49,13 @@ def _check_structure(content, path, sections):
         if not isinstance(records, list):
             raise UserError(f"'{path}' is not in COCO format: it has no list '{section}'")
         for key in NEEDED[section]:
-            kind = TYPES.get(key, object)
+            kind = TYPES[key]
             for number, record in enumerate(records):
                 if not isinstance(record, dict) or key not in record:
                     raise UserError(f"'{path}': {section}[{number}] has no {key}")
                 if not isinstance(record[key], kind):
-                    raise UserError(f"'{path}': {section}[{number}]: {key} is {record[key]!r}")
+                    raise UserError(f"'{path}': {section}[{number}]: {key} is {record[key]!r}, not "
+                                    f"{TYPE_TEXTS[kind]}")
 
 
 def categories(content, path, say=False):
@@ -145,19 +151,22 @@ def box_problems(boxes, sizes):
 
 
 def _check_boxes(content, path):
-    """Boxes outside their image or broken: an error; empty ones and those that reach over the border: a warning."""
+    """Boxes outside their image, broken or said to have no area: an error; empty ones and those that reach over the border: a warning."""
     annotations, images = content["annotations"], {image["id"]: image for image in content["images"]}
     owners = [images[annotation["image_id"]] for annotation in annotations]
     boxes = np.array([_as_box(annotation["bbox"]) for annotation in annotations], "float64").reshape(-1, 4)
     sizes = np.array([(image["width"], image["height"]) for image in owners], "float64").reshape(-1, 2)
-    found = {problem: np.flatnonzero(mask) for problem, mask in box_problems(boxes, sizes).items()}
+    masks = box_problems(boxes, sizes)
+    without = ~(np.array([annotation["area"] for annotation in annotations], "float64") > 0)  # nan too
+    masks["no area"] = without & ~masks["broken"] & ~masks["outside"] & ~masks["empty"]
+    found = {problem: np.flatnonzero(mask) for problem, mask in masks.items()}
     for problem, places in found.items():
         if not len(places):
             continue
         annotation, image = annotations[places[0]], owners[places[0]]
         text = (f"'{path}': {len(places)} annotations {BOX_TEXTS[problem]}; first: annotation id {annotation['id']} of "
                 f"'{image['file_name']}' ({image['width']}x{image['height']}): {annotation['bbox']}")
-        if problem in ("broken", "outside"):
+        if problem in ("broken", "outside", "no area"):
             raise UserError(text)
         logger.warning(text)
 

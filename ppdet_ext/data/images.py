@@ -26,7 +26,7 @@ def check_headers(paths, sizes):
         try:
             with Image.open(path) as image:
                 found = image.size
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = getattr(error, "strerror", None) or "broken, or not an image"
             raise UserError(f"image '{path}' is unreadable: {reason}") from None
         # a camera's turned picture (EXIF) is turned upright when it is read

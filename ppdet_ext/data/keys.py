@@ -13,12 +13,12 @@ from ..registry import check_settings
 
 # top-level keys that ppdet's tools, Trainer and configs, and ours, look up by name
 TOP_LEVEL = frozenset("""
-    _BASE_ allow_missing amp amp_level architecture base_lr batch_size bias classwise command custom_black_list
+    _BASE_ allow_missing amp amp_level architecture bias classwise command custom_black_list
     custom_white_list cut_height cycle_epoch dataset_dir det_weights distill_loss distill_loss_name ema_black_list
-    ema_decay ema_decay_type ema_filter_no_grad ema_skip_names ema_start_iters enable_ce epoch epochs eval_height
+    ema_decay ema_decay_type ema_filter_no_grad ema_skip_names ema_start_iters enable_ce epoch eval_height
     eval_interval eval_size eval_width export export_eb export_onnx filename find_unused_parameters fleet
     fuse_normalize infer_dir infer_img inference_on init_loss_scaling input_height input_size input_width IouType
-    keep_best_weight log_iter map_type mask master_grad max_iter metric min_subgraph_size model multi_scale_eval
+    keep_best_weight log_iter map_type mask master_grad max_iter metric min_subgraph_size multi_scale_eval
     norm_type normalization normalization_mismatch num_classes num_joints num_points output_dir output_eval
     pretrain_student_weights pretrain_teacher_weights pretrain_weights print_flops print_params profiler_options
     proposals_path pruner reid_weights reset_norm_param_attr save_dir save_interval save_prediction_only
@@ -26,6 +26,16 @@ TOP_LEVEL = frozenset("""
     to_static unstructured_prune use_ema use_fused_allreduce_gradients use_gpu use_mlu use_npu use_simple_ema use_vdl
     use_wandb use_xpu validate vdl_log_dir visualize wandb weights worker_num
 """.split())
+# names that people try, and what is meant
+MEANT = {"batch_size": "TrainReader.batch_size", "base_lr": "LearningRate.base_lr", "lr": "LearningRate.base_lr",
+         "learning_rate": "LearningRate.base_lr", "epochs": "epoch", "max_epoch": "epoch", "num_epochs": "epoch",
+         "arch": "TimmBackbone.arch", "pretrained": "TimmBackbone.pretrained", "num_workers": "worker_num"}
+# key -> (modes that cannot do without it, what to do)
+NEEDED = {"architecture": (("train", "eval", "test"), "start from a file in configs/ such as configs/rtdetr_cspresnet.yml"),
+          "metric": (("train", "eval", "test"), "write 'metric: COCO' or 'metric: VOC'"),
+          "epoch": (("train",), "write 'epoch: 10', or -o epoch=10"),
+          "snapshot_epoch": (("train",), "write 'snapshot_epoch: 1', or take configs/_base_/runtime.yml as a _BASE_"),
+          "worker_num": (("train", "eval"), "write 'worker_num: 2'")}
 # what an architecture's from_config builds by name, beside its __inject__
 PARTS = ("backbone", "neck", "transformer", "detr_head")
 PLAIN = (dict, list, str, int, float, type(None))
@@ -44,7 +54,7 @@ def check_keys(cfg):
             setting that is missing.
     """
     modules = {name: value for name, value in cfg.items() if isinstance(value, SchemaDict)}
-    _check_top_level(cfg, modules)
+    _check_top_level(cfg)
     for name, section in modules.items():
         if name not in READERS + DATASETS:
             _check_section(name, section, section, modules)
@@ -58,19 +68,58 @@ def check_keys(cfg):
         check_settings(cfg["architecture"])
 
 
+def check_needed(cfg, mode):
+    """Keys that ppdet's Trainer reads without asking whether they are there.
+
+    Raises:
+        UserError: one is missing, or a number is none.
+    """
+    for key, (modes, advice) in NEEDED.items():
+        if mode in modes and cfg.get(key) is None:
+            raise UserError(f"the config names no {key}; {advice}")
+    for key in ("epoch", "snapshot_epoch"):
+        if mode == "train" and not (isinstance(cfg[key], int) and cfg[key] > 0):
+            raise UserError(f"{key} is {cfg[key]!r}, not a whole number above 0")
+
+
+def check_options(cfg, options, own):
+    """Every ``-o`` names something that is there: unlike a config file, a command line holds no notes.
+
+    Args:
+        cfg: ppdet's global config.
+        options: ``config.parse_options``'s dict.
+        own: the config file's own keys, which may be overridden whatever they are.
+
+    Raises:
+        UserError: an unknown first key, with what may be meant.
+    """
+    known = _known(cfg) | set(own)
+    for key in options:
+        if key not in known:
+            raise UserError(f"-o {key}: the config has no such key{_meant(key, known)}")
+
+
+def _known(cfg):
+    modules = {name: value for name, value in cfg.items() if isinstance(value, SchemaDict)}
+    return TOP_LEVEL | set(modules) | {key for section in modules.values() for key in section.shared}
+
+
+def _meant(key, known):
+    return f"; did you mean {MEANT[key]}?" if key in MEANT else nearest(key, known)
+
+
 def _unknown(where, key, choices):
     return UserError(f"{where} has no setting '{key}'{nearest(key, choices)}")
 
 
-def _check_top_level(cfg, modules):
+def _check_top_level(cfg):
     """A key nobody knows is let through (configs hold anchors and notes) unless it looks like a known one; so is an
     object that a YAML tag has built, which stands where a registered name stood."""
-    shared = {key for section in modules.values() for key in section.shared}
-    known = TOP_LEVEL | set(modules) | shared
+    known = _known(cfg)
     for key, value in cfg.items():
         unknown = key not in known and isinstance(value, PLAIN)
-        if unknown and difflib.get_close_matches(str(key), known, n=1, cutoff=0.8):
-            raise UserError(f"config key '{key}' is unknown{nearest(key, known)}")
+        if unknown and (key in MEANT or difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)):
+            raise UserError(f"config key '{key}' is unknown{_meant(key, known)}")
 
 
 def _check_section(where, given, schema, modules):

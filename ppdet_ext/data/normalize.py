@@ -60,7 +60,7 @@ class Normalisation:
 def of_weights(cfg, name, settings):
     """The Normalisation of the configured backbone's weights, or None where nothing is known.
 
-    The file that ``pretrained`` names (its metadata) wins over the arch's PretrainedCfg, and that over a
+    The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
     from ppdet_ext.backbones import _pretrained, _registry
@@ -77,9 +77,12 @@ def of_weights(cfg, name, settings):
 
 
 def _file_metadata(spec, known):
-    """Metadata of a local weight file or package; {} where ``spec`` is none of these."""
-    from ppdet_ext.bridge import source
-    if not isinstance(spec, str) or spec in ("", "auto", "hub") or "://" in spec:
+    """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
+    from ppdet_ext.bridge import load, source
+    if spec is True or spec == "auto":
+        location = load.by_hand(known) if hasattr(known, "arch") else None
+        return location.meta if location else {}
+    if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
         return {}
     try:
         return source.locate_spec(spec).meta

@@ -21,10 +21,7 @@ def read_label_file(path, where):
     """[(line number from 0, name)] of a text file with a class name per line."""
     if not path.is_file():
         raise UserError(f"{where}: label list '{path}' is missing; write one class name per line into it")
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError:
-        raise UserError(f"{where}: '{path}' is not UTF-8 text") from None
+    names = [line.strip() for line in _lines(path, where)]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -33,6 +30,14 @@ def read_label_file(path, where):
     if bad is not None:
         raise UserError(f"{where}: line {bad + 1} of '{path}' is {'a repetition' if names[bad] else 'empty'}")
     return list(enumerate(names))
+
+
+def _lines(path, where):
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{where}: cannot read '{path}' ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
+                        ) from None
 
 
 def check(source):
@@ -51,7 +56,7 @@ def check(source):
         raise UserError(f"{source.section}: image list '{listing}' is missing; it needs a line '<image> <xml>' for "
                         f"each image (set {source.section}.dataset_dir and {source.section}.anno_path)")
     paths, sizes = [], []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(listing, f"{source.section}.anno_path"), 1):
         where = f"'{listing}' line {number}"
         if len(line.split()) < 2:
             raise UserError(f"{where} is '{line}'; it must be '<image> <xml>', without spaces in the names")
@@ -78,8 +83,8 @@ def _check_xml(xml, names):
     """(width, height) of a VOC annotation whose objects have known names and boxes inside the image."""
     try:
         root = ElementTree.parse(xml).getroot()
-    except ElementTree.ParseError as error:
-        raise UserError(f"'{xml}' is not XML ({error})") from None
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # the middle two: odd encodings
+        raise UserError(f"'{xml}' is not XML that can be read ({error})") from None
     width, height = _number(root, "size/width", xml), _number(root, "size/height", xml)
     if width <= 0 or height <= 0:
         raise UserError(f"'{xml}' gives the image size {width:g}x{height:g}")

@@ -75,23 +75,36 @@ def whole_file(path):
         temporary.unlink(missing_ok=True)
 
 
-def target_of(source, output_dir):
-    """Where the result of ``source`` goes: the same name in ``output_dir``.
+def target_of(source, output_dir, suffix=""):
+    """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
 
     Raises:
         DeployError: that would be the source itself.
     """
-    target = Path(output_dir) / Path(source).name
+    target = Path(output_dir) / (Path(source).name + suffix)
     if target.exists() and target.samefile(source):
         raise DeployError(f"the result would overwrite '{source}'; name another --output_dir")
     return target
 
 
+def image_target_of(source, output_dir):
+    """``target_of`` a picture; ``photo`` becomes ``photo.png``: OpenCV reads any suffix, but writes those it knows."""
+    return target_of(source, output_dir, "" if cv2.haveImageWriter(Path(source).name) else ".png")
+
+
 def write_image(path, image):
-    """Write an RGB image; the suffix says the format."""
+    """Write an RGB image; the suffix says the format.
+
+    Raises:
+        DeployError: OpenCV cannot write it, or the folder cannot be written.
+    """
     with whole_file(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-            raise DeployError(f"cannot write '{path}'; OpenCV knows no format of that suffix")
+        try:
+            written = cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        except cv2.error:  # a suffix that it does not know
+            written = False
+        if not written:
+            raise DeployError(f"cannot write '{path}': OpenCV has no format for it; name it .png or .jpg")
 
 
 def write_json(path, content):

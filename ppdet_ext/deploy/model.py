@@ -24,7 +24,6 @@ class ExportedModel:
     arch: str
     labels: list
     steps: list
-    draw_threshold: float
     min_subgraph_size: int
     use_dynamic_shape: bool
 
@@ -49,7 +48,6 @@ class ExportedModel:
         return cls(program=program, weights=weights, arch=settings["arch"],
                    labels=[str(label) for label in settings["label_list"]],
                    steps=preprocess.build(settings["Preprocess"]),
-                   draw_threshold=float(settings.get("draw_threshold", 0.5)),
                    min_subgraph_size=int(settings.get("min_subgraph_size", 3)),
                    use_dynamic_shape=bool(settings.get("use_dynamic_shape", False)))
 

@@ -68,8 +68,8 @@ def _show(predictor, path, boxes, args):
     for line in visualize.describe(boxes, args.threshold):
         print(line)
     if args.save_images:
-        target = media.target_of(path, args.output_dir)
-        media.write_image(target, visualize.draw(media.read_image(path), boxes, predictor.labels, args.threshold))
+        target = media.image_target_of(path, args.output_dir)
+        media.write_image(target, visualize.draw_boxes(media.read_image(path), boxes, predictor.labels, args.threshold))
         print(f"save result to: {target}", flush=True)
 
 
@@ -104,7 +104,7 @@ def _video(predictor, args):
                 print(f"detect frame: {seen}", flush=True)
                 for line in visualize.describe(boxes, args.threshold):
                     print(line)
-                write(visualize.draw(frame, boxes, predictor.labels, args.threshold))
+                write(visualize.draw_boxes(frame, boxes, predictor.labels, args.threshold))
         except KeyboardInterrupt:
             print("stopped")
         if not seen:

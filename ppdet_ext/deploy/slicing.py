@@ -9,14 +9,16 @@ from . import media
 from .errors import DeployError
 
 
-def detect(predictor, path, args, on_unreadable):
-    """Merged boxes [N, 6] of one picture, None where it cannot be read.
+def detect(predictor, path, args, on_unreadable=None):
+    """Merged boxes [N, 6] of one picture, None where it cannot be read (without ``on_unreadable`` that is raised).
 
-    Uses ``slice_size`` (w, h), ``overlap_ratio`` (x, y), ``combine_method``, ``match_threshold``, ``match_metric``.
+    ``predictor`` is a Predictor, or anything with its ``predict(list of arrays)``. Of ``args`` it uses ``slice_size`` (w, h), ``overlap_ratio`` (x, y), ``combine_method``, ``match_threshold``, ``match_metric``.
     """
     try:
         image = media.read_image(path)
     except DeployError as error:
+        if on_unreadable is None:
+            raise
         on_unreadable(path, error)
         return None
     corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)

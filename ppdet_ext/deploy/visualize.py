@@ -10,42 +10,53 @@ _COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_CATEGORIES = [number for number in range(1, 91) if number not in _COCO_GAPS]
 
 
-def class_color(index):
+def class_colour(index):
     """A bright RGB colour per class number, the same in every run; neighbours lie far apart (golden angle)."""
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1.0, 0.9, 0.9)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
 def keep(boxes, threshold):
-    """The rows of boxes [N, 6] (class, score, x1, y1, x2, y2) whose score is above ``threshold``."""
-    return boxes[boxes[:, 1] > threshold]
+    """The rows of boxes [N, 6] (class, score, x1, y1, x2, y2) whose score is not below ``threshold``; nan stays."""
+    return boxes[~(boxes[:, 1] < threshold)]
 
 
-def draw(image, boxes, labels, threshold=0.5):
-    """A copy of the RGB image with boxes, class names and scores of the boxes above ``threshold``."""
+def draw_boxes(image, boxes, labels, threshold=0.5):
+    """A copy of ``image`` with its boxes, their class names and scores; the best ones on top.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        boxes: [N, 6] of (class, score, x1, y1, x2, y2) in pixels; a score of nan (ground truth) is not written.
+        labels: class names: a list, or {class number: name}.
+        threshold: least score that is drawn.
+    """
     image = np.ascontiguousarray(image).copy()
     scale = max(0.4, min(image.shape[:2]) / 1200)
     thickness = max(1, round(min(image.shape[:2]) / 320))
-    for number, score, *corners in keep(boxes, threshold):
-        color = class_color(int(number))
+    boxes = keep(boxes, threshold)
+    for number, score, *corners in boxes[np.argsort(boxes[:, 1], kind="stable")]:
+        colour = class_colour(int(number))
         x1, y1, x2, y2 = (int(round(float(value))) for value in corners)
-        cv2.rectangle(image, (x1, y1), (x2, y2), color, thickness)
-        text = f"{_name(labels, number)} {score:.2f}"
+        cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
+        text = _name(labels, int(number)) + ("" if np.isnan(score) else f" {score:.2f}")
         (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
         # inside the picture also where the box touches its upper edge
         bottom = max(y1, height + base)
-        cv2.rectangle(image, (x1, bottom - height - base), (x1 + width, bottom), color, cv2.FILLED)
+        cv2.rectangle(image, (x1, bottom - height - base), (x1 + width, bottom), colour, cv2.FILLED)
         cv2.putText(image, text, (x1, bottom - base // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1,
                     cv2.LINE_AA)
     return image
 
 
 def _name(labels, number):
-    return labels[int(number)] if int(number) < len(labels) else str(int(number))
+    try:
+        return labels[number]
+    except (IndexError, KeyError):
+        return str(number)
 
 
 def describe(boxes, threshold=0.5):
-    """One line per box above ``threshold``, in PaddleDetection's words."""
+    """One line per box that is kept, in PaddleDetection's words."""
     return [f"class_id:{int(number)}, confidence:{score:.4f}, left_top:[{x1:.2f},{y1:.2f}],"
             f"right_bottom:[{x2:.2f},{y2:.2f}]" for number, score, x1, y1, x2, y2 in keep(boxes, threshold)]
 

@@ -3,7 +3,7 @@
 
 Training on a CPU spends a large part of its time here. Looking the four neighbours of every sampling point up as rows
 of an embedding table and summing them with one batched matrix product costs less than half of ``grid_sample``, forward
-and backward. Exported graphs keep ``grid_sample``, which inference engines know.
+and backward. GPUs, where it would hold more memory, and exported graphs keep ``grid_sample``.
 """
 import numpy as np
 import paddle
@@ -45,7 +45,8 @@ class PPMSDeformableAttention(MSDeformableAttention):
         half_size = reference_points[:, :, None, :, None, 2:] * 0.5
         locations = centre + offsets / self.num_points * half_size
 
-        sample = sample_by_lookup if paddle.in_dynamic_mode() else sample_by_grid
+        eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        sample = sample_by_lookup if eager_cpu else sample_by_grid
         return self.output_proj(sample(value, spatial_shapes, locations, weights))
 
 

@@ -30,7 +30,7 @@ NO_ANCHOR = 1e4
 
 
 def layer_norm(channels):
-    """LayerNorm whose weight and bias are not decayed."""
+    """LayerNorm with L2Decay(0) on weight and bias, see batch_norm."""
     free = ParamAttr(regularizer=L2Decay(0.0))
     return nn.LayerNorm(channels, weight_attr=free, bias_attr=free)
 
@@ -94,7 +94,8 @@ class TransformerDecoder(nn.Layer):
             place = inverse_sigmoid(ref_points_detach) if query_pos_head_inv_sig else ref_points_detach
             tgt = layer(tgt, ref_points_detach.unsqueeze(2), memory, spatial_shapes, attn_mask, memory_mask,
                         query_pos_head(place))
-            delta = bbox_head[i](tgt)
+            # boxes stay in float32 under mixed precision: half precision moves them by pixels
+            delta = bbox_head[i](tgt).astype('float32')
             refined = F.sigmoid(delta + inverse_sigmoid(ref_points_detach))
             if self.training:
                 logits.append(score_head[i](tgt))
@@ -148,6 +149,7 @@ class RTDETRTransformer(nn.Layer):
                  eps=1e-2):
         super().__init__()
         _check_arguments(position_embed_type, backbone_feat_channels, feat_strides, num_levels)
+        _check_sizes(hidden_dim, nhead, num_decoder_layers, eval_idx)
         self.hidden_dim = hidden_dim
         self.nhead = nhead
         extra_levels = num_levels - len(backbone_feat_channels)
@@ -175,13 +177,7 @@ class RTDETRTransformer(nn.Layer):
             self.tgt_embed = nn.Embedding(num_queries, hidden_dim)
         self.query_pos_head = MLP(4, 2 * hidden_dim, hidden_dim, num_layers=2)
         self.query_pos_head_inv_sig = query_pos_head_inv_sig
-
-        self.enc_output = nn.Sequential(nn.Linear(hidden_dim, hidden_dim), layer_norm(hidden_dim))
-        self.enc_score_head = nn.Linear(hidden_dim, num_classes)
-        self.enc_bbox_head = MLP(hidden_dim, hidden_dim, 4, num_layers=3)
-        layers = range(num_decoder_layers)
-        self.dec_score_head = nn.LayerList([nn.Linear(hidden_dim, num_classes) for _ in layers])
-        self.dec_bbox_head = nn.LayerList([MLP(hidden_dim, hidden_dim, 4, num_layers=3) for _ in layers])
+        self._build_heads()
         self._reset_parameters()
         if eval_size:
             for name, array in zip(('anchors', 'valid_mask'), make_anchors(tuple(self._eval_shapes()), eps)):
@@ -193,6 +189,15 @@ class RTDETRTransformer(nn.Layer):
             'backbone_feat_channels': [i.channels for i in input_shape],
             'feat_strides': [i.stride for i in input_shape],
         }
+
+    def _build_heads(self):
+        """Score and box heads of the encoder's tokens and of every decoder layer."""
+        hidden, layers = self.hidden_dim, range(self.num_decoder_layers)
+        self.enc_output = nn.Sequential(nn.Linear(hidden, hidden), layer_norm(hidden))
+        self.enc_score_head = nn.Linear(hidden, self.num_classes)
+        self.enc_bbox_head = MLP(hidden, hidden, 4, num_layers=3)
+        self.dec_score_head = nn.LayerList([nn.Linear(hidden, self.num_classes) for _ in layers])
+        self.dec_bbox_head = nn.LayerList([MLP(hidden, hidden, 4, num_layers=3) for _ in layers])
 
     def _build_input_proj(self, channels, extra_levels):
         """1x1 convolutions for the given levels, strided 3x3 ones for the levels beyond them."""
@@ -270,7 +275,7 @@ class RTDETRTransformer(nn.Layer):
         _, index = paddle.topk(logits.max(-1), self.num_queries, axis=1)
 
         chosen = _take(tokens, index)
-        boxes_unact = self.enc_bbox_head(chosen) + F.embedding(index, anchors)
+        boxes_unact = self.enc_bbox_head(chosen).astype('float32') + F.embedding(index, anchors)
         if self.learnt_init_query:
             content = self.tgt_embed.weight.unsqueeze(0) + paddle.zeros_like(chosen[:, :1])
         else:
@@ -293,6 +298,13 @@ def _check_arguments(position_embed_type, channels, strides, num_levels):
     if not len(channels) == len(strides) <= num_levels:
         raise UserError(f"RTDETRTransformer has num_levels {num_levels} for neck outputs with channels {channels} and "
                         f"strides {strides}; set num_levels to at least {len(channels)}")
+
+
+def _check_sizes(hidden_dim, nhead, layers, eval_idx):
+    if hidden_dim % nhead:
+        raise UserError(f"RTDETRTransformer: hidden_dim {hidden_dim} must be a multiple of nhead {nhead}")
+    if not -layers <= eval_idx < layers:
+        raise UserError(f"RTDETRTransformer: eval_idx {eval_idx} names no layer; there are {layers} decoder layers")
 
 
 def _take(tokens, index):

@@ -25,7 +25,10 @@ from ..registry import register_over, serializable
 
 
 def batch_norm(channels):
-    """BatchNorm2D whose weight and bias are not decayed, as everywhere in RT-DETR's neck and decoder."""
+    """BatchNorm2D with L2Decay(0) on weight and bias, as develop's.
+
+    Optimizers with a regularizer heed it; AdamW, which the recipes use, decays every parameter alike.
+    """
     free = ParamAttr(regularizer=L2Decay(0.0))
     return nn.BatchNorm2D(channels, weight_attr=free, bias_attr=free)
 

@@ -40,9 +40,10 @@ class DINOLoss(nn.Layer):
         loss_coeff: weights of the class, bbox and giou terms.
         aux_loss: layers before the last count too.
         use_vfl: varifocal instead of focal class loss.
+        use_uni_match, uni_match_ind: the layers before the last share one matching, that of layer uni_match_ind.
 
     Raises:
-        UserError: use_focal_loss is false, or an option asks for masks or one matching for all layers.
+        UserError: use_focal_loss is false, or vfl_iou_type asks for masks.
     """
 
     __shared__ = ['num_classes', 'use_focal_loss']
@@ -95,10 +96,12 @@ class DINOLoss(nn.Layer):
         return losses
 
     def _match(self, boxes, logits, gt_bbox, gt_class):
+        """Matches per layer; with use_uni_match the layers before the last share those of layer uni_match_ind."""
         if not self.use_uni_match:
             return self.matcher.match(boxes, logits, gt_bbox, gt_class)
-        layer = slice(self.uni_match_ind, self.uni_match_ind + 1)
-        return self.matcher.match(boxes[layer], logits[layer], gt_bbox, gt_class) * len(boxes)
+        shared = self.matcher.match(boxes[:-1][self.uni_match_ind].unsqueeze(0),
+                                    logits[:-1][self.uni_match_ind].unsqueeze(0), gt_bbox, gt_class)
+        return shared * (len(boxes) - 1) + self.matcher.match(boxes[-1:], logits[-1:], gt_bbox, gt_class)
 
     def _num_gts(self, gt_class):
         """Number of boxes, averaged over the processes, at least one."""

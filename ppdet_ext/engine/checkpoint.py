@@ -2,12 +2,14 @@
 """Checkpoints under PaddleDetection's names, each written beside its place and then renamed over it."""
 import contextlib
 import logging
+import shutil
 from pathlib import Path
 
 import paddle
 import paddle.distributed as dist
 from ppdet.engine.callbacks import Callback
 
+from ..bridge import readers
 from ..files import atomic_path
 from .metrics import main_ap
 
@@ -27,6 +29,23 @@ def save(prefix, weights, optimizer, epochs_done, ema=None):
             path = stack.enter_context(atomic_path(f"{prefix}{suffix}"))
             paddle.save(part, str(path))
     log.info(f"Save checkpoint: {Path(prefix).parent}")
+
+
+def take_over_best(source, target):
+    """Copy ``source``'s best_model files to the folder ``target``, if that is another one.
+
+    Returns:
+        The epoch (from 0) that best_model was written in; None where it is not there whole.
+    """
+    source, target = Path(source), Path(target)
+    if not all((source / f"best_model{suffix}").is_file() for suffix in (".pdparams", ".pdopt")):
+        return None
+    epoch = readers.read_paddle(source / "best_model.pdopt").get("last_epoch", 0) - 1
+    if source.resolve() != target.resolve():
+        with contextlib.ExitStack() as stack:
+            for path in source.glob("best_model.*"):
+                shutil.copyfile(path, stack.enter_context(atomic_path(target / path.name)))
+    return epoch
 
 
 class Checkpointer(Callback):

@@ -29,6 +29,8 @@ log = logging.getLogger("ppdet.engine")
 TOLERANCE = 1e-3
 # side of the random picture where the exported model takes any size
 ANY_SIDE = (320, 352)
+# all that a program and its weights can be called, by Paddle 2 or 3
+MODEL_FILES = ("model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info")
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def export_model(trainer, output_dir="output_inference"):
             Inference on a random batch, differs from the trainer's by more than 1e-3 (max|d|/max|ref|).
     """
     cfg, options = trainer.cfg, ExportOptions.of(trainer.cfg)
-    shape = _image_shape(cfg)
+    shape = image_shape(cfg)
     target = Path(output_dir) / cfg["filename"]
     settings = infer_config(cfg, shape)
     model = _inference_copy(trainer.model, cfg, options)
@@ -128,7 +130,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _image_shape(cfg):
+def image_shape(cfg):
     """(H, W) of TestReader.inputs_def.image_shape, -1 where free; a leading batch size is dropped: batches are free."""
     given = (cfg["TestReader"].get("inputs_def") or {}).get("image_shape") or [3, -1, -1]
     sides = [-1 if side in (None, -1) else int(side) for side in given[-2:]]
@@ -201,18 +203,19 @@ def _per_image(outputs):
 
 @contextmanager
 def _fresh_folder(target):
-    """Yield an empty folder beside ``target``; on success its files replace those of the same stem in ``target``."""
+    """Yield an empty folder beside ``target``; on success its files replace those of an earlier export there."""
     require_writable(target.parent)
-    require_writable(target)
+    if target.exists():
+        require_writable(target)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         yield temporary
-        written = sorted(temporary.iterdir())
+        target.mkdir(exist_ok=True)
         # a model.pdmodel of another Paddle beside a new model.json would be one program with another's weights
-        for old in target.glob("model.*"):
-            if old.name not in {path.name for path in written}:
-                old.unlink()
-        for path in written:
+        for name in MODEL_FILES:
+            if not (temporary / name).exists():
+                (target / name).unlink(missing_ok=True)
+        for path in sorted(temporary.iterdir()):
             os.replace(path, target / path.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -13,9 +13,11 @@ from ppdet.data.source.category import get_categories
 from ppdet.metrics import get_infer_results
 from tqdm import tqdm
 
+from ..deploy import DeployError, media, preprocess, slicing
+from ..deploy.visualize import draw_boxes
 from ..errors import UserError
 from ..files import atomic_path, require_writable
-from .draw import draw_boxes, read_rgb, write
+from .export import image_shape, infer_config
 
 log = logging.getLogger("ppdet.engine")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -53,7 +55,7 @@ def find_images(infer_img=None, infer_dir=None, infer_list=None):
 
 @paddle.no_grad()
 def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
-            save_threshold=0.0):
+            save_threshold=0.0, slices=None):
     """Run a trainer in 'test' mode over image files.
 
     Args:
@@ -61,6 +63,8 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
         draw_threshold, save_threshold: least score of what is drawn and of what goes to bbox.json.
         visualize: write each picture with its boxes to ``output_dir`` under its own name.
         save_results: write ``output_dir``/bbox.json: image_id, file_name, category_id, bbox (x, y, w, h), score.
+        slices: settings of ``deploy.slicing.detect`` (slice_size, overlap_ratio, ...): pictures are cut into
+            overlapping windows and their boxes merged. None: pictures are taken whole.
     Returns:
         ppdet's raw results, a dict per batch: bbox [N, 6] (class, score, x1, y1, x2, y2), bbox_num, im_id, ...
     Raises:
@@ -74,10 +78,9 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
     trainer.status["mode"] = "test"
     trainer.model.eval()
     results, records = [], []
-    for step, data in enumerate(tqdm(create("TestReader")(trainer.dataset, 0), disable=not sys.stderr.isatty())):
+    batches = _whole(trainer) if slices is None else _sliced(trainer, paths, slices)
+    for step, outputs in enumerate(tqdm(batches, disable=not sys.stderr.isatty())):
         trainer.status["step_id"] = step
-        outputs = {**trainer.model(data), **{key: data[key] for key in ("im_shape", "scale_factor", "im_id")}}
-        outputs = {key: np.asarray(value) for key, value in outputs.items() if value is not None}
         results.append(outputs)
         records += [{**record, "file_name": paths[int(record["image_id"])]}
                     for record in get_infer_results(outputs, class_to_category)["bbox"]
@@ -91,16 +94,46 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
     return results
 
 
+def _whole(trainer):
+    for data in create("TestReader")(trainer.dataset, 0):
+        outputs = {**trainer.model(data), **{key: data[key] for key in ("im_shape", "scale_factor", "im_id")}}
+        yield {key: np.asarray(value) for key, value in outputs.items() if value is not None}
+
+
+def _sliced(trainer, paths, slices):
+    windows = _Windows(trainer)
+    for im_id, path in paths.items():
+        boxes = slicing.detect(windows, path, slices)
+        yield {"bbox": boxes, "bbox_num": np.array([len(boxes)]), "im_id": np.array([[im_id]])}
+
+
+class _Windows:
+    """What slicing asks of a predictor, done by the trainer's model with the preprocessing that its export has."""
+
+    def __init__(self, trainer):
+        self.model = trainer.model
+        self.steps = preprocess.build(infer_config(trainer.cfg, image_shape(trainer.cfg))["Preprocess"])
+
+    def predict(self, images):
+        return [{"boxes": self._boxes(image)} for image in images]
+
+    def _boxes(self, image):
+        pixels, info = preprocess.apply(self.steps, image)
+        batch = {key: paddle.to_tensor(value[None]) for key, value in {"image": pixels, **info}.items()}
+        return self.model(batch)["bbox"].numpy()
+
+
 def _draw_batch(trainer, outputs, paths, names, threshold, output_dir):
     ends = np.cumsum(outputs["bbox_num"])[:-1]
     for im_id, boxes in zip(outputs["im_id"].ravel(), np.split(outputs["bbox"], ends)):
         source = Path(paths[int(im_id)])
-        target = Path(output_dir) / source.name
-        if target.exists() and target.samefile(source):
-            raise UserError(f"the picture would overwrite '{source}'; name another --output_dir")
-        original = read_rgb(source)
-        drawn = draw_boxes(original, boxes, names, threshold)
-        write(drawn, target)
+        try:
+            target = media.image_target_of(source, output_dir)
+            original = media.read_image(source)
+            drawn = draw_boxes(original, boxes, names, threshold)
+            media.write_image(target, drawn)
+        except DeployError as error:
+            raise UserError(str(error)) from None
         log.info(f"Detection bbox results save in {target}")
         if trainer._compose_callback:  # VisualDL
             trainer.status.update(original_image=original, result_image=drawn)

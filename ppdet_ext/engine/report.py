@@ -9,14 +9,16 @@ import numpy as np
 import paddle.distributed as dist
 from ppdet.engine.callbacks import Callback
 
+from ..deploy import media
+from ..deploy.visualize import draw_boxes
 from ..files import atomic_path
-from . import draw
+from .draw import beside
 from .metrics import Samples, class_ap, main_ap
 
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
                     "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "worker_num", "log_iter")
-TITLES = ("ground truth", "best detections, as many as there are objects")
+TITLES = ("ground truth", "detections")
 
 
 class Report(Callback):
@@ -76,14 +78,14 @@ class Report(Callback):
         shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
         rows = []
         for record, truth in zip(shown, ground_truth(dataset, shown)):
-            image = draw.read_rgb(record["im_file"])
+            image = media.read_image(record["im_file"])
             found = self.samples[int(record["im_id"][0])]
             best = found[np.argsort(-found[:, 1])[:len(truth)]]
-            rows.append((draw.draw_boxes(image, truth, names), draw.draw_boxes(image, best, names, 0.0)))
+            rows.append((draw_boxes(image, truth, names), draw_boxes(image, best, names, 0.0)))
         if not rows:
             return None
         path = Path(self.model.output) / "predictions.png"
-        draw.write(draw.beside(rows, TITLES), path)
+        media.write_image(path, beside(rows, TITLES))
         return str(path)
 
 

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
+import numpy as np
 import paddle
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
@@ -13,7 +14,7 @@ from ..backbones.modules import without_pretrained
 from ..errors import UserError
 from ..files import require_writable
 from . import predict, weights
-from .checkpoint import Checkpointer
+from .checkpoint import Checkpointer, take_over_best
 from .history import History
 from .metrics import Samples, ap_values
 from .plots import Plots
@@ -27,6 +28,18 @@ EXTRAS = {
     "use_vdl": ("visualdl", VisualDLWriter, ("train", "test")),
     "use_wandb": ("wandb", WandbCallback, ("train",)),
 }
+
+
+def parameter_count(model):
+    """Number of weights, without statistics of normalisation."""
+    return sum(int(np.prod(parameter.shape)) for name, parameter in model.named_parameters()
+               if not name.endswith(("_mean", "_variance")))
+
+
+def _without(cfg, key):
+    copy = cfg.copy()
+    copy.pop(key, None)
+    return copy
 
 
 class Trainer(PaddleDetectionTrainer):
@@ -58,7 +71,10 @@ class Trainer(PaddleDetectionTrainer):
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
-            super().__init__(cfg, mode)
+            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors
+            super().__init__(_without(cfg, "print_params"), mode)
+        if cfg.get("print_params"):
+            log.info(f"Model Params : {parameter_count(self.model) / 1e6:.3f} M.")
         if mode == "train" and len(self.loader) == 0:
             raise UserError(f"TrainReader.batch_size {cfg['TrainReader']['batch_size']} is more than the data set's "
                             f"{len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
@@ -114,12 +130,21 @@ class Trainer(PaddleDetectionTrainer):
         if self.start_epoch >= self.end_epoch:
             raise UserError(f"'{weights_path}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left;"
                             f" for more: -o epoch={self.start_epoch + 10}")
-        self.history.load(Path(weights_path).parent / "curves.json", before=self.start_epoch)
+        self._resume_history(Path(weights_path).parent)
         # the sampler shuffles by its own epoch number, and ppdet's reader has drawn from it already
         self.loader._batch_sampler.set_epoch(self.start_epoch)
         self.loader.loader = iter(self.loader.dataloader)
         self.started_from = f"checkpoint {weights_path} (resumed at epoch {self.start_epoch})"
         log.info(f"Resume from {weights_path}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
+
+    def _resume_history(self, folder):
+        """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
+        self.history.load(folder / "curves.json", before=self.start_epoch)
+        best = self.history.best()
+        if best is not None and take_over_best(folder, self.output) != best["epoch"]:
+            self.history.first = self.start_epoch
+            log.warning(f"The best checkpoint so far (epoch {best['epoch']}) is not in '{folder}': best_model will be "
+                        "the best from here on")
 
     def train(self, validate=False):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""

@@ -1,0 +1,84 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Stand-ins for the numpy names in a pickle: numpy's own __setstate__ trusts its input down to raw pointers.
+
+Only numbers (bool, int, uint, float) become arrays, and only from bytes. Format: numpy's array_reduce (methods.c) and
+arraydescr_reduce (descriptor.c).
+"""
+import re
+
+import numpy as np
+
+from .unpickle import Forbidden
+
+ORDERS = ("<", ">", "|", "=")
+
+
+class Dtype:
+    """Stands in for ``numpy.dtype``: a name such as 'f4' and a byte order."""
+    __slots__ = ("name", "order")
+
+    def __init__(self, name, *_flags):
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state):
+        self.order = state[1]
+
+    def real(self):
+        """The numpy.dtype.
+
+        Raises:
+            Forbidden: it is not one of plain numbers.
+        """
+        if not isinstance(self.name, str) or not re.fullmatch(r"[biuf]\d{1,2}", self.name) or self.order not in ORDERS:
+            raise Forbidden(f"it holds an array of type {self.name!r}, not of numbers")
+        return np.dtype(self.name).newbyteorder(self.order)
+
+
+class Array:
+    """Stands in for ``numpy.ndarray``; ``value`` is the array."""
+    __slots__ = ("value",)
+
+    def __setstate__(self, state):
+        _version, shape, dtype, fortran, data = state
+        self.value = _numbers(dtype, data).reshape(shape, order="F" if fortran else "C")
+
+
+def _numbers(dtype, data):
+    """A writable array of its own, one-dimensional."""
+    if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
+        raise Forbidden("it holds an array that is not made of bytes")
+    return np.array(np.frombuffer(data, dtype.real()))
+
+
+def _scalar(dtype, data):
+    return _numbers(dtype, data).reshape(())[()]
+
+
+def _reconstruct(_kind, _shape, _code):
+    return Array()
+
+
+def _encode(text, encoding):
+    if encoding != "latin1":  # how pickles older than protocol 3 hold bytes; other codecs could do anything
+        raise Forbidden(f"it holds text in the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+ALLOWED = {
+    "_codecs.encode": _encode,
+    "numpy.dtype": Dtype,
+    "numpy.ndarray": Array,
+    **{f"numpy.{core}.multiarray.{name}": function for core in ("core", "_core")
+       for name, function in (("_reconstruct", _reconstruct), ("scalar", _scalar))},
+}
+
+
+def real(value):
+    """``value`` with each Array in its dicts, lists and tuples replaced by the numpy array."""
+    if isinstance(value, Array):
+        return value.value
+    if isinstance(value, dict):
+        return {key: real(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(real, value))
+    return value
