@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ppdet_ext  # noqa: F401  registers; before Paddle, whose environment it sets
+
 REPO = Path(__file__).resolve().parents[1]
 
 # RT-DETR's own parts, as small as they go: tests of the plumbing need a network, not a good one
@@ -56,13 +58,19 @@ TestReader:
 """
 
 
+@pytest.fixture(scope="session", autouse=True)
+def weights_home(tmp_path_factory):
+    """Converted and downloaded weights of the tests land here, not among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPDET_EXT_HOME", str(tmp_path_factory.mktemp("weights")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_state():
     """The same random numbers for every test, and ppdet's global config as it was before it."""
     import paddle
     from ppdet.core.workspace import global_config
-
-    import ppdet_ext  # noqa: F401  registers
 
     warnings.filterwarnings("ignore", message="No ccache found")
     random.seed(0)

@@ -19,16 +19,16 @@ def of_predictor(results):
 
 
 def of_bbox_json(path, categories=None):
-    """From a bbox.json of tools/infer.py or tools/deploy_infer.py: {file name without folders: boxes}.
+    """From a bbox.json: {file name without folders (tools/eval.py's has none: image number): boxes}.
 
-    categories: category number -> class number, for infer.py's (deploy_infer.py writes class numbers).
+    categories: category number -> class number, for all but tools/deploy_infer.py's, which has class numbers.
     """
     found = {}
     for record in json.loads(path.read_text()):
         x, y, width, height = record["bbox"]
         label = categories[record["category_id"]] if categories else record["category_id"]
-        found.setdefault(record["file_name"].split("/")[-1], []).append(
-            [label, record["score"], x, y, x + width, y + height])
+        picture = record["file_name"].split("/")[-1] if "file_name" in record else record["image_id"]
+        found.setdefault(picture, []).append([label, record["score"], x, y, x + width, y + height])
     return {name: np.array(boxes, np.float32) for name, boxes in found.items()}
 
 

@@ -108,12 +108,9 @@ def test_auto_warns_loudly(cfg, caplog, monkeypatch):
     assert report.source == load.RANDOM and "RANDOM INITIALISATION" in caplog.text
 
 
-def put_converted(folder, name, **about):
-    folder.mkdir(exist_ok=True)
-    layer = Tiny()
-    paddle.save({key: np.full(value.shape, 3, np.float32) for key, value in layer.state_dict().items()},
-                str(folder / name))
-    meta.write(folder / name, {**SIDECAR, **about})
+def put_converted(folder, name, filled=3, **about):
+    tensors = {key: np.full(value.shape, filled, np.float32) for key, value in Tiny().state_dict().items()}
+    load.save(tensors, {**SIDECAR, **about}, folder / name)
 
 
 @pytest.mark.parametrize("spec", [True, "auto"])
@@ -123,8 +120,6 @@ def test_converted_weights_come_first_and_bring_their_metadata(cfg, home, spec):
     report = load_pretrained(layer, cfg, spec)
     assert float(layer.fc.bias[0]) == 3 and report.source == "https://x.org/tiny.pth"
     assert report.meta["mean"] == [0.1, 0.2, 0.3]  # the file's own, not the cfg's
-    assert load.metadata(cfg, spec)["mean"] == [0.1, 0.2, 0.3]
-    assert load.metadata(cfg, False)["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_weights_of_another_tag_are_not_taken(cfg, home):
@@ -147,3 +142,26 @@ def test_a_checkpoint_that_does_not_fit_is_not_cached(source_file, cfg, home):
         load_pretrained(nn.Sequential(("stem", nn.Conv2D(3, 4, 3, bias_attr=False)), ("bn", nn.BatchNorm2D(4))), cfg,
                         str(source_file[0]))
     assert not (home / "cache").exists()
+
+
+@pytest.mark.parametrize("text", ["architecture: DETR\nmean: from_weights\n", "[1, 2]", "a: !Unknown {}", "\x00",
+                                  "mean: ["])
+def test_another_yaml_file_beside_weights_is_not_their_metadata(source_file, cfg, text, caplog):
+    path = source_file[0]
+    path.with_suffix(".yml").write_text(text)
+    with caplog.at_level(logging.WARNING, logger="ppdet_ext.bridge.meta"):
+        report = load_pretrained(Tiny(), cfg, str(path))
+    assert report.meta["mean"] == [0.485, 0.456, 0.406] and "architecture" not in report.meta
+    with pytest.raises(UserError, match="tiny.yml.*another kind of file"):
+        meta.require_free(path)
+
+
+@pytest.mark.parametrize("broken", ["paddle", "metadata"])
+def test_weights_and_metadata_are_written_both_or_neither(home, monkeypatch, broken):
+    put_converted(home, "tiny.pdparams")
+    before = {path.name: path.read_bytes() for path in home.iterdir()}
+    target = (load.paddle, "save") if broken == "paddle" else (meta, "dump")
+    monkeypatch.setattr(*target, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        put_converted(home, "tiny.pdparams", filled=4, tag="new")
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == before

@@ -68,6 +68,15 @@ def test_what_is_allowed_stays_as_it_was():
     assert report.missing == ("2.bias",) and report.mismatched[0].given == (4, 7) and report.unexpected == ("aux.w",)
 
 
+def test_one_pattern_may_come_without_a_list():
+    layer = net()
+    tensors = right(layer)
+    del tensors["2.bias"]
+    load_into(layer, tensors, allow="2.*")
+    with pytest.raises(UserError, match="missing: 1: 2.bias"):
+        load_into(layer, tensors, allow="0.*")  # of its letters, '*' would allow all
+
+
 def test_unused_prefixes_drop_only_what_the_layer_lacks():
     layer = net()
     report = load_into(layer, {**right(layer), "head.weight": np.zeros(1)}, unused=("head.", "2."))

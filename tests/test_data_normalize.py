@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ppdet.data.transform import NormalizeImage
 
+from ppdet_ext.bridge import load
 from ppdet_ext.data import normalize
 from ppdet_ext.errors import UserError
 
@@ -166,6 +167,18 @@ def test_numbers_beside_a_weight_file(tmp_path):
     cfg = real(tmp_path, {"arch": "resnet18", "pretrained": str(tmp_path / "own.pdparams")})
     normalize.resolve(cfg)
     assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("pretrained, mean", [(True, 0.1), ("auto", 0.1), (False, 0.485), ("hub", 0.485)])
+@pytest.mark.parametrize("name", ["TimmBackbone", "TorchvisionBackbone"])
+def test_numbers_beside_weights_converted_by_hand(tmp_path, monkeypatch, pretrained, mean, name):
+    monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path))
+    file = load.converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
+    file.write_bytes(b"not read here")
+    file.with_suffix(".yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
+    cfg = real(tmp_path, {"arch": "resnet18", "pretrained": pretrained}, name)
+    normalize.resolve(cfg)
+    assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"][0] == mean
 
 
 def test_ppdets_resnet_needs_numbers(tmp_path):

@@ -4,6 +4,7 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -13,8 +14,18 @@ from detections import of_bbox_json, of_predictor, of_trainer, spread_heads
 
 from ppdet_ext import config
 from ppdet_ext.data import normalize
-from ppdet_ext.deploy import DeployError, Predictor, backend, compare, compare_all, media, preprocess, slicing
-from ppdet_ext.engine import export
+from ppdet_ext.deploy import (
+    DeployError,
+    Predictor,
+    backend,
+    compare,
+    compare_all,
+    media,
+    preprocess,
+    slicing,
+    visualize,
+)
+from ppdet_ext.engine import draw, export, predict
 from ppdet_ext.engine.trainer import Trainer
 from ppdet_ext.errors import UserError
 
@@ -136,6 +147,42 @@ def test_picture_is_turned_as_its_exif_tag_says(tmp_path):
 def test_wrong_step_is_named(step, words):
     with pytest.raises(DeployError, match=words):
         preprocess.build([step])
+
+
+# ---- pictures
+
+def test_what_opencv_cannot_write_is_one_line_and_leaves_nothing(tmp_path):
+    for name in ("photo", "photo.abc"):
+        with pytest.raises(DeployError, match=f"cannot write '.*{name}'.*png"):
+            media.write_image(tmp_path / name, noise(8, 8))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name, target", [("photo", "photo.png"), ("a.b", "a.b.png"), ("a.JPG", "a.JPG")])
+def test_a_picture_of_any_name_has_a_target_that_can_be_written(tmp_path, name, target):
+    assert media.image_target_of(tmp_path / name, tmp_path / "out") == tmp_path / "out" / target
+    media.write_image(tmp_path / "out" / target, noise(8, 8))
+
+
+def test_boxes_at_the_threshold_and_of_the_truth_are_drawn():
+    image = np.zeros((100, 120, 3), np.uint8)
+    boxes = np.array([[1, 0.5, 20, 30, 60, 60], [2, np.nan, 70, 30, 110, 60], [3, 0.49, 20, 70, 60, 90]], np.float32)
+    drawn = visualize.draw_boxes(image, boxes, ["zero", "one"], 0.5)
+    assert tuple(drawn[60, 40]) == visualize.class_colour(1) and tuple(drawn[60, 90]) == visualize.class_colour(2)
+    assert not drawn[65:].any() and len(visualize.describe(boxes, 0.5)) == 2
+    # the number stands for a class without a name, and no score is written for the truth
+    assert np.array_equal(drawn, visualize.draw_boxes(image, boxes, {1: "one", 2: "2"}, 0.5))
+    # the better box lies on top, in whatever order they come
+    pair = np.array([[1, 0.9, 20, 30, 60, 60], [2, 0.6, 20, 30, 60, 60]])
+    for order in (pair, pair[::-1]):
+        assert tuple(visualize.draw_boxes(image, order, [])[60, 40]) == visualize.class_colour(1)
+
+
+@pytest.mark.parametrize("titles", [("ground truth", "detections"), ("a", "as long a title as there ever will be")])
+def test_titles_over_narrow_pictures_are_whole(titles):
+    narrow, wide = np.full((100, 20, 3), 128, np.uint8), np.full((100, 900, 3), 128, np.uint8)
+    ink = [(draw.beside([(picture, picture)], titles, height=100)[:28] < 128).sum() for picture in (narrow, wide)]
+    assert ink[0] == ink[1] > 0
 
 
 # ---- predictor
@@ -268,6 +315,17 @@ def test_nms_is_per_class_and_by_metric():
     assert len(slicing.nms(boxes, 0.6, "iou")) == 3
 
 
+def test_sliced_detection_moves_boxes_back_to_the_picture(known_model, pictures):
+    args = SimpleNamespace(slice_size=[20, 30], overlap_ratio=[0, 0], combine_method="concat", match_threshold=0.6,
+                           match_metric="ios")
+    found = slicing.detect(Predictor(known_model), pictures / "a.png", args)
+    corners = slicing.windows((60, 40), (20, 30), (0, 0))
+    wanted = np.concatenate([SHARES * (20, 30, 20, 30) + (x, y, x, y) for x, y, _, _ in corners]).reshape(-1, 4)
+    np.testing.assert_allclose(found[::3, 2:], wanted, atol=1e-4)
+    with pytest.raises(DeployError, match="broken.jpg"):
+        slicing.detect(Predictor(known_model), pictures / "broken.jpg", args)
+
+
 # ---- the tool
 
 BLOCKED = ("ppdet", "ppdet_ext", "torch", "skimage")
@@ -310,6 +368,13 @@ def test_tool_on_a_video(known_model, tmp_path):
     assert done.stdout.count("class_id:") == 3
 
 
+def test_tool_on_a_picture_without_suffix(known_model, pictures, tmp_path):
+    (tmp_path / "photo").write_bytes((pictures / "a.png").read_bytes())
+    done = run_tool("--model_dir", known_model, "--image_file", tmp_path / "photo", "--output_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "photo.png" in done.stdout and [path.name for path in (tmp_path / "out").iterdir()] == ["photo.png"]
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--image_file", "{pictures}/broken.jpg"], "none of the 1 pictures could be read"),
     (["--image_file", "{pictures}/none.png"], "is not a file"),
@@ -335,6 +400,13 @@ def test_tool_says_in_one_line_what_is_wrong(known_model, pictures, arguments, w
 def test_switches_mean_what_they_say(tool, monkeypatch, word, value):
     monkeypatch.setattr(sys, "argv", ["x", "--model_dir", "m", "--enable_mkldnn", word])
     assert tool("deploy_infer").parse_args().enable_mkldnn is value
+
+
+def test_both_tools_slice_alike(tool, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--model_dir", "m"])
+    deployed, ours = vars(tool("deploy_infer").parse_args()), vars(tool("infer").parse_args(["-c", "c.yml"]))
+    for name in ("slice_size", "overlap_ratio", "combine_method", "match_threshold", "match_metric"):
+        assert ours[name] == deployed[name], name
 
 
 # ---- the export of the detector
@@ -378,21 +450,51 @@ def test_export_of_the_detector(trainer, small_digits, tmp_path):
         assert len(found[0]) == 20 and difference.within(1e-3)
 
 
+def test_infer_draws_as_deploy_infer_does(trainer, pictures, tmp_path):
+    path, output_dir = tmp_path / "photo", str(tmp_path / "out")
+    path.write_bytes((pictures / "a.png").read_bytes())
+    boxes, = of_trainer(trainer.predict([str(path)], output_dir=output_dir, visualize=False))
+    threshold = float(np.median(boxes[:, 1]))
+    trainer.predict([str(path)], draw_threshold=threshold, output_dir=output_dir)
+    original = media.read_image(path)
+    wanted = visualize.draw_boxes(original, boxes, [str(digit) for digit in range(10)], threshold)
+    assert (wanted != original).any()
+    np.testing.assert_array_equal(media.read_image(tmp_path / "out" / "photo.png"), wanted)
+
+
+def test_infer_slices_pictures(trainer, small_digits, tmp_path):
+    """One slice as large as the picture is the picture; four give boxes all over it."""
+    image = str(sorted((small_digits / "val").iterdir())[0])
+    found = []
+    for side in (None, 96, 48):
+        slices = side and SimpleNamespace(slice_size=[side, side], overlap_ratio=[0, 0], combine_method="concat")
+        found += of_trainer(predict.predict(trainer, [image], output_dir=str(tmp_path), slices=slices))
+    whole, one, four = found
+    assert len(whole) == 20 and compare(whole, one).within(1e-3)
+    assert len(four) == 4 * 20 and {tuple(xy) for xy in (four[:, 2:4] + four[:, 4:]) // 2 // 48} == {
+        (0, 0), (0, 1), (1, 0), (1, 1)}
+    assert [path.name for path in tmp_path.glob("*.jpg")] == [Path(image).name]
+
+
 def test_new_files_replace_old_ones_and_leave_the_others_alone(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    for name in ("model.pdmodel", "model.pdiparams", "notes.txt"):
+    own = ("model.onnx", "model.xml", "notes.txt")
+    for name in ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", *own):
         (folder / name).write_text("old")
     with pytest.raises(ZeroDivisionError), export._fresh_folder(folder) as fresh:
         (fresh / "model.json").write_text("half")
         raise ZeroDivisionError
     assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
-        ("model.pdmodel", "model.pdiparams", "notes.txt"), "old")
+        ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", *own), "old")
     with export._fresh_folder(folder) as fresh:
         for name in ("model.json", "model.pdiparams"):
             (fresh / name).write_text("new")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
-        "model.json": "new", "model.pdiparams": "new", "notes.txt": "old"}
+        "model.json": "new", "model.pdiparams": "new", **dict.fromkeys(own, "old")}
+    assert list(tmp_path.iterdir()) == [folder]
+    with pytest.raises(ZeroDivisionError), export._fresh_folder(tmp_path / "second"):
+        raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -424,5 +526,5 @@ def test_export_for_benchmarks_has_no_boxes_and_says_so(tiny_config, pictures, t
 def test_what_cannot_be_exported_is_refused(trainer, options, words, tmp_path):
     config.merge(trainer.cfg, config.parse_options(options))
     with pytest.raises(UserError, match=words):
-        export.export_model(trainer, tmp_path)
-    assert not list(tmp_path.glob("*/model*"))
+        export.export_model(trainer, tmp_path / "inference")
+    assert not list(tmp_path.glob("inference/*"))

@@ -138,6 +138,44 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
+def first_run(tiny_config, tmp_path, aps, **best):
+    """A folder as a run of len(aps) epochs leaves it; its best_model is of epoch ``best_epoch``."""
+    trainer, folder = trainer_of(tiny_config), tmp_path / "first"
+    state = trainer.model.state_dict()
+    for name, done in {"1": len(aps), **best}.items():
+        checkpoint.save(folder / name, state, trainer.optimizer, done, ema=state)
+    rows = [{"epoch": n, "loss": 1.0, "losses": {}, "learning_rate": 0.1, "seconds": 1, "ap": {"AP": ap}}
+            for n, ap in enumerate(aps)]
+    (folder / "curves.json").write_text(json.dumps(rows))
+    (folder / "best_model.bbox.json").write_text("[]")
+    return folder
+
+
+def test_a_run_resumed_elsewhere_takes_its_best_model_along(tiny_config, tmp_path, monkeypatch):
+    for part in ("_classes", "_picture"):
+        monkeypatch.setattr(report.Report, part, lambda self: None)
+    folder = first_run(tiny_config, tmp_path, [0.4, 0.2], best_model=1)
+    trainer = trainer_of(tiny_config, ["epoch=3", f"save_dir={tmp_path / 'second'}"])
+    trainer.resume_weights(str(folder / "1.pdparams"))
+    copied = {path.name for path in trainer.output.glob("best_model*")}
+    assert copied == {f"best_model.{suffix}" for suffix in ("pdparams", "pdopt", "pdema", "bbox.json")}
+    assert trainer.history.best()["epoch"] == 0
+    facts = report.Report(trainer).facts()
+    assert facts["checkpoint"] == str(trainer.output / "best_model.pdparams") and facts["ap"] == {"AP": 0.4}
+
+
+@pytest.mark.parametrize("best", [{}, {"best_model": 2}], ids=["none", "of a later epoch"])
+def test_a_best_model_that_is_not_there_is_not_reported(tiny_config, tmp_path, best):
+    folder = first_run(tiny_config, tmp_path, [0.4, 0.2], **best)
+    trainer = trainer_of(tiny_config, ["epoch=3", f"save_dir={tmp_path / 'second'}"])
+    trainer.resume_weights(str(folder / "1.pdparams"))
+    assert not list(trainer.output.glob("best_model*")) and len(trainer.history.rows) == 2
+    assert trainer.history.best() is None
+    assert report.Report(trainer).facts()["checkpoint"] == str(trainer.output / "model_final.pdparams")
+    trainer.history.rows.append({"epoch": 2, "ap": {"AP": 0.3}})
+    assert trainer.history.best()["epoch"] == 2
+
+
 def test_resume_refuses_what_it_cannot_go_on_with(tiny_config, tmp_path):
     trainer = trainer_of(tiny_config)
     prefix = tmp_path / "1"
@@ -238,6 +276,31 @@ def test_history_keeps_means_and_finds_the_best(tmp_path):
     assert [row["epoch"] for row in other.rows] == [0, 1] and other.best()["epoch"] == 1
     plots.draw_curves(rows, tmp_path / "curves.png")
     assert cv2.imread(str(tmp_path / "curves.png")).shape[2] == 3
+
+
+@pytest.mark.parametrize("content", ["[{", "{}{}", "[1]", '[{"loss": 1}]', "\xff"])
+def test_damaged_curves_are_one_line(tmp_path, content):
+    (tmp_path / "old.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match="old.json' is damaged") as caught:
+        History(trainer_stub(tmp_path)).load(tmp_path / "old.json", before=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_of_several_processes_only_the_first_keeps_a_history(tmp_path, monkeypatch):
+    (tmp_path / "old.json").write_text('[{"epoch": 0}]')
+    monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
+    for rank, rows in ((1, 0), (0, 2)):
+        monkeypatch.setattr("paddle.distributed.get_rank", lambda rank=rank: rank)
+        history = History(trainer_stub(tmp_path))
+        history.load(tmp_path / "old.json", before=1)
+        status = status_of(2.0, epoch=1)
+        if rank == 1:
+            status["training_staus"].meters = None  # what ppdet leaves it at there
+        history.on_epoch_begin(status)
+        history.on_step_end(status)
+        history.on_epoch_end(status)
+        assert len(history.rows) == rows
+        assert (tmp_path / "curves.json").exists() == (rank == 0)
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
@@ -356,6 +419,19 @@ def test_amp_on_a_cpu_is_said_loudly(tiny_config, caplog):
     finally:
         progress.log.removeHandler(caplog.handler)
     assert any("NO effect" in record.getMessage() for record in caplog.records)
+
+
+def test_parameters_are_counted(tiny_config, caplog):
+    progress.log.addHandler(caplog.handler)
+    progress.log.setLevel("INFO")
+    try:
+        trainer = trainer_of(tiny_config, ["print_params=true"], mode="eval")
+    finally:
+        progress.log.removeHandler(caplog.handler)
+    wanted = sum(parameter.size for name, parameter in trainer.model.named_parameters()
+                 if "_mean" not in name and "_variance" not in name)
+    said = [r.getMessage() for r in caplog.records if r.getMessage().startswith("Model Params")]
+    assert said == [f"Model Params : {wanted / 1e6:.3f} M."] and wanted > 1e6
 
 
 def test_a_missing_recorder_is_one_line(tiny_config, monkeypatch):

@@ -282,7 +282,7 @@ def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
         raise modules.load.Unavailable("no hub here")
 
     monkeypatch.setattr(modules.load, "locate_spec", unavailable)
-    monkeypatch.setattr(modules.load, "_converted_by_hand", lambda cfg: None)
+    monkeypatch.setattr(modules.load, "by_hand", lambda cfg: None)
     backbone = build(pretrained="auto")
     assert (backbone.weights_source, backbone.load_report) == (modules.load.RANDOM, None)
     assert any(record.levelname == "WARNING" and "RANDOM" in record.getMessage() for record in log.records)

@@ -58,6 +58,10 @@ def _reconstruct(_kind, _shape, _code):
     return Array()
 
 
+def _no_bytes():
+    return b""
+
+
 def _encode(text, encoding):
     if encoding != "latin1":  # how pickles older than protocol 3 hold bytes; other codecs could do anything
         raise Forbidden(f"it holds text in the encoding {encoding!r}")
@@ -66,6 +70,7 @@ def _encode(text, encoding):
 
 ALLOWED = {
     "_codecs.encode": _encode,
+    "__builtin__.bytes": _no_bytes,  # how those hold none
     "numpy.dtype": Dtype,
     "numpy.ndarray": Array,
     **{f"numpy.{core}.multiarray.{name}": function for core in ("core", "_core")

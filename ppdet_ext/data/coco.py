@@ -151,7 +151,7 @@ def box_problems(boxes, sizes):
 
 
 def _check_boxes(content, path):
-    """Boxes outside their image, broken or said to have no area: an error; empty ones and those that reach over the border: a warning."""
+    """Boxes broken, outside the image or of area 0: an error; empty ones and those over the border: a warning."""
     annotations, images = content["annotations"], {image["id"]: image for image in content["images"]}
     owners = [images[annotation["image_id"]] for annotation in annotations]
     boxes = np.array([_as_box(annotation["bbox"]) for annotation in annotations], "float64").reshape(-1, 4)

@@ -5,11 +5,14 @@ What is allowed comes from the classes themselves: ppdet's registered schemas, a
 """
 import difflib
 import inspect
+import logging
 
 from ppdet.core.config.schema import SchemaDict
 
 from ..errors import UserError, nearest
 from ..registry import check_settings
+
+logger = logging.getLogger("ppdet.engine")
 
 # top-level keys that ppdet's tools, Trainer and configs, and ours, look up by name
 TOP_LEVEL = frozenset("""
@@ -30,9 +33,10 @@ TOP_LEVEL = frozenset("""
 MEANT = {"batch_size": "TrainReader.batch_size", "base_lr": "LearningRate.base_lr", "lr": "LearningRate.base_lr",
          "learning_rate": "LearningRate.base_lr", "epochs": "epoch", "max_epoch": "epoch", "num_epochs": "epoch",
          "arch": "TimmBackbone.arch", "pretrained": "TimmBackbone.pretrained", "num_workers": "worker_num"}
+ALL_MODES = ("train", "eval", "test")
 # key -> (modes that cannot do without it, what to do)
-NEEDED = {"architecture": (("train", "eval", "test"), "start from a file in configs/ such as configs/rtdetr_cspresnet.yml"),
-          "metric": (("train", "eval", "test"), "write 'metric: COCO' or 'metric: VOC'"),
+NEEDED = {"architecture": (ALL_MODES, "start from a file in configs/ such as configs/rtdetr_cspresnet.yml"),
+          "metric": (ALL_MODES, "write 'metric: COCO' or 'metric: VOC'"),
           "epoch": (("train",), "write 'epoch: 10', or -o epoch=10"),
           "snapshot_epoch": (("train",), "write 'snapshot_epoch: 1', or take configs/_base_/runtime.yml as a _BASE_"),
           "worker_num": (("train", "eval"), "write 'worker_num: 2'")}
@@ -118,8 +122,10 @@ def _check_top_level(cfg):
     known = _known(cfg)
     for key, value in cfg.items():
         unknown = key not in known and isinstance(value, PLAIN)
-        if unknown and (key in MEANT or difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)):
+        if unknown and difflib.get_close_matches(str(key), known, n=1, cutoff=0.8):
             raise UserError(f"config key '{key}' is unknown{_meant(key, known)}")
+        if unknown and key in MEANT:
+            logger.warning("config key '%s' has no effect at the top level%s", key, _meant(key, known))
 
 
 def _check_section(where, given, schema, modules):

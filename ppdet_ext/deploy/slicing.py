@@ -12,7 +12,8 @@ from .errors import DeployError
 def detect(predictor, path, args, on_unreadable=None):
     """Merged boxes [N, 6] of one picture, None where it cannot be read (without ``on_unreadable`` that is raised).
 
-    ``predictor`` is a Predictor, or anything with its ``predict(list of arrays)``. Of ``args`` it uses ``slice_size`` (w, h), ``overlap_ratio`` (x, y), ``combine_method``, ``match_threshold``, ``match_metric``.
+    ``predictor`` is a Predictor, or anything with its ``predict(list of arrays)``. Of ``args`` it uses
+    ``slice_size`` (w, h), ``overlap_ratio`` (x, y), ``combine_method``, ``match_threshold``, ``match_metric``.
     """
     try:
         image = media.read_image(path)

@@ -31,21 +31,30 @@ def save(prefix, weights, optimizer, epochs_done, ema=None):
     log.info(f"Save checkpoint: {Path(prefix).parent}")
 
 
-def take_over_best(source, target):
-    """Copy ``source``'s best_model files to the folder ``target``, if that is another one.
+def take_over_best(source, target, epoch):
+    """Copy ``source``'s best_model files to ``target``, if that is another folder and they are of ``epoch``.
 
     Returns:
-        The epoch (from 0) that best_model was written in; None where it is not there whole.
+        Whether ``target`` now has the best_model that ``epoch`` (from 0) wrote.
     """
     source, target = Path(source), Path(target)
-    if not all((source / f"best_model{suffix}").is_file() for suffix in (".pdparams", ".pdopt")):
-        return None
-    epoch = readers.read_paddle(source / "best_model.pdopt").get("last_epoch", 0) - 1
+    if _epochs_done(source / "best_model") != epoch + 1:
+        return False
     if source.resolve() != target.resolve():
         with contextlib.ExitStack() as stack:
             for path in source.glob("best_model.*"):
                 shutil.copyfile(path, stack.enter_context(atomic_path(target / path.name)))
-    return epoch
+    return True
+
+
+def _epochs_done(prefix):
+    """What :func:`save` was told; None where a file is missing or the optimizer's state cannot be read."""
+    if not all(Path(f"{prefix}{suffix}").is_file() for suffix in (".pdparams", ".pdopt")):
+        return None
+    try:
+        return readers.read_paddle(Path(f"{prefix}.pdopt")).get("last_epoch")
+    except Exception:  # a damaged pickle can fail in any way
+        return None
 
 
 class Checkpointer(Callback):

@@ -40,9 +40,10 @@ def find_images(infer_img=None, infer_dir=None, infer_list=None):
         raise UserError(f"--infer_dir: there is no folder '{infer_dir}'")
     if infer_list:
         try:
-            names = Path(infer_list).read_text().split("\n")
-        except OSError as error:
-            raise UserError(f"--infer_list: cannot read '{infer_list}' ({error.strerror})") from None
+            names = Path(infer_list).read_text(encoding="utf-8").split("\n")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UserError(f"--infer_list: cannot read '{infer_list}' ({reason})") from None
         paths = [folder / name.strip() for name in names if name.strip()]
     else:
         paths = sorted(path for path in map(Path, glob.glob(f"{glob.escape(str(folder))}/*"))
@@ -71,8 +72,9 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
         UserError: the output folder cannot be written, or a picture would overwrite its own original.
     """
     require_writable(output_dir)
-    trainer.dataset.set_images(images)
-    paths = trainer.dataset.get_imid2path()
+    paths = dict(enumerate(map(str, images)))
+    # not set_images(): that drops what has no picture's suffix, though it can be read
+    trainer.dataset.roidbs = [{"im_id": np.array([number]), "im_file": path} for number, path in paths.items()]
     class_to_category, category_names = get_categories(trainer.cfg.metric, anno_file=trainer.dataset.get_anno())
     names = {label: category_names[category] for label, category in class_to_category.items()}
     trainer.status["mode"] = "test"

@@ -123,7 +123,9 @@ def next_commands(trainer, name):
     """Lines to copy: evaluate, infer, export and deploy the checkpoint ``name``."""
     command = trainer.cfg.get("command") or {"config": f"{trainer.cfg['filename']}.yml", "opt": []}
     options = [option for option in command["opt"] if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
-    base = shlex.join(["-c", str(command["config"]), "-o", *options, f"weights={trainer.output / name}.pdparams"])
+    imports = [word for file in command.get("imports", ()) for word in ("--import", str(file))]
+    base = shlex.join(["-c", str(command["config"]), *imports, "-o", *options,
+                       f"weights={trainer.output / name}.pdparams"])
     image = shlex.quote(_example_image(trainer))
     model_dir = shlex.quote(f"output_inference/{trainer.cfg['filename']}")
     return [f"python tools/eval.py {base}",

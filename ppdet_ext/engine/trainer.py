@@ -37,6 +37,7 @@ def parameter_count(model):
 
 
 def _without(cfg, key):
+    """A copy of ppdet's config that lacks a key."""
     copy = cfg.copy()
     copy.pop(key, None)
     return copy
@@ -141,10 +142,10 @@ class Trainer(PaddleDetectionTrainer):
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
         best = self.history.best()
-        if best is not None and take_over_best(folder, self.output) != best["epoch"]:
+        if best is not None and not take_over_best(folder, self.output, best["epoch"]):
             self.history.first = self.start_epoch
-            log.warning(f"The best checkpoint so far (epoch {best['epoch']}) is not in '{folder}': best_model will be "
-                        "the best from here on")
+            log.warning(f"The best weights so far (epoch {best['epoch']}) are not in '{folder}' as best_model: that "
+                        "will be the best from here on")
 
     def train(self, validate=False):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
