@@ -38,6 +38,24 @@ def test_runtime_sets_threads_but_not_over_the_users():
     assert python(code, OMP_NUM_THREADS="7") == (0, "7\n")
 
 
+def test_paddle_imported_first_is_said():
+    unset = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
+    for code, said in (("import paddle, ppdet_ext", True), ("import ppdet_ext, paddle", False)):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=unset, text=True, capture_output=True)
+        assert done.returncode == 0
+        assert ("Paddle was imported before ppdet_ext" in done.stdout + done.stderr) == said
+
+
+def test_libraries_that_opencv_misses():
+    def load(name):
+        if name == "cv2":
+            raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+        return types.SimpleNamespace(__version__="1.23.5")
+
+    with pytest.raises(UserError, match="libGL.so.1.*apt-get install libgl1"):
+        compat.check_environment(load=load)
+
+
 def test_instruction_set_for_amd_only(monkeypatch):
     monkeypatch.setattr(runtime, "_cpu_name", lambda: "vendor_id : AuthenticAMD")
     assert runtime._defaults()["MKL_DEBUG_CPU_TYPE"] == "5"
