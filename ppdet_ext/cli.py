@@ -49,6 +49,17 @@ def add_switch(parser, name, help, default=None):
     parser.add_argument(name, nargs="?", const=True, default=default, type=boolean, metavar="BOOL", help=help)
 
 
+def add_slice_flags(parser):
+    """``--slice_infer`` and its settings; as in tools/deploy_infer.py, which must not import anything of this."""
+    add = parser.add_argument
+    add_switch(parser, "--slice_infer", "cut pictures into overlapping slices and merge, for small objects")
+    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
+    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
+    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
+    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
+    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
+
+
 def config_parser(description):
     """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
     parser = argparse.ArgumentParser(description=description)

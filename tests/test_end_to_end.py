@@ -114,6 +114,21 @@ def test_the_exported_model_has_the_checkpoints_ap(run, exported):
     assert_same_detections(*(of_bbox_json(run / folder / "bbox.json") for folder in ("eval_a", "eval_b")))
 
 
+def test_one_slice_as_large_as_the_picture_is_the_picture(run, exported, tool, monkeypatch):
+    monkeypatch.chdir(run)
+    weights = ["-c", "tiny.yml", "-o", "weights=output/tiny/best_model.pdparams", "--device", "cpu"]
+    slices = ["--slice_infer", "--slice_size", "96", "96", "--combine_method", "concat"]
+    tool("eval").main([*weights, "--output_eval", "whole"])
+    tool("eval").main([*weights, "--output_eval", "one_slice", *slices])
+    tool("eval").main([*weights, "--output_eval", "exported_slice", *slices, "--model_dir", exported])
+    tool("eval").main([*weights, "--output_eval", "four_slices", "--slice_infer", "--slice_size", "48", "48"])
+    whole, one, of_export, four = (of_bbox_json(run / folder / "bbox.json") for folder in (
+        "whole", "one_slice", "exported_slice", "four_slices"))
+    assert_same_detections(whole, one)
+    assert_same_detections(whole, of_export)
+    assert set(four) == set(whole) and any(len(four[name]) != len(whole[name]) for name in whole)
+
+
 def test_an_old_bbox_json_is_evaluated_again(run, tool, capsys, monkeypatch):
     monkeypatch.chdir(run)
     tool("eval").main(["-c", "tiny.yml", "--json_eval", "--output_eval", "output/tiny"])

@@ -19,23 +19,25 @@ def parse_args(argv=None):
     cli.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
     parser.add_argument("--batch_size", type=int, default=1, help="with --model_dir: images run together")
+    cli.add_slice_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = parse_args(argv)
     cfg = cli.load_cfg(args, "eval")
+    slices = args if args.slice_infer else None
     if args.json_eval:
         return evaluate.saved_boxes(cfg, args.output_eval)
     if args.model_dir:
-        return evaluate.exported_model(cfg, args.model_dir, device=cli.current_device(), run_mode=args.run_mode,
-                                       enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
-                                       batch_size=args.batch_size)
+        return evaluate.exported_model(cfg, args.model_dir, slices=slices, device=cli.current_device(),
+                                       run_mode=args.run_mode, enable_mkldnn=args.enable_mkldnn,
+                                       cpu_threads=args.cpu_threads, batch_size=args.batch_size)
     cli.start_workers(cfg)
     weights = cli.required_weights(cfg)
     trainer = Trainer(cfg, "eval")
     trainer.load_weights(weights)
-    return trainer.evaluate()
+    return evaluate.sliced(cfg, trainer, slices) if slices else trainer.evaluate()
 
 
 if __name__ == "__main__":

@@ -19,19 +19,8 @@ def parse_args(argv=None):
     parser.add_argument("--save_threshold", type=float, default=0.5, help="least score in bbox.json (default 0.5)")
     cli.add_switch(parser, "--use_vdl", "record the pictures for VisualDL")
     parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/image)")
-    add_slice_flags(parser)
+    cli.add_slice_flags(parser)
     return parser.parse_args(argv)
-
-
-def add_slice_flags(parser):
-    """As in tools/deploy_infer.py, which must not import anything of this."""
-    add = parser.add_argument
-    cli.add_switch(parser, "--slice_infer", "cut pictures into overlapping slices and merge, for small objects")
-    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
-    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
-    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
-    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
-    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
 
 
 def main(argv=None):

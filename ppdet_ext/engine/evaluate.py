@@ -1,27 +1,30 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""AP without a Trainer: of an exported model, through the predictor that deploys it, and of a bbox.json."""
+"""AP without the Trainer's loop: of an exported model through its predictor, of slices, and of a bbox.json."""
 import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 from ppdet.core.workspace import create
 from ppdet.metrics import COCOMetric, VOCMetric
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
-from ..deploy import Predictor
+from ..deploy import Predictor, slicing
 from ..errors import UserError
 from ..files import require_writable
 from .metrics import ap_values
+from .predict import Windows
 
 
-def exported_model(cfg, model_dir, chunk=32, **options):
+def exported_model(cfg, model_dir, chunk=32, slices=None, **options):
     """AP of ``model_dir`` on ``EvalDataset`` by ppdet's metric, which prints its table.
 
     Args:
         cfg: ppdet's config; only its data set and metric are used (the preprocessing is the model's own).
         model_dir: what tools/export_model.py wrote.
         chunk: images handed over at a time.
+        slices: settings of ``deploy.slicing.detect``; None: pictures are taken whole.
         options: ``deploy.Predictor``'s device, run_mode, enable_mkldnn, cpu_threads, batch_size.
     Returns:
         {'AP': ..., 'AP50': ...}
@@ -29,18 +32,42 @@ def exported_model(cfg, model_dir, chunk=32, **options):
         UserError, DeployError: no such model, other classes than the data set's, an image cannot be read.
     """
     predictor = Predictor(str(model_dir), **options)
-    dataset = create("EvalDataset")()
-    dataset.check_or_download_dataset()
-    dataset.parse_dataset()
+    dataset = _dataset()
     if predictor.labels and len(predictor.labels) != len(dataset.cname2cid):
         raise UserError(f"'{model_dir}' knows {len(predictor.labels)} classes, the evaluation set has "
                         f"{len(dataset.cname2cid)}: give the config it was exported with")
+    if slices:
+        return _score(cfg, dataset, lambda paths: [slicing.detect(predictor, path, slices) for path in paths], 1)
+    return _score(cfg, dataset, lambda paths: [found["boxes"] for found in predictor.predict(paths)], chunk)
+
+
+def sliced(cfg, trainer, slices):
+    """AP of a trainer's model whose pictures are cut into slices, as ``predict.predict`` cuts them; printed.
+
+    Returns:
+        {'AP': ..., 'AP50': ...}
+    """
+    trainer.model.eval()
+    windows = Windows(trainer)
+    with paddle.no_grad():
+        return _score(cfg, _dataset(), lambda paths: [slicing.detect(windows, path, slices) for path in paths], 1)
+
+
+def _dataset():
+    dataset = create("EvalDataset")()
+    dataset.check_or_download_dataset()
+    dataset.parse_dataset()
+    return dataset
+
+
+def _score(cfg, dataset, detect, chunk):
+    """AP of ``detect``: paths of up to ``chunk`` images -> a [N, 6] array (class, score, x1, y1, x2, y2) for each."""
     metric = _metric(cfg, dataset)
     records = dataset.roidbs
     for start in tqdm(range(0, len(records), chunk), disable=not sys.stderr.isatty()):
         part = records[start:start + chunk]
-        for record, found in zip(part, predictor.predict([record["im_file"] for record in part])):
-            metric.update(_inputs(record), {"bbox": found["boxes"], "bbox_num": np.array([len(found["boxes"])])})
+        for record, boxes in zip(part, detect([record["im_file"] for record in part])):
+            metric.update(_inputs(record), {"bbox": boxes, "bbox_num": np.array([len(boxes)])})
     metric.accumulate()
     metric.log()
     return ap_values([metric])

@@ -103,13 +103,13 @@ def _whole(trainer):
 
 
 def _sliced(trainer, paths, slices):
-    windows = _Windows(trainer)
+    windows = Windows(trainer)
     for im_id, path in paths.items():
         boxes = slicing.detect(windows, path, slices)
         yield {"bbox": boxes, "bbox_num": np.array([len(boxes)]), "im_id": np.array([[im_id]])}
 
 
-class _Windows:
+class Windows:
     """What slicing asks of a predictor, done by the trainer's model with the preprocessing that its export has."""
 
     def __init__(self, trainer):
