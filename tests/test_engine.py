@@ -12,6 +12,7 @@ from paddle import nn
 from ppdet.core.workspace import AttrDict
 
 from ppdet_ext import cli
+from ppdet_ext.deploy import visualize
 from ppdet_ext.engine import checkpoint, draw, metrics, plots, progress, report, weights
 from ppdet_ext.engine.history import History
 from ppdet_ext.engine.predict import find_images
@@ -386,8 +387,8 @@ def test_samples_keep_the_first_images():
 def test_boxes_are_drawn_in_the_classs_colour_above_the_threshold():
     image = np.zeros((100, 120, 3), np.uint8)
     boxes = np.array([[1, 0.9, 20, 20, 60, 60], [2, 0.3, 20, 70, 60, 90]])
-    drawn = draw.draw_boxes(image, boxes, {1: "one"}, threshold=0.5)
-    assert tuple(drawn[60, 40]) == draw.class_colour(1) != draw.class_colour(2)
+    drawn = visualize.draw_boxes(image, boxes, {1: "one"}, threshold=0.5)
+    assert tuple(drawn[60, 40]) == visualize.class_colour(1) != visualize.class_colour(2)
     assert not drawn[65:].any() and not image.any()
     # 120x100 and 120x50 pictures, 50 high: 60 and 120 wide
     assert draw.beside([(drawn, image), (image[:50], drawn)], ("a", "b"), height=50).shape == (28 + 2 * 54, 180, 3)

@@ -177,7 +177,7 @@ class HybridEncoder(nn.Layer):
     def out_shape(self):
         return [ShapeSpec(channels=self.hidden_dim, stride=stride) for stride in self.feat_strides]
 
-    def forward(self, feats, for_mot=False):
+    def forward(self, feats):
         """List of [B, in_channels[i], H/stride, W/stride] -> list of [B, hidden_dim, H/stride, W/stride].
 
         Raises:

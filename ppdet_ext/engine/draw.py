@@ -1,11 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Pictures beside each other under titles. Boxes are drawn by deploy's functions, so that all tools draw alike."""
+"""Pictures beside each other under titles."""
 import cv2
 import numpy as np
 
-from ..deploy.visualize import class_colour, draw_boxes
-
-__all__ = ["beside", "class_colour", "draw_boxes"]
 # font, size and thickness of the titles, and the white around them in pixels
 TITLE = (cv2.FONT_HERSHEY_SIMPLEX, 0.55, 1)
 MARGIN = 6
