@@ -1,47 +1,80 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Convert timm or torchvision weights to .pdparams, with their metadata beside them.
+"""Convert timm or torchvision weights to .pdparams, with their metadata beside them; trained ones back; other models.
 
 python tools/convert_weights.py --arch cspresnet50 --checkpoint hub -o weights/cspresnet50.pdparams --verify
+python tools/convert_weights.py --to torch --arch cspresnet50 --checkpoint output/best_model.pdparams --fill hub
 """
 import argparse
+import functools
 import logging
 
 from ppdet_ext.backbones import create_model
-from ppdet_ext.bridge import convert, load, parity
+from ppdet_ext.bridge import convert, load, parity, torch_out
 from ppdet_ext.bridge.rules import RENAMES
 from ppdet_ext.cli import run
+from ppdet_ext.errors import UserError
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", required=True, help="timm name, with or without tag, or torchvision/NAME")
-    parser.add_argument("--checkpoint", default="hub",
-                        help="FILE (.safetensors .pth .pt .bin .pdparams), URL, hub (default) or package:NAME")
+    parser.add_argument("--to", choices=("paddle", "torch"), default="paddle",
+                        help="torch: from a trained .pdparams (a backbone's, or a detector's around it) to .safetensors")
+    parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .pdparams), URL, hub (default) or "
+                        "package:NAME; with --to torch: a .pdparams or .pdema")
     parser.add_argument("-o", "--output", help="default: where pretrained: true looks, "
-                        "weights/ARCH.pdparams (weights: $PPDET_EXT_HOME)")
+                        "weights/ARCH.pdparams (weights: $PPDET_EXT_HOME); with --to torch beside it, ARCH.safetensors")
     parser.add_argument("--verify", action="store_true", help="compare every stage with the torch model (needs torch)")
     parser.add_argument("--allow", nargs="*", default=[], action="extend", metavar="PATTERN",
                         help="names that may be missing, unexpected or of another shape: 'head.*'")
     parser.add_argument("--rename", default="", metavar="TABLE", help=f"rename table: {', '.join(RENAMES)}")
     parser.add_argument("--num-classes", type=int, help="classes of the checkpoint's head (default: the arch's own)")
+    parser.add_argument("--part", default="", metavar="PREFIX",
+                        help="what precedes the network's names in a file that holds more: teacher.backbone.")
+    parser.add_argument("--fill", default="", metavar="CHECKPOINT",
+                        help="with --to torch: FILE, hub or package:NAME for parts that a detector does without")
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    DIRECTIONS[args.to](args)
+
+
+def to_paddle(args):
+    if args.fill:
+        raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
     output = args.output or load.converted_path(args.arch)
     convert.check_output(output)
     net = create_model(args.arch, **classes)
-    report, converted = convert.convert(net, net.pretrained_cfg, args.checkpoint, args.allow, args.rename)
-    if args.verify:
-        rows = convert.verify(net, net.pretrained_cfg, converted)
-        print(parity.table(rows))
-        parity.check(rows)
+    report, converted = convert.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow, args.rename,
+                                        args.part)
+    show_parity(args, lambda: convert.verify(net, net.pretrained_cfg, converted))
     convert.write(report, converted, output)
     print(convert.summary(report, output))
 
+
+def to_torch(args):
+    output = args.output or load.home() / f"{load.file_name(args.arch)}{torch_out.SUFFIX}"
+    torch_out.check_output(output)
+    if not args.checkpoint:
+        raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
+    weights = torch_out.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
+    show_parity(args, lambda: torch_out.verify(weights))
+    torch_out.write(weights, output)
+    print(torch_out.summary(weights, output))
+
+
+def show_parity(args, compare):
+    if args.verify:
+        rows = compare()
+        print(parity.table(rows))
+        parity.check(rows)
+
+
+DIRECTIONS = {"paddle": to_paddle, "torch": to_torch}
 
 if __name__ == "__main__":
     run(main)

@@ -4,12 +4,16 @@ import inspect
 
 from ..errors import UserError, nearest
 from . import _pretrained
-from ._registry import model_entry, split_tag
+from ._bridged import bridged_entry
+from ._registry import find_entry, split_tag
 
 
 def create_model(name, pretrained=False, features_only=False, out_indices=None, in_chans=3, num_classes=None,
-                 drop_path_rate=0.0, checkpoint_path="", **kwargs):
+                 drop_path_rate=0.0, checkpoint_path="", img_size=None, **kwargs):
     """Build a network by timm's name ('cspresnet50', 'resnet50.a1_in1k') or 'torchvision/resnet50'.
+
+    A native port where there is one, else a traced graph: of the package, of an earlier trace, or traced now, for which
+    torch is needed.
 
     Args:
         pretrained: True for the published weights of the tag (must be had), or what bridge.load_pretrained takes
@@ -20,6 +24,8 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
         num_classes: None for the weights' own number; another number leaves the classifier random, 0 builds none.
         drop_path_rate: stochastic depth at the last block, rising linearly from 0 at the first.
         checkpoint_path: local weights, in place of ``pretrained``.
+        img_size: side or (height, width) of the images, for networks that are made for one size; position parameters
+            are resized to it as timm does. Native networks take any size and ignore it.
         kwargs: further settings of the family (drop_rate, pool, zero_init_last).
 
     Returns:
@@ -28,7 +34,7 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
     Raises:
         UserError: unknown name, tag or setting; weights that cannot be had or do not fit.
     """
-    entry = model_entry(name)
+    entry = find_entry(name) or bridged_entry(name, img_size)
     cfg = _pretrained.resolve(entry, split_tag(name)[1])
     num_classes = cfg.num_classes if num_classes is None else num_classes
     settings = dict(features_only=features_only, out_indices=out_indices, in_chans=in_chans, num_classes=num_classes,

@@ -68,9 +68,12 @@ def _manifest():
 
 def manifest_cfgs(arch):
     """{tag: PretrainedCfg} of an arch, the default tag first; {} where the manifest does not know it."""
-    defaults, models = _manifest()
-    entry = models.get(arch, {})
-    common = {**defaults, **entry.get("common", {})}
+    return cfgs_of(arch, _manifest()[1].get(arch, {}))
+
+
+def cfgs_of(arch, entry):
+    """{tag: PretrainedCfg} from an entry of the manifest, or of a graph's info['published']."""
+    common = {**_manifest()[0], **entry.get("common", {})}
     return {tag: _cfg(arch, tag, {**common, **(fields or {})}) for tag, fields in entry.get("tags", {}).items()}
 
 

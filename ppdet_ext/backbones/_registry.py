@@ -52,19 +52,39 @@ def split_tag(name):
     return arch, tag
 
 
+def find_entry(name):
+    """The entry of a native network, with or without a tag; None for other names.
+
+    Raises:
+        UserError: unknown tag, with the nearest ones.
+    """
+    arch, tag = split_tag(name)
+    entry = _ENTRIES.get(arch)
+    return entry and with_known_tag(entry, tag)
+
+
+def with_known_tag(entry, tag):
+    """``entry``.
+
+    Raises:
+        UserError: it has no such tag.
+    """
+    if tag and tag not in entry.pretrained_cfgs:
+        known = ", ".join(entry.pretrained_cfgs) or "none"
+        raise UserError(f"'{entry.name}' has no tag '{tag}'{nearest(tag, entry.pretrained_cfgs)}; known: {known}")
+    return entry
+
+
 def model_entry(name):
-    """The entry of an arch, with or without a tag.
+    """``find_entry``, for a name that must be native's.
 
     Raises:
         UserError: unknown arch or tag, with the nearest names.
     """
-    arch, tag = split_tag(name)
-    entry = _ENTRIES.get(arch)
+    entry = find_entry(name)
     if entry is None:
-        raise UserError(f"unknown arch '{arch}'{nearest(arch, _ENTRIES)} (ppdet_ext.backbones.list_models() names all)")
-    if tag and tag not in entry.pretrained_cfgs:
-        known = ", ".join(entry.pretrained_cfgs) or "none"
-        raise UserError(f"'{arch}' has no tag '{tag}'{nearest(tag, entry.pretrained_cfgs)}; known: {known}")
+        raise UserError(f"unknown arch '{split_tag(name)[0]}'{nearest(name, _ENTRIES)} "
+                        "(ppdet_ext.backbones.list_models() names all)")
     return entry
 
 

@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""EfficientNet-Lite 0 to 4 (Tan and Le 2019, arXiv:1905.11946; google's "lite" variants: no SE, ReLU6, fixed stem)."""
+"""EfficientNet B0 to B4 (Tan and Le 2019, arXiv:1905.11946), V2-S (2021, arXiv:2104.00298) and Lite 0 to 4.
+
+Lite is google's variant without squeeze and excitation, with ReLU6 and a stem of fixed width. Names that begin with
+tf_ stand for weights trained in TensorFlow: its padding, its BatchNorm epsilon.
+"""
 import functools
 import math
 
@@ -7,136 +11,127 @@ from paddle import nn
 
 from ._features import FeatureNet, Step
 from ._registry import register_model
-from .layers import constant_, conv2d, drop_path, make_divisible, uniform_
+from .layers import SqueezeExcite, constant_, make_divisible, uniform_
+from .layers.mbconv import BLOCKS, Run, Style
 
-STEM_CHS, HEAD_CHS = 32, 1280
-BN_EPSILON = 1e-3
-
-# kind, repeats, kernel size, stride, expansion, output channels
-STAGES = (
-    ("ds", 1, 3, 1, 1, 16),
-    ("ir", 2, 3, 2, 6, 24),
-    ("ir", 2, 5, 2, 6, 40),
-    ("ir", 3, 3, 2, 6, 80),
-    ("ir", 3, 5, 1, 6, 112),
-    ("ir", 4, 5, 2, 6, 192),
-    ("ir", 1, 3, 1, 6, 320),
-)
-
-VARIANTS = {
-    "tf_efficientnet_lite0": dict(width=1.0, depth=1.0),
-    "tf_efficientnet_lite1": dict(width=1.0, depth=1.1),
-    "tf_efficientnet_lite2": dict(width=1.1, depth=1.2),
-    "tf_efficientnet_lite3": dict(width=1.2, depth=1.4),
-    "tf_efficientnet_lite4": dict(width=1.4, depth=1.8),
-}
-
-
-def _norm(channels):
-    return nn.BatchNorm2D(channels, epsilon=BN_EPSILON)
-
-
-class DepthwiseSeparable(nn.Layer):
-    """Depthwise convolution, then a linear 1x1 one."""
-
-    def __init__(self, in_chs, out_chs, kernel_size, stride, expansion, drop_rate):
-        super().__init__()
-        self.has_skip = stride == 1 and in_chs == out_chs
-        self.conv_dw = conv2d(in_chs, in_chs, kernel_size, stride, groups=in_chs, tf=True)
-        self.bn1 = _norm(in_chs)
-        self.conv_pw = conv2d(in_chs, out_chs, 1)
-        self.bn2 = _norm(out_chs)
-        self.act = nn.ReLU6()
-        self.drop_path = drop_path(drop_rate)
-
-    def forward(self, x):
-        y = self.act(self.bn1(self.conv_dw(x)))
-        y = self.bn2(self.conv_pw(y))
-        return self.drop_path(y) + x if self.has_skip else y
-
-
-class InvertedResidual(nn.Layer):
-    """Widen by 1x1, filter depthwise, narrow by a linear 1x1 (MobileNetV2, arXiv:1801.04381)."""
-
-    def __init__(self, in_chs, out_chs, kernel_size, stride, expansion, drop_rate):
-        super().__init__()
-        self.has_skip = stride == 1 and in_chs == out_chs
-        mid_chs = make_divisible(in_chs * expansion)
-        self.conv_pw = conv2d(in_chs, mid_chs, 1)
-        self.bn1 = _norm(mid_chs)
-        self.conv_dw = conv2d(mid_chs, mid_chs, kernel_size, stride, groups=mid_chs, tf=True)
-        self.bn2 = _norm(mid_chs)
-        self.conv_pwl = conv2d(mid_chs, out_chs, 1)
-        self.bn3 = _norm(out_chs)
-        self.act = nn.ReLU6()
-        self.drop_path = drop_path(drop_rate)
-
-    def forward(self, x):
-        y = self.act(self.bn1(self.conv_pw(x)))
-        y = self.act(self.bn2(self.conv_dw(y)))
-        y = self.bn3(self.conv_pwl(y))
-        return self.drop_path(y) + x if self.has_skip else y
-
-
-BLOCKS = {"ds": DepthwiseSeparable, "ir": InvertedResidual}
+TF = dict(epsilon=1e-3, same=True)
 
 
 class EfficientNet(FeatureNet):
-    """EfficientNet-Lite; features at strides 2, 4, 8, 16, 32.
+    """Stem, stages of mobile blocks, 1x1 head; features at strides 2, 4, 8, 16, 32.
 
     Args:
-        width, depth: multipliers of channels and repeats (stem and head keep their size, the first and the last
-            stage their depth).
+        stages: lists of Runs; style: Style of all blocks.
+        stem_chs, head_chs: channels before and after the stages.
+        width, depth: multipliers of channels and repeats.
+        fixed_ends: stem and head keep their width, the first and the last stage their depth.
         Others: see FeatureNet and create_model.
     """
 
     HEAD = ("conv_head", "bn2", "act2")
     CLASSIFIER = "classifier"
 
-    def __init__(self, width, depth, num_classes=1000, in_chans=3, features_only=False, out_indices=None,
-                 drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+    def __init__(self, stages, style, stem_chs=32, head_chs=1280, width=1.0, depth=1.0, fixed_ends=False,
+                 num_classes=1000, in_chans=3, features_only=False, out_indices=None, drop_rate=0.0,
+                 drop_path_rate=0.0, pool="avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
-        self.conv_stem = conv2d(in_chans, STEM_CHS, 3, stride=2, tf=True)
-        self.bn1 = _norm(STEM_CHS)
-        self.act1 = nn.ReLU6()
-        steps = self._add_blocks(width, _repeats(depth), drop_path_rate)
-        self._set_steps([Step(("conv_stem", "bn1", "act1"), 2, STEM_CHS), *steps])
+        if not fixed_ends:
+            stem_chs, head_chs = make_divisible(stem_chs * width), make_divisible(head_chs * width)
+        self.conv_stem = style.conv(in_chans, stem_chs, 3, stride=2)
+        self.bn1 = style.norm(stem_chs)
+        self.act1 = style.act()
+        stem_ends_level = stages[0][0].stride > 1
+        stem = Step(("conv_stem", "bn1", "act1"), 2, stem_chs, tap="bn1" if stem_ends_level else "")
+        blocks = _blocks(stages, depth, range(1, len(stages) - 1) if fixed_ends else range(len(stages)))
+        self._set_steps([stem, *self._add_stages(blocks, style, stem_chs, width, drop_path_rate)])
         if not features_only:
-            self._add_head()
+            self._add_head(style, head_chs)
+            if self.num_classes:
+                self._add_classifier(head_chs)
 
-    def _add_blocks(self, width, repeats, drop_path_rate):
+    def _add_stages(self, stages, style, in_chs, width, drop_path_rate):
         self.blocks = nn.Sequential()
-        steps, in_chs, reduction, done = [], STEM_CHS, 2, 0
-        for index, (kind, _, kernel_size, stride, expansion, chs) in enumerate(STAGES):
-            out_chs = make_divisible(chs * width)
+        steps, reduction, done, total = [], 2, 0, sum(map(len, stages))
+        for index, blocks in enumerate(stages):
             stage = nn.Sequential()
-            for block in range(repeats[index]):
-                stage.add_sublayer(str(block), BLOCKS[kind](
-                    in_chs, out_chs, kernel_size, stride if block == 0 else 1, expansion,
-                    drop_path_rate * done / sum(repeats)))
-                in_chs, done = out_chs, done + 1
-            reduction *= stride
-            ends_level = index + 1 == len(STAGES) or STAGES[index + 1][3] > 1
+            for block, run in enumerate(blocks):
+                out_chs = make_divisible(run.chs * width)
+                stage.add_sublayer(str(block), BLOCKS[run.kind](style, run, in_chs, out_chs, run.stride,
+                                                                drop_path_rate * done / total))
+                in_chs, reduction, done = out_chs, reduction * run.stride, done + 1
+            ends_level = index + 1 == len(stages) or stages[index + 1][0].stride > 1
             path = f"blocks.{index}"
             self.blocks.add_sublayer(str(index), stage)
-            steps.append(Step((path,), reduction, out_chs, tap=path if ends_level else ""))
+            steps.append(Step((path,), reduction, in_chs, tap=path if ends_level else ""))
         return steps
 
-    def _add_head(self):
-        self.conv_head = conv2d(self.num_features, HEAD_CHS, 1)
-        self.bn2 = _norm(HEAD_CHS)
-        self.act2 = nn.ReLU6()
-        self.num_features = HEAD_CHS
-        if self.num_classes:
-            self.classifier = nn.Linear(HEAD_CHS, self.num_classes)
-            uniform_(self.classifier.weight, 1.0 / math.sqrt(self.num_classes))
-            constant_(self.classifier.bias, 0.0)
+    def _add_head(self, style, head_chs):
+        self.conv_head = style.conv(self.num_features, head_chs)
+        self.bn2 = style.norm(head_chs)
+        self.act2 = style.act()
+        self.num_features = head_chs
+
+    def _add_classifier(self, in_chs):
+        self.classifier = nn.Linear(in_chs, self.num_classes)
+        uniform_(self.classifier.weight, 1.0 / math.sqrt(self.num_classes))
+        constant_(self.classifier.bias, 0.0)
 
 
-def _repeats(depth):
-    inner = range(1, len(STAGES) - 1)
-    return [math.ceil(stage[1] * depth) if i in inner else stage[1] for i, stage in enumerate(STAGES)]
+def _blocks(stages, depth, scaled):
+    """One Run per block, for each stage; the stages ``scaled`` (indices) have ``depth`` times the repeats."""
+    def repeats(index, run):
+        return math.ceil(run.repeats * depth) if index in scaled else run.repeats
 
+    return [[run if block == 0 else run._replace(stride=1) for run in runs for block in range(repeats(index, run))]
+            for index, runs in enumerate(stages)]
+
+
+def _squeeze(in_chs, mid_chs, ratio):
+    return SqueezeExcite(mid_chs, round(in_chs * ratio), act=nn.Silu)
+
+
+# kind, repeats, kernel size, stride, expansion, output channels
+B0 = [
+    [Run("ds", 1, 3, 1, 1, 16, se=0.25)],
+    [Run("ir", 2, 3, 2, 6, 24, se=0.25)],
+    [Run("ir", 2, 5, 2, 6, 40, se=0.25)],
+    [Run("ir", 3, 3, 2, 6, 80, se=0.25)],
+    [Run("ir", 3, 5, 1, 6, 112, se=0.25)],
+    [Run("ir", 4, 5, 2, 6, 192, se=0.25)],
+    [Run("ir", 1, 3, 1, 6, 320, se=0.25)],
+]
+LITE = [[run._replace(se=0.0) for run in runs] for runs in B0]
+V2_S = [
+    [Run("cn", 2, 3, 1, 1, 24)],
+    [Run("er", 4, 3, 2, 4, 48)],
+    [Run("er", 4, 3, 2, 4, 64)],
+    [Run("ir", 6, 3, 2, 4, 128, se=0.25)],
+    [Run("ir", 9, 3, 1, 6, 160, se=0.25)],
+    [Run("ir", 15, 3, 2, 6, 256, se=0.25)],
+]
+# timm's own, drawn from the paper's figure before the authors' code was out
+V2_RW_S = [[Run("er", 2, 3, 1, 1, 24)], *V2_S[1:-1], [Run("ir", 15, 3, 2, 6, 272, se=0.25)]]
+
+SCALES = [  # of B0 to B4, and of Lite 0 to 4
+    dict(width=1.0, depth=1.0),
+    dict(width=1.0, depth=1.1),
+    dict(width=1.1, depth=1.2),
+    dict(width=1.2, depth=1.4),
+    dict(width=1.4, depth=1.8),
+]
+SILU = Style(nn.Silu, _squeeze)
+TF_SILU = Style(nn.Silu, _squeeze, **TF)
+TF_RELU6 = Style(nn.ReLU6, **TF)
+
+VARIANTS = {
+    **{f"efficientnet_b{i}": dict(stages=B0, style=SILU, **scale) for i, scale in enumerate(SCALES)},
+    **{f"tf_efficientnet_b{i}": dict(stages=B0, style=TF_SILU, **scale) for i, scale in enumerate(SCALES)},
+    **{f"tf_efficientnet_lite{i}": dict(stages=LITE, style=TF_RELU6, fixed_ends=True, **scale)
+       for i, scale in enumerate(SCALES)},
+    "efficientnetv2_s": dict(stages=V2_S, style=SILU, stem_chs=24),
+    "tf_efficientnetv2_s": dict(stages=V2_S, style=TF_SILU, stem_chs=24),
+    "efficientnetv2_rw_s": dict(stages=V2_RW_S, style=SILU, stem_chs=24, head_chs=1792),
+}
 
 for _name, _variant in VARIANTS.items():
     register_model(_name, family="efficientnet")(functools.partial(EfficientNet, **_variant))

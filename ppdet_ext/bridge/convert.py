@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A checkpoint made into a .pdparams file with its metadata, and the proof that both networks compute the same."""
+import dataclasses
+
 import numpy as np
 import paddle
 
@@ -25,8 +27,10 @@ def check_output(output):
     meta.require_free(output)
 
 
-def convert(layer, cfg, spec, allow=(), rename=""):
+def convert(layer, cfg, spec, allow=(), rename="", part=""):
     """Convert the checkpoint ``spec`` for ``layer``, which is left filled with it; nothing is written yet.
+
+    ``part`` as in ``source.unwrap``.
 
     Returns:
         ``(LoadReport, Converted)``, for ``verify`` and ``write``.
@@ -36,7 +40,8 @@ def convert(layer, cfg, spec, allow=(), rename=""):
     """
     if rename:
         rename_table(rename)
-    converted = Converted(layer, cfg, locate_spec(spec, cfg=cfg), rename, use_cache=False)
+    location = dataclasses.replace(locate_spec(spec, cfg=cfg), part=part)
+    converted = Converted(layer, cfg, location, rename, use_cache=False)
     return converted.load(layer, allow=allow), converted
 
 
@@ -50,17 +55,23 @@ def summary(report, output):
     """What a person wants to know of a conversion, as text."""
     info = report.meta
     rows = (("source", info["source"]), ("sha256", info["sha256"]), ("keys", report.counts()),
-            ("normalisation", f"mean {_short(info.get('mean'))} std {_short(info.get('std'))}, "
-                              f"{info.get('interpolation', 'unknown')} resize"),
+            ("normalisation", normalisation(info)),
             ("licence", info["license"]), ("written", f"{output} and {meta.sidecar(output)}"))
     details = str(report).splitlines()[1:]
     return "\n".join([*(f"{name + ':':15}{value}" for name, value in rows), *details])
 
 
-def verify(layer, cfg, converted, seed=0):
+def normalisation(info):
+    """mean, std and interpolation of weights' metadata, as text."""
+    return (f"mean {_short(info.get('mean'))} std {_short(info.get('std'))}, "
+            f"{info.get('interpolation', 'unknown')} resize")
+
+
+def verify(layer, cfg, converted, build=None, seed=0):
     """Compare ``layer`` with the source library's own network on the same weights and one random image.
 
-    The features of every stage (``layer.feature_info``) and the output, in eval mode.
+    The features of every stage (``layer.feature_info``) and the output, in eval mode. ``build(library)`` makes the
+    library's network; None builds the one of ``cfg.arch``.
 
     Returns:
         list of parity.StageParity.
@@ -70,8 +81,11 @@ def verify(layer, cfg, converted, seed=0):
     """
     torch = need("torch", "--verify")
     library = getattr(cfg, "source", None) or "timm"
-    classes = getattr(layer, "num_classes", cfg.num_classes)
-    reference = TORCH_BUILDERS[library](need(library, "--verify"), cfg.arch, classes).eval()
+    if build is None:
+        classes = getattr(layer, "num_classes", cfg.num_classes)
+        reference = TORCH_BUILDERS[library](need(library, "--verify"), cfg.arch, classes).eval()
+    else:
+        reference = build(need(library, "--verify")).eval()
     _load_torch(torch, reference, converted, layer)
     image = np.random.RandomState(seed).randn(1, *cfg.input_size).astype(np.float32)
     names = layer.feature_info.module_name() if hasattr(layer, "feature_info") else []

@@ -24,6 +24,7 @@ PADDLE_ALLOWED = {
     "__builtin__.tuple": tuple,
     **numpy_pickle.ALLOWED,
 }
+NO_QUANTISED = "quantised weights cannot be used for training; give the float32 or float16 file"
 SAFE_TORCH = (2, 6)  # before, weights_only=True could be tricked into running code: CVE-2025-32434
 
 
@@ -43,8 +44,7 @@ def read_safetensors(path):
     for name, entry in safetensors.deserialize(Path(path).read_bytes()):
         kind = entry["dtype"]
         if kind not in SAFETENSORS_TYPES:
-            raise UserError(f"'{path}' holds '{name}' as {kind}: quantised weights cannot be used for training; "
-                            "give the float32 or float16 file")
+            raise UserError(f"'{path}' holds '{name}' as {kind}: {NO_QUANTISED}")
         array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[kind]).reshape(entry["shape"])
         tensors[name] = torch_file.widen_bfloat16(array) if kind == "BF16" else array
     return tensors
@@ -57,7 +57,7 @@ def read_torch(path):
     except Forbidden as error:
         torch = need("torch", f"'{path}' cannot be read without torch ({error}; a .safetensors file can): it")
         _require_safe(torch, path)
-        return _numpy(torch.load(path, map_location="cpu", weights_only=True))
+        return _numpy(torch.load(path, map_location="cpu", weights_only=True), path)
 
 
 def _require_safe(torch, path):
@@ -92,6 +92,7 @@ READERS = {
     ".bin": (read_torch, "torch"),
     ".pth.tar": (read_torch, "torch"),
     ".pdparams": (read_paddle, "paddle"),
+    ".pdema": (read_paddle, "paddle"),
 }
 
 
@@ -125,13 +126,16 @@ def read_file(path):
                         "of another format, or not to be trusted: delete it and get it again") from error
 
 
-def _numpy(value):
+def _numpy(value, path):
     """torch tensors in nested containers -> numpy arrays (bfloat16 as float32)."""
     if hasattr(value, "detach"):
         value = value.detach()
-        return (value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy()
+        try:
+            return (value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy()
+        except TypeError:  # a type that numpy does not have, none of which is made for training
+            raise UserError(f"'{path}' holds a {value.dtype} tensor: {NO_QUANTISED}") from None
     if isinstance(value, dict):
-        return {key: _numpy(item) for key, item in value.items()}
+        return {key: _numpy(item, path) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_numpy(item) for item in value]
+        return [_numpy(item, path) for item in value]
     return value

@@ -77,6 +77,16 @@ def linear_weights(layer, kind=nn.Linear):
             if isinstance(sub, kind)}
 
 
+def torch_names(layer):
+    """Names of ``layer``'s state dict in torch, in order."""
+    return list(to_torch(dict.fromkeys(layer.state_dict(), np.empty((0, 0))), layer))
+
+
+def known_names(layer):
+    """All names that a checkpoint may use for ``layer``: its own and torch's."""
+    return {*layer.state_dict(), *torch_names(layer)}
+
+
 def _swap_suffix(tensors, old, new):
     def swapped(name):
         head, dot, tail = name.rpartition(".")

@@ -6,20 +6,22 @@ import paddle
 from paddle import nn
 
 
-def conv2d(in_chs, out_chs, kernel_size, stride=1, groups=1, tf=False):
-    """A bias-free convolution that keeps the size (times 1/stride).
+def conv2d(in_chs, out_chs, kernel_size, stride=1, groups=1, bias=False, same=False, group_fan=False):
+    """A convolution that keeps the size (times 1/stride).
 
-    Padding is symmetric. With ``tf`` it is TensorFlow's "same": the output has ceil(size / stride) rows and an odd row
-    of padding goes to the end. Paddle's own padding mode of that name follows this rule at any size, in the kernel: no
-    shape arithmetic in the graph and nothing read back from the device. At stride 1 both rules agree.
+    Padding is symmetric. With ``same`` it is TensorFlow's "same": the output has ceil(size / stride) rows and an odd
+    row of padding goes to the end. Paddle's own padding mode of that name follows this rule at any size, in the kernel:
+    no shape arithmetic in the graph and nothing read back from the device. At stride 1 both rules agree.
 
-    The start is Kaiming normal over the outputs (He et al. 2015); with ``tf``, over those of one group, as in
-    TensorFlow's EfficientNet.
+    The start is Kaiming normal over the outputs (He et al. 2015); with ``group_fan``, over those of one group, as in
+    TensorFlow's EfficientNet. A bias starts at zero.
     """
-    padding = "SAME" if tf and stride > 1 else kernel_size // 2
-    fan_out = kernel_size ** 2 * out_chs // (groups if tf else 1)
+    padding = "SAME" if same and stride > 1 else kernel_size // 2
+    fan_out = kernel_size ** 2 * out_chs // (groups if group_fan else 1)
     start = paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, math.sqrt(2.0 / fan_out)))
-    return nn.Conv2D(in_chs, out_chs, kernel_size, stride, padding, groups=groups, weight_attr=start, bias_attr=False)
+    bias_start = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if bias else False
+    return nn.Conv2D(in_chs, out_chs, kernel_size, stride, padding, groups=groups, weight_attr=start,
+                     bias_attr=bias_start)
 
 
 def make_divisible(value, divisor=8, round_limit=0.9):

@@ -6,22 +6,22 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
 
-def recomputed(function, owners, x):
-    """``function(x)``, run again in the backward pass instead of keeping what it computed.
+def recomputed(function, owners, *values):
+    """``function(*values)``, run again in the backward pass instead of keeping what it computed.
 
     ``owners`` are the layers it runs: their BatchNorm statistics move in the first run only. Paddle loses the
-    parameters' gradients when x itself needs none (behind a frozen stem), so there the call stays a plain one.
+    parameters' gradients when no value needs one (behind a frozen stem), so there the call stays a plain one.
     """
-    if x.stop_gradient:
-        return function(x)
+    if all(getattr(value, "stop_gradient", True) for value in values):
+        return function(*values)
     runs = []
 
-    def counted(value):
+    def counted(*given):
         runs.append(None)
         with _frozen_statistics(owners) if len(runs) > 1 else contextlib.nullcontext():
-            return function(value)
+            return function(*given)
 
-    return recompute(counted, x)
+    return recompute(counted, *values)
 
 
 @contextlib.contextmanager

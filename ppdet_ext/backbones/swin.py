@@ -1,0 +1,232 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Swin Transformer (Liu et al. 2021, arXiv:2103.14030) as in timm, for images of any size."""
+import functools
+import math
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ._features import FeatureNet, Step
+from ._registry import register_model
+from .layers import Mlp, attend_in_windows, drop_path, linear, pad_image, pad_map, relative_positions, small_weights
+
+PATCH = 4
+
+
+class WindowAttention(nn.Layer):
+    """Attention among the N pixels of a window, with a bias for each offset between two pixels; V1's and V2's base.
+
+    A subclass owns ``qkv`` and says how queries and keys meet (``logits``) and what the biases are (``offset_biases``).
+
+    Args:
+        dim, heads: channels, and the heads that share them.
+        window: its side; N is its square.
+    """
+
+    def __init__(self, dim, heads, window):
+        super().__init__()
+        self.heads, self.pixels = heads, window * window
+        index = paddle.to_tensor(relative_positions(window))
+        self.register_buffer("relative_position_index", index, persistable=False)
+        self.proj = linear(dim, dim)
+
+    def forward(self, x, mask=None):
+        """Windows [B, windows, N, C] and an addend [1, windows, 1, N, N] to the logits -> as x."""
+        q, k, v = self._split_heads(self.project(x))
+        logits = self.logits(q, k) + self._bias()
+        if mask is not None:
+            logits = logits + mask.astype(logits.dtype)
+        x = paddle.matmul(F.softmax(logits), v).transpose([0, 1, 3, 2, 4])
+        return self.proj(x.reshape([0, 0, self.pixels, self.heads * x.shape[-1]]))
+
+    def project(self, x):
+        """[..., C] -> queries, keys and values side by side, [..., 3 * C]."""
+        return self.qkv(x)
+
+    def logits(self, q, k):
+        """Queries and keys [..., N, C / heads] -> [..., N, N]."""
+        raise NotImplementedError
+
+    def offset_biases(self):
+        """[offsets, heads]."""
+        raise NotImplementedError
+
+    def _split_heads(self, qkv):
+        """[B, windows, N, 3 * C] -> query, key and value, each [B, windows, heads, N, C / heads]."""
+        qkv = qkv.reshape([0, 0, self.pixels, 3 * self.heads, qkv.shape[-1] // (3 * self.heads)])
+        return qkv.transpose([0, 1, 3, 2, 4]).split(3, axis=2)
+
+    def _bias(self):
+        # Layer.to(dtype) makes floats of integer buffers, too
+        bias = F.embedding(self.relative_position_index.astype("int64"), self.offset_biases())
+        return bias.reshape([self.pixels, self.pixels, self.heads]).transpose([2, 0, 1])
+
+
+class DotAttention(WindowAttention):
+    """Scaled products; the biases are parameters."""
+
+    def __init__(self, dim, heads, window):
+        super().__init__(dim, heads, window)
+        self.scale = (dim // heads) ** -0.5
+        self.qkv = linear(dim, 3 * dim)
+        self.relative_position_bias_table = self.create_parameter([(2 * window - 1) ** 2, heads], small_weights())
+
+    def logits(self, q, k):
+        return paddle.matmul(q * self.scale, k, transpose_y=True)
+
+    def offset_biases(self):
+        return self.relative_position_bias_table
+
+
+class Block(nn.Layer):
+    """LayerNorm before windowed attention and before the perceptron, each with a skip; on [B, H, W, C]."""
+
+    ATTENTION = DotAttention
+
+    def __init__(self, dim, heads, window, shift, drop_rate):
+        super().__init__()
+        self.window, self.shift = window, shift
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = self.ATTENTION(dim, heads, window)
+        self.drop_path1 = drop_path(drop_rate)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.drop_path2 = drop_path(drop_rate)
+
+    def forward(self, x):
+        x = x + self.drop_path1(attend_in_windows(self.attn, self.norm1(x), self.window, self.shift))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class PatchEmbed(nn.Layer):
+    """Image [B, in_chans, H, W], padded with zeros to whole patches of 4x4 -> [B, ceil(H/4), ceil(W/4), dim]."""
+
+    def __init__(self, in_chans, dim):
+        super().__init__()
+        bound = 1.0 / math.sqrt(in_chans * PATCH * PATCH)  # torch's own start of a convolution
+        weight, bias = (paddle.ParamAttr(initializer=nn.initializer.Uniform(-bound, bound)) for _ in range(2))
+        self.proj = nn.Conv2D(in_chans, dim, PATCH, PATCH, weight_attr=weight, bias_attr=bias)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x):
+        return self.norm(self.proj(pad_image(x, PATCH)).transpose([0, 2, 3, 1]))
+
+
+def neighbours(x):
+    """2x2 pixels side by side: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 4 * C], an odd side padded with zeros."""
+    x = pad_map(x, 2)
+    return paddle.concat([x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)], axis=-1)
+
+
+class PatchMerging(nn.Layer):
+    """[B, H, W, dim] -> [B, ceil(H/2), ceil(W/2), 2 * dim]: neighbours joined, normalised, reduced."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, x):
+        return self.reduction(self.norm(neighbours(x)))
+
+
+class Stage(nn.Layer):
+    """PatchMerging (none in the first stage), then the blocks; every second one is shifted.
+
+    Args:
+        drop_rates: stochastic depth of each block; its length is the depth.
+    """
+
+    def __init__(self, downsample, block, dim, heads, window, shift, drop_rates):
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.Sequential(*[block(dim, heads, window, shift if index % 2 else 0, rate)
+                                      for index, rate in enumerate(drop_rates)])
+
+    def forward(self, x):
+        return self.blocks(self.downsample(x))
+
+
+class Swin(FeatureNet):
+    """Features: the four stages, at strides 4, 8, 16, 32, as [B, C, H, W]; inside, maps are [B, H, W, C].
+
+    Any image size works, in dynamic graphs and after export: image and maps are padded at the bottom and on the right
+    to whole patches, pairs and windows, and the mask of shifted windows is made for the size found at run time. The
+    windows themselves belong to the weights: they are laid out for ``img_size``, the size of the pretraining, and stay
+    at others. There, a stage whose whole map fits into one window has it for window and is never shifted (the last one
+    of all variants); ``always_partition`` gives it the full window and the shift, too, which is how the paper's
+    detectors have it. Parameters are the same either way but for V1 with a map smaller than the window (no variant).
+    This is what timm computes with strict_img_size=False (and dynamic_img_pad=True in its patch embedding, where sides
+    are no multiples of 4), and always_partition.
+
+    Args:
+        img_size, window: size of the image and side of the windows in pretraining.
+        dim: channels of the first stage, doubled in each.
+        depths, heads: of each stage.
+        always_partition: see above.
+        Others: see FeatureNet and create_model.
+    """
+
+    HEAD = ("norm",)
+    CLASSIFIER = "head.fc"
+    BLOCK = Block
+    MERGING = PatchMerging
+
+    def __init__(self, img_size, window, dim, depths, heads, always_partition=False, num_classes=1000, in_chans=3,
+                 features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+        super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
+        self.patch_embed = PatchEmbed(in_chans, dim)
+        self.layers = nn.Sequential()
+        steps = [Step(("patch_embed",), PATCH, dim)]
+        for index, depth in enumerate(depths):
+            first, chs, stride = sum(depths[:index]), dim * 2 ** index, PATCH * 2 ** index
+            rates = [drop_path_rate * block / (sum(depths) - 1) for block in range(first, first + depth)]
+            downsample = self.MERGING(chs // 2) if index else nn.Identity()
+            windows = _window_and_shift(math.ceil(img_size / stride), window, always_partition)
+            self.layers.add_sublayer(str(index), Stage(downsample, self.BLOCK, chs, heads[index], *windows, rates))
+            path = f"layers.{index}"
+            steps.append(Step((path,), stride, chs, tap=path))
+        self._set_steps(steps)
+        if not features_only:
+            self.norm = nn.LayerNorm(self.num_features)
+        if self.num_classes:
+            self.head = nn.Sequential(("fc", linear(self.num_features, self.num_classes)))
+
+    def forward_intermediates(self, x, indices=None):
+        """As FeatureNet's: features [B, C, H, W]."""
+        features = FeatureNet.forward_intermediates(self, x, indices)  # to_static loses what super() needs
+        return [feature.transpose([0, 3, 1, 2]) for feature in features]
+
+    def forward_features(self, x):
+        """Image [B, in_chans, H, W] -> the map [B, C, ceil(H/32), ceil(W/32)] that the head pools."""
+        return FeatureNet.forward_features(self, x).transpose([0, 3, 1, 2])
+
+    def stage_layers(self):
+        """As FeatureNet's; the patch embedding is apart from the first stage though both work at stride 4."""
+        first, *others = super().stage_layers()
+        return [first[:1], first[1:], *others]
+
+
+def _window_and_shift(resolution, window, always_partition):
+    """Of a stage whose map has ``resolution`` rows and columns in pretraining."""
+    if resolution > window or always_partition:
+        return window, window // 2
+    return resolution, 0
+
+
+TINY = dict(dim=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24))
+SMALL = dict(dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24))
+BASE = dict(dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32))
+LARGE = dict(dim=192, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48))
+
+VARIANTS = {
+    "swin_tiny_patch4_window7_224": dict(TINY, img_size=224, window=7),
+    "swin_small_patch4_window7_224": dict(SMALL, img_size=224, window=7),
+    "swin_base_patch4_window7_224": dict(BASE, img_size=224, window=7),
+    "swin_base_patch4_window12_384": dict(BASE, img_size=384, window=12),
+    "swin_large_patch4_window7_224": dict(LARGE, img_size=224, window=7),
+}
+
+for _name, _variant in VARIANTS.items():
+    register_model(_name, family="swin")(functools.partial(Swin, **_variant))

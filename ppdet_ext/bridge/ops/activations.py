@@ -1,0 +1,151 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Activations and dropout, as functions."""
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+
+from . import _values
+from ._table import op
+from ._values import axis, cast, dtype_of
+
+
+@op("torch.softmax", ".softmax", "torch.nn.functional.softmax")
+def softmax(x, dim=-1, dtype=None, _stacklevel=3):
+    return F.softmax(cast(x, dtype), axis(x, dim))
+
+
+@op("torch.log_softmax", ".log_softmax", "torch.nn.functional.log_softmax")
+def log_softmax(x, dim=-1, dtype=None, _stacklevel=3):
+    return F.log_softmax(cast(x, dtype), axis(x, dim))
+
+
+@op("torch.sigmoid", ".sigmoid", ".sigmoid_", "torch.nn.functional.sigmoid", "torch._C._special.special_expit")
+def sigmoid(x):
+    return F.sigmoid(x)
+
+
+@op("torch.tanh", ".tanh", ".tanh_", "torch.nn.functional.tanh")
+def tanh(x):
+    return paddle.tanh(x)
+
+
+@op("torch.relu", "torch.relu_", ".relu", ".relu_", "torch.nn.functional.relu")
+def relu(x, inplace=False):
+    return F.relu(x)
+
+
+@op("torch.nn.functional.relu6")
+def relu6(x, inplace=False):
+    return F.relu6(x)
+
+
+@op("torch.nn.functional.silu")
+def silu(x, inplace=False):
+    return F.silu(x)
+
+
+@op("torch._C._nn.gelu", "torch.nn.functional.gelu")
+def gelu(x, *, approximate="none"):
+    """torch's strings; Paddle has a flag, with the tanh formula for True."""
+    return F.gelu(x, approximate == "tanh")
+
+
+@op("torch.nn.functional.hardtanh")
+def hardtanh(x, min_val=-1.0, max_val=1.0, inplace=False):
+    return F.hardtanh(x, min_val, max_val)
+
+
+@op("torch.nn.functional.hardsigmoid")
+def hardsigmoid(x, inplace=False):
+    """Written out: Paddle's slope is 0.1666667."""
+    return F.relu6(x + 3.0) / 6.0
+
+
+@op("torch.nn.functional.hardswish")
+def hardswish(x, inplace=False):
+    return F.hardswish(x)
+
+
+@op("torch.nn.functional.mish")
+def mish(x, inplace=False):
+    return F.mish(x)
+
+
+@op("torch.nn.functional.leaky_relu", "torch._C._nn.leaky_relu_")
+def leaky_relu(x, negative_slope=0.01, inplace=False):
+    return F.leaky_relu(x, negative_slope)
+
+
+@op("torch.nn.functional.elu")
+def elu(x, alpha=1.0, inplace=False):
+    return F.elu(x, alpha)
+
+
+@op("torch.nn.functional.celu")
+def celu(x, alpha=1.0, inplace=False):
+    return F.celu(x, alpha)
+
+
+@op("torch.nn.functional.selu")
+def selu(x, inplace=False):
+    return F.selu(x)
+
+
+@op("torch.prelu")
+def prelu(x, weight):
+    return F.prelu(x, weight)
+
+
+@op("torch._C._nn.softplus")
+def softplus(x, beta=1.0, threshold=20.0):
+    return F.softplus(x, beta, threshold)
+
+
+@op("torch._C._nn.log_sigmoid")
+def logsigmoid(x):
+    return F.log_sigmoid(x)
+
+
+@op("torch.nn.functional.softsign")
+def softsign(x):
+    return F.softsign(x)
+
+
+@op("torch.nn.functional.glu")
+def glu(x, dim=-1):
+    return F.glu(x, axis(x, dim))
+
+
+@op("torch.nn.functional.dropout", "torch.dropout")
+def dropout(x, p=0.5, training=True, inplace=False):
+    return F.dropout(x, p, training=training) if training and p else x
+
+
+def _whole_parts(x, p, training, dims):
+    """Dropout of everything beyond the first ``dims`` dimensions at once."""
+    if not training or not p:
+        return x
+    sizes = _values.sizes(x)
+    kept = paddle.bernoulli(paddle.full(sizes[:dims] + [1] * (x.ndim - dims), 1.0 - p, dtype_of(x)))
+    return x * kept / (1.0 - p) if p < 1 else x * kept
+
+
+@op("torch.nn.functional.dropout1d", "torch.nn.functional.dropout2d", "torch.nn.functional.dropout3d",
+    "torch.feature_dropout")
+def feature_dropout(x, p=0.5, training=True, inplace=False):
+    """Whole channels."""
+    return _whole_parts(x, p, training, 2)
+
+
+@op("timm.layers.drop.drop_path")
+def drop_path(x, drop_prob=0.0, training=False, scale_by_keep=True):
+    """Whole samples."""
+    dropped = _whole_parts(x, drop_prob, training, 1)
+    return dropped if scale_by_keep or not training else dropped * (1.0 - drop_prob)
+
+
+@op("torchvision.ops.stochastic_depth.stochastic_depth")
+def stochastic_depth(input, p, mode, training=True):
+    """Whole samples ('row') or the whole batch."""
+    return _whole_parts(input, p, training, 1 if mode == "row" else 0)

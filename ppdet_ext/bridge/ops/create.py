@@ -1,0 +1,163 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""New tensors. torch's default dtype is float32, or int64 where every argument is an integer."""
+from __future__ import annotations
+
+import paddle
+
+from . import _values
+from ._table import op
+from ._values import any_tensor, cast, dtype_of, is_tensor, kind, listed, promote, result_dtype, scalar
+from .shape import expand_to
+
+
+def _full(sizes, value, dtype):
+    if dtype == "bool":
+        return paddle.full(sizes, int(value), "int32").astype("bool")
+    return paddle.full(sizes, value, dtype)
+
+
+@op("torch.full")
+def full(size, fill_value, *, dtype=None):
+    if is_tensor(fill_value):
+        return expand_to(cast(fill_value, dtype), list(size))
+    return _full(list(size), fill_value, dtype or result_dtype(fill_value))
+
+
+@op("torch.zeros", "torch.empty")
+def zeros(*size, dtype=None, **sizes):
+    """``torch.empty`` too: what is in it must not matter."""
+    return _full(listed(tuple(sizes.values()) or size), 0, dtype or "float32")
+
+
+@op("torch.ones")
+def ones(*size, dtype=None, **sizes):
+    return _full(listed(tuple(sizes.values()) or size), 1, dtype or "float32")
+
+
+@op("torch.full_like")
+def full_like(x, fill_value, *, dtype=None):
+    return _full(_values.sizes(x), fill_value, dtype or dtype_of(x))
+
+
+@op("torch.zeros_like", "torch.empty_like")
+def zeros_like(x, *, dtype=None):
+    return _full(_values.sizes(x), 0, dtype or dtype_of(x))
+
+
+@op("torch.ones_like")
+def ones_like(x, *, dtype=None):
+    return _full(_values.sizes(x), 1, dtype or dtype_of(x))
+
+
+@op(".new_full")
+def new_full(x, size, fill_value, *, dtype=None):
+    return _full(list(size), fill_value, dtype or dtype_of(x))
+
+
+@op(".new_zeros", ".new_empty")
+def new_zeros(x, *size, dtype=None):
+    return _full(listed(size), 0, dtype or dtype_of(x))
+
+
+@op(".new_ones")
+def new_ones(x, *size, dtype=None):
+    return _full(listed(size), 1, dtype or dtype_of(x))
+
+
+@op("torch.tensor", "torch.as_tensor", "torch.scalar_tensor")
+def tensor(data, dtype=None):
+    if is_tensor(data):
+        return cast(data, dtype)
+    if isinstance(data, (list, tuple)) and any_tensor(*data):
+        data = promote(*data)
+        return cast(paddle.stack(list(data)), dtype)
+    return _full([], data, dtype or result_dtype(data)) if isinstance(data, (bool, int, float)) else \
+        _of_list(data, dtype)
+
+
+def _of_list(data, dtype):
+    flat = data
+    while isinstance(flat, (list, tuple)) and flat and isinstance(flat[0], (list, tuple)):
+        flat = [item for row in flat for item in row]
+    return paddle.to_tensor(data, dtype=dtype or (result_dtype(*flat) if flat else "float32"))
+
+
+@op("torch.arange")
+def arange(start, end=None, step=1, *, dtype=None):
+    if end is None:
+        start, end = 0, start
+    dtype = dtype or result_dtype(start, end, step)
+    if kind(dtype) == "float" and not any_tensor(start, end, step):
+        return cast(paddle.arange(start, end, step, "float64"), dtype)  # torch counts in double precision
+    if start == 0 and not any_tensor(start) and step == 1:
+        return cast(paddle.arange(end), dtype)
+    work = "int64" if kind(dtype) == "int" or kind(result_dtype(start, end, step)) == "int" else dtype
+    start, end, step = (cast(item, work) if is_tensor(item) else scalar(item, work) for item in (start, end, step))
+    return cast(paddle.arange(start, end, step, work), dtype)
+
+
+@op("torch.linspace")
+def linspace(start, end, steps, *, dtype=None):
+    return paddle.linspace(start, end, steps, dtype or "float32")
+
+
+@op("torch.logspace")
+def logspace(start, end, steps, base=10.0, *, dtype=None):
+    return paddle.pow(scalar(base, "float32"), paddle.linspace(start, end, steps, "float32")).astype(dtype or "float32")
+
+
+@op("torch.eye")
+def eye(n, m=None, *, dtype=None):
+    return paddle.eye(n, m, dtype or "float32")
+
+
+@op("torch.meshgrid", "torch.functional.meshgrid")
+def meshgrid(*tensors, indexing="ij"):
+    """Paddle's is 'ij'; 'xy' swaps the first two dimensions."""
+    tensors = listed(tensors)
+    if indexing != "xy":
+        return list(paddle.meshgrid(*tensors))
+    y, x, *rest = paddle.meshgrid(tensors[1], tensors[0], *tensors[2:])
+    return [x, y, *rest]
+
+
+@op("torch._C._nn.one_hot", "torch.nn.functional.one_hot")
+def one_hot(x, num_classes=-1):
+    if num_classes == -1:
+        num_classes = int(x.max()) + 1
+    return cast(paddle.nn.functional.one_hot(x, num_classes), "int64")
+
+
+@op("torch.rand")
+def rand(*size, dtype=None):
+    return paddle.rand(listed(size), dtype or "float32")
+
+
+@op("torch.randn")
+def randn(*size, dtype=None):
+    return paddle.randn(listed(size), dtype or "float32")
+
+
+@op("torch.rand_like")
+def rand_like(x, *, dtype=None):
+    return paddle.rand(_values.sizes(x), dtype or dtype_of(x))
+
+
+@op("torch.randn_like")
+def randn_like(x, *, dtype=None):
+    return paddle.randn(_values.sizes(x), dtype or dtype_of(x))
+
+
+@op(".bernoulli_")
+def bernoulli(x, p=0.5):
+    return paddle.bernoulli(paddle.full_like(x, p))
+
+
+@op(".uniform_")
+def uniform(x, low=0.0, high=1.0):
+    return paddle.uniform(_values.sizes(x), dtype_of(x), low, high)
+
+
+@op(".normal_")
+def normal(x, mean=0.0, std=1.0):
+    return paddle.randn(_values.sizes(x), dtype_of(x)) * std + mean

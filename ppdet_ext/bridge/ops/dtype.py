@@ -1,0 +1,57 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Casts. A dtype is a string; what only moves or lays out a tensor does nothing."""
+from __future__ import annotations
+
+from . import _values
+from ._table import op
+from ._values import cast, dtype_of, is_tensor
+
+# the names torch gives its dtypes besides Paddle's
+NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
+
+
+@op("getattr.dtype")
+def dtype(x):
+    return dtype_of(x)
+
+
+@op("getattr.device")
+def device(x):
+    """What asks for it has its device arguments dropped."""
+    return None
+
+
+@op(".to")
+def to(x, *args, dtype=None, other=None, **kwargs):
+    """To a dtype or to another tensor's; devices and flags are passed over."""
+    for target in (dtype, other, *args):
+        if is_tensor(target):
+            return cast(x, dtype_of(target))
+        if isinstance(target, str) and (target in _values.BITS or target in NAMES):
+            return cast(x, NAMES.get(target, target))
+    return x
+
+
+@op(".type_as")
+def type_as(x, other):
+    return cast(x, dtype_of(other))
+
+
+@op(".type")
+def type_(x, dtype=None):
+    return dtype_of(x) if dtype is None else to(x, dtype)
+
+
+@op(".is_floating_point", "torch.is_floating_point")
+def is_floating_point(x):
+    return _values.is_float(x)
+
+
+def _caster(name, target):
+    @op(f".{name}")
+    def apply(x):
+        return cast(x, target)
+
+
+for _name, _target in (*NAMES.items(), ("bool", "bool"), ("bfloat16", "bfloat16"), ("byte", "uint8")):
+    _caster(_name, _target)

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Reading and writing by index: slices, gather, masks, triangles, sorting."""
+from __future__ import annotations
+
+from collections import namedtuple
+
+import paddle
+
+from . import _values
+from ._table import op
+from ._values import axis, cast, dtype_of, is_tensor
+from .shape import expand_to, to_shape
+
+ValuesIndices = namedtuple("ValuesIndices", ("values", "indices"))
+
+
+@op("getattr.values")
+def values(pair):
+    return pair[0]
+
+
+@op("getattr.indices")
+def indices(pair):
+    return pair[1]
+
+
+def _tensor_index(item):
+    """A list of numbers as the tensor it stands for."""
+    return paddle.to_tensor(item) if isinstance(item, list) else item
+
+
+@op("_operator.getitem")
+def getitem(x, index):
+    """Numbers, slices, None, Ellipsis, lists, integer and boolean tensors, or a tuple of these."""
+    if not is_tensor(x):
+        return x[index]
+    if isinstance(index, list):
+        index = (index,)
+    if isinstance(index, tuple):
+        index = tuple(_tensor_index(item) for item in index)
+    if is_tensor(index) and "int" in dtype_of(index) and len(index.shape):
+        return _rows(x, index)
+    return x[index]
+
+
+def _rows(x, index):
+    """``x[index]`` as one gather, which is faster than Paddle's general indexing; negative ones count from the end."""
+    count = _values.size(x, 0)
+    index = paddle.where(index < 0, index + count, index)
+    if index.ndim == 1:
+        return paddle.gather(x, index)
+    rows = paddle.gather(x, paddle.flatten(index))
+    return to_shape(rows, [*_values.sizes(index), *_values.sizes(x)[1:]])
+
+
+@op("_operator.setitem")
+def setitem(x, index, value):
+    """A copy of ``x`` in which ``x[index] = value``; gradients reach both."""
+    value = cast(value, dtype_of(x)) if is_tensor(value) else value
+    if isinstance(index, tuple):
+        index = tuple(_tensor_index(item) for item in index)
+    if not paddle.in_dynamic_mode():
+        return paddle.static.setitem(paddle.assign(x), index, value)
+    changed = x.clone()
+    changed[index] = value
+    return changed
+
+
+@op(".copy_")
+def copy(x, source):
+    return expand_to(cast(source, dtype_of(x)), _values.sizes(x))
+
+
+@op(".fill_")
+def fill(x, value):
+    return paddle.full_like(x, value)
+
+
+@op(".zero_")
+def zero(x):
+    return paddle.zeros_like(x)
+
+
+@op("torch.gather", ".gather")
+def gather(x, dim, index):
+    return paddle.take_along_axis(x, index, axis(x, dim), broadcast=False)
+
+
+@op("torch.take_along_dim", ".take_along_dim")
+def take_along_dim(x, indices, dim):
+    return paddle.take_along_axis(x, indices, axis(x, dim))
+
+
+@op("torch.index_select", ".index_select")
+def index_select(x, dim, index):
+    return paddle.index_select(x, index, axis(x, dim))
+
+
+@op("torch.select", ".select")
+def select(x, dim, index):
+    return x[(slice(None),) * axis(x, dim) + (index,)]
+
+
+@op("torch.narrow", ".narrow")
+def narrow(x, dim, start, length):
+    return x[(slice(None),) * axis(x, dim) + (slice(start, start + length),)]
+
+
+@op("torch.scatter", ".scatter", ".scatter_")
+def scatter(x, dim, index, src=None, value=None):
+    src = src if value is None else value
+    src = cast(src, dtype_of(x)) if is_tensor(src) else paddle.full(_values.sizes(index), src, dtype_of(x))
+    return paddle.put_along_axis(x, index, src, axis(x, dim), broadcast=False)
+
+
+@op("torch.index_add", ".index_add", ".index_add_")
+def index_add(x, dim, index, source, *, alpha=1):
+    return paddle.index_add(x, index, axis(x, dim), source if alpha == 1 else source * alpha)
+
+
+@op("torch.masked_select", ".masked_select")
+def masked_select(x, mask):
+    return paddle.masked_select(x, expand_to(mask, _values.sizes(x)))
+
+
+@op("torch.tril", ".tril", ".tril_")
+def tril(x, diagonal=0):
+    return _triangle(paddle.tril, x, diagonal)
+
+
+@op("torch.triu", ".triu", ".triu_")
+def triu(x, diagonal=0):
+    return _triangle(paddle.triu, x, diagonal)
+
+
+def _triangle(function, x, diagonal):
+    if dtype_of(x) == "bool":
+        return function(x.astype("int32"), diagonal).astype("bool")
+    return function(x, diagonal)
+
+
+@op("torch.diagonal", ".diagonal")
+def diagonal(x, offset=0, dim1=0, dim2=1):
+    return paddle.diagonal(x, offset, dim1, dim2)
+
+
+@op("torch.diag", ".diag")
+def diag(x, diagonal=0):
+    return paddle.diag(x, diagonal)
+
+
+@op("torch.topk", ".topk")
+def topk(x, k, dim=-1, largest=True, sorted=True):
+    return ValuesIndices(*paddle.topk(x, k, axis(x, dim), largest, sorted))
+
+
+@op("torch.sort", ".sort")
+def sort(x, dim=-1, descending=False, stable=False):
+    order = paddle.argsort(x, axis(x, dim), descending)
+    return ValuesIndices(paddle.take_along_axis(x, order, axis(x, dim)), order)
+
+
+@op("torch.argsort", ".argsort")
+def argsort(x, dim=-1, descending=False, stable=False):
+    return paddle.argsort(x, axis(x, dim), descending)
+
+
+@op("torch.nonzero", ".nonzero")
+def nonzero(x, as_tuple=False):
+    return paddle.nonzero(x, as_tuple)
+
+
+@op("torch.bucketize")
+def bucketize(x, boundaries, *, out_int32=False, right=False):
+    return paddle.searchsorted(boundaries, x, out_int32, right)
+
+
+@op("torch.searchsorted")
+def searchsorted(sorted_sequence, values, *, out_int32=False, right=False):
+    return paddle.searchsorted(sorted_sequence, values, out_int32, right)

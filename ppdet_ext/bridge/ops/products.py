@@ -1,0 +1,98 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Matrix products, einsum and attention."""
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+
+from . import _values
+from ._table import op
+from ._values import cast, dtype_of, promote, scalar
+
+
+@op("_operator.matmul", "torch.matmul", ".matmul", "torch.bmm", ".bmm", "torch.mm", ".mm", "torch.mv", ".mv",
+    "torch.dot", ".dot")
+def matmul(a, b):
+    """Batches get one number of dimensions: Paddle 3.3 fails on the gradients where they differ and broadcast."""
+    a, b = promote(a, b)
+    if a.ndim != b.ndim and min(a.ndim, b.ndim) > 2:
+        missing = a.ndim - b.ndim
+        a, b = _lifted(a, -missing), _lifted(b, missing)
+    return paddle.matmul(a, b)
+
+
+def _lifted(x, count):
+    return paddle.unsqueeze(x, list(range(count))) if count > 0 else x
+
+
+@op("torch.outer", ".outer", "torch.ger")
+def outer(a, b):
+    a, b = promote(a, b)
+    return paddle.unsqueeze(a, 1) * paddle.unsqueeze(b, 0)
+
+
+@op("torch.baddbmm", ".baddbmm", "torch.addmm", ".addmm")
+def add_product(x, a, b, *, beta=1, alpha=1):
+    product = paddle.matmul(a, b)
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:  # torch does not read x then, so it may hold NaN
+        return product
+    return (x if beta == 1 else x * beta) + product
+
+
+@op("torch._C._nn.linear", "torch.nn.functional.linear")
+def linear(x, weight, bias=None):
+    """torch's weight is [out, in], Paddle's [in, out]."""
+    out = paddle.matmul(x, weight, transpose_y=True)
+    return out if bias is None else out + bias
+
+
+@op("torch.einsum", "torch.functional.einsum")
+def einsum(equation, *operands):
+    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
+    return paddle.einsum(equation, *promote(*operands))
+
+
+@op("torch.tensordot", "torch.functional.tensordot")
+def tensordot(a, b, dims=2, out=None):
+    return paddle.tensordot(a, b, dims)
+
+
+@op("torch.kron", ".kron")
+def kron(a, b):
+    return paddle.kron(a, b)
+
+
+@op("torch.functional.cdist", "torch.cdist")
+def cdist(x1, x2, p=2.0, compute_mode=None):
+    return paddle.cdist(x1, x2, p)
+
+
+def _added_mask(scores, mask):
+    """torch's masks: False is shut, numbers are added."""
+    if dtype_of(mask) == "bool":
+        return paddle.where(mask, scores, scalar(float("-inf"), dtype_of(scores)))
+    return scores + cast(mask, dtype_of(scores))
+
+
+def _causal_mask(query, key):
+    rows, columns = _values.size(query, -2), _values.size(key, -2)
+    return paddle.unsqueeze(paddle.arange(rows), 1) >= paddle.unsqueeze(paddle.arange(columns), 0)
+
+
+@op("torch._C._nn.scaled_dot_product_attention", "torch.nn.functional.scaled_dot_product_attention")
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
+                                 enable_gqa=False):
+    """torch has [..., heads, length, channels] with any number of dimensions in front; Paddle's own function wants
+    [batch, length, heads, channels], four dimensions and no scale, so this is written out."""
+    if enable_gqa:
+        groups = query.shape[-3] // key.shape[-3]
+        key, value = (paddle.repeat_interleave(x, groups, x.ndim - 3) for x in (key, value))
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    scores = paddle.matmul(query * scale, key, transpose_y=True)
+    if is_causal:
+        scores = _added_mask(scores, _causal_mask(query, key))
+    if attn_mask is not None:
+        scores = _added_mask(scores, attn_mask)
+    weights = F.softmax(scores, -1)
+    return paddle.matmul(F.dropout(weights, dropout_p) if dropout_p else weights, value)

@@ -1,0 +1,163 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Sums, means, extremes and norms over dimensions."""
+from __future__ import annotations
+
+import paddle
+
+from . import _values
+from ._table import op
+from ._values import axes, axis, cast, dtype_of, is_tensor, kind
+from .compare import maximum, minimum
+from .index import ValuesIndices
+
+
+def _dims(x, dim):
+    """Dimensions to reduce: torch takes an empty list for all of them, as it takes None."""
+    return None if dim is None or (isinstance(dim, (list, tuple)) and not dim) else axes(x, dim)
+
+
+@op("torch.mean", ".mean")
+def mean(x, dim=None, keepdim=False, *, dtype=None):
+    return paddle.mean(cast(x, dtype), _dims(x, dim), keepdim)
+
+
+@op("torch.sum", ".sum")
+def sum_(x, dim=None, keepdim=False, *, dtype=None):
+    dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
+    return paddle.sum(cast(x, dtype), _dims(x, dim), keepdim=keepdim)
+
+
+@op("torch.prod", ".prod")
+def prod(x, dim=None, keepdim=False, *, dtype=None):
+    dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
+    return paddle.prod(cast(x, dtype), _dims(x, dim), keepdim)
+
+
+def _axis_by_axis(function, x, dims, keepdim):
+    """Paddle's gradient of an extreme over several of more than four dimensions reads memory that is not its own."""
+    if x.ndim < 5 or dims is None:
+        return function(x, dims, keepdim)
+    for dim in sorted(dims, reverse=True):
+        x = function(x, dim, keepdim)
+    return x
+
+
+@op("torch.amax", ".amax")
+def amax(x, dim=None, keepdim=False):
+    return _axis_by_axis(paddle.amax, x, _dims(x, dim), keepdim)
+
+
+@op("torch.amin", ".amin")
+def amin(x, dim=None, keepdim=False):
+    return _axis_by_axis(paddle.amin, x, _dims(x, dim), keepdim)
+
+
+def _extreme(x, dim, keepdim, function, arg_function, elementwise):
+    """torch's max: of all, of two tensors, or along a dimension with the indices."""
+    if dim is None:
+        return function(x)
+    if is_tensor(dim):
+        return elementwise(x, dim)
+    dim = axis(x, dim)
+    return ValuesIndices(function(x, dim, keepdim), arg_function(x, dim, keepdim))
+
+
+@op("torch.max", ".max")
+def max_(x, dim=None, keepdim=False):
+    return _extreme(x, dim, keepdim, paddle.max, paddle.argmax, maximum)
+
+
+@op("torch.min", ".min")
+def min_(x, dim=None, keepdim=False):
+    return _extreme(x, dim, keepdim, paddle.min, paddle.argmin, minimum)
+
+
+@op("torch.argmax", ".argmax")
+def argmax(x, dim=None, keepdim=False):
+    return paddle.argmax(x, dim, keepdim)
+
+
+@op("torch.argmin", ".argmin")
+def argmin(x, dim=None, keepdim=False):
+    return paddle.argmin(x, dim, keepdim)
+
+
+@op("torch.all", ".all")
+def all_(x, dim=None, keepdim=False):
+    return paddle.all(cast(x, "bool"), _dims(x, dim), keepdim)
+
+
+@op("torch.any", ".any")
+def any_(x, dim=None, keepdim=False):
+    return paddle.any(cast(x, "bool"), _dims(x, dim), keepdim)
+
+
+@op("torch.var", ".var")
+def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    """torch also takes ``var(unbiased)`` with the flag in the place of the dimension."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    correction = int(unbiased) if correction is None else correction
+    dims = _dims(x, dim)
+    centred = x - paddle.mean(x, dims, True)
+    squares = centred * centred
+    if correction == 0:
+        return paddle.mean(squares, dims, keepdim)
+    count = 1
+    for item in (dims if dims is not None else range(x.ndim)):
+        count = count * _values.size(x, item)
+    count = cast(count - correction, dtype_of(x)) if is_tensor(count) else count - correction
+    return paddle.sum(squares, dims, keepdim=keepdim) / count
+
+
+@op("torch.std", ".std")
+def std(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    return paddle.sqrt(var(x, dim, unbiased, keepdim, correction=correction))
+
+
+@op("torch.var_mean")
+def var_mean(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    return var(x, dim, unbiased, keepdim, correction=correction), mean(x, dim, keepdim)
+
+
+@op("torch.std_mean")
+def std_mean(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
+    return std(x, dim, unbiased, keepdim, correction=correction), mean(x, dim, keepdim)
+
+
+@op("torch.norm", "torch.functional.norm", ".norm")
+def norm(x, p="fro", dim=None, keepdim=False, dtype=None):
+    return vector_norm(x, 2 if p in (None, "fro") else p, dim, keepdim)
+
+
+@op("torch._C._linalg.linalg_vector_norm", "torch._C._linalg.linalg_norm", "torch.linalg.vector_norm")
+def vector_norm(x, ord=2, dim=None, keepdim=False, *, dtype=None):
+    x, dims = cast(x, dtype), _dims(x, dim)
+    if ord in (float("inf"), float("-inf")):
+        return (paddle.max if ord > 0 else paddle.min)(paddle.abs(x), dims, keepdim)
+    if ord is None or ord == 2:
+        return paddle.sqrt(paddle.sum(x * x, dims, keepdim=keepdim))
+    if ord == 1:
+        return paddle.sum(paddle.abs(x), dims, keepdim=keepdim)
+    return paddle.pow(paddle.sum(paddle.pow(paddle.abs(x), ord), dims, keepdim=keepdim), 1.0 / ord)
+
+
+@op("torch.logsumexp", ".logsumexp")
+def logsumexp(x, dim, keepdim=False):
+    return paddle.logsumexp(x, _dims(x, dim), keepdim)
+
+
+@op("torch.cumsum", ".cumsum")
+def cumsum(x, dim, *, dtype=None):
+    dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
+    return paddle.cumsum(cast(x, dtype), axis(x, dim))
+
+
+@op("torch.cumprod", ".cumprod")
+def cumprod(x, dim, *, dtype=None):
+    return paddle.cumprod(cast(x, dtype), axis(x, dim))
+
+
+@op("torch.diff", ".diff")
+def diff(x, n=1, dim=-1):
+    return paddle.diff(x, n, axis(x, dim))

@@ -1,0 +1,113 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""timm's and torchvision's normalisations, those with an activation inside among them."""
+import paddle
+from paddle import nn
+
+from . import norm_leaves as norms
+from ._leaf_tools import attr, channels
+from ._table import leaf
+from .norm_leaves import Norm
+
+SHAPED = ("normalized_shape", "eps", "weight", "bias")
+ACT = ("drop", "act")
+
+
+def shaped(function, fp32=False):
+    """Builder of a Norm over ``normalized_shape``; which parameters it has, the torch module says."""
+    def build(normalized_shape, eps, weight, bias=False, drop=None, act=None):
+        return Norm(function, normalized_shape, eps, weight, bias, fp32, drop, act)
+
+    return build
+
+
+# function -> the classes that compute in the input's type, those that compute in float32
+NORMS = {
+    norms.layer_norm: (("LayerNormAct",), ("LayerNormFp32", "LayerNormActFp32")),
+    norms.layer_norm_2d: (("LayerNorm2d", "LayerNormExp2d", "LayerNormAct2d"),
+                          ("LayerNorm2dFp32", "LayerNormAct2dFp32")),
+    norms.rms_norm: (("RmsNorm", "RmsNormAct"), ("RmsNormFp32", "RmsNormActFp32")),
+    norms.rms_norm_2d: (("RmsNorm2d", "RmsNormAct2d"), ("RmsNorm2dFp32", "RmsNormAct2dFp32")),
+    norms.simple_norm: (("SimpleNorm",), ("SimpleNormFp32",)),
+    norms.simple_norm_2d: (("SimpleNorm2d",), ("SimpleNorm2dFp32",)),
+}
+for function, kinds in NORMS.items():
+    for fp32, names in enumerate(kinds):
+        leaf(*names, args=SHAPED, children=ACT)(shaped(function, bool(fp32)))
+
+
+@leaf("GroupNormAct", "GroupNorm1Act", args=("num_groups", "num_channels", "eps", "weight"), children=ACT)
+def group_norm_act(num_groups, num_channels, eps, weight, drop=None, act=None):
+    return Norm(norms.group_norm, [num_channels], eps, weight, weight, drop=drop, act=act, groups=num_groups)
+
+
+class BatchNormAct2d(nn.BatchNorm2D):
+    """BatchNorm, then ``drop`` and ``act``.
+
+    Paddle's ``SyncBatchNorm.convert_sync_batchnorm`` would drop what comes after the norm: see ``sync_batch_norms``.
+    """
+
+    def __init__(self, num_features, drop=None, act=None, **settings):
+        super().__init__(num_features, **settings)
+        self.drop = drop or nn.Identity()
+        self.act = act or nn.Identity()
+
+    def forward(self, x):
+        return self.act(self.drop(nn.BatchNorm2D.forward(self, x)))
+
+
+class CumulativeBatchNormAct2d(BatchNormAct2d):
+    """See norm_leaves.count_step."""
+
+    def forward(self, x):
+        norms.count_step(self)
+        return BatchNormAct2d.forward(self, x)
+
+
+class SyncBatchNormAct2d(nn.SyncBatchNorm):
+    """BatchNormAct2d with statistics over all GPUs."""
+
+    def forward(self, x):
+        return self.act(self.drop(nn.SyncBatchNorm.forward(self, x)))
+
+
+def sync_batch_norms(layer):
+    """Paddle's conversion of all BatchNorms in ``layer``, with the activations that BatchNormAct2d keeps inside."""
+    acting = {path for path, sub in layer.named_sublayers(include_self=True) if isinstance(sub, BatchNormAct2d)}
+    layer = nn.SyncBatchNorm.convert_sync_batchnorm(layer)
+    for path, sub in layer.named_sublayers(include_self=True):
+        if path in acting:
+            sub.__class__ = SyncBatchNormAct2d  # Paddle has put drop and act under it as sub-layers
+    return layer
+
+
+@leaf("BatchNormAct2d", "SyncBatchNormAct", args=norms.BATCH_ARGS, children=ACT)
+def batch_norm_act(num_features, eps, momentum, weight, running_mean, drop=None, act=None):
+    if not running_mean:
+        return Norm(norms.batch_statistics_norm, [num_features], eps, weight, weight, drop=drop, act=act)
+    settings = dict(epsilon=eps, weight_attr=attr(weight), bias_attr=attr(weight))
+    if momentum is None:
+        return CumulativeBatchNormAct2d(num_features, drop, act, **settings)
+    return BatchNormAct2d(num_features, drop, act, momentum=1 - momentum, **settings)
+
+
+class FrozenBatchNorm2d(nn.Layer):
+    """A BatchNorm whose statistics and parameters are buffers and never move."""
+
+    def __init__(self, num_features, eps, drop=None, act=None):
+        super().__init__()
+        self.eps = eps
+        for name, value in (("weight", 1.0), ("bias", 0.0), ("_mean", 0.0), ("_variance", 1.0)):
+            self.register_buffer(name, paddle.full([num_features], value, "float32"))
+        self.drop = drop
+        self.act = act
+
+    def forward(self, x):
+        scale = self.weight * paddle.rsqrt(self._variance + self.eps)
+        x = x * channels(scale) + channels(self.bias - self._mean * scale)
+        x = x if self.drop is None else self.drop(x)
+        return x if self.act is None else self.act(x)
+
+
+@leaf("FrozenBatchNorm2d", "FrozenBatchNormAct2d", args=("eps", "weight.shape"), children=ACT)
+def frozen_batch_norm(eps, weight_shape, drop=None, act=None):
+    return FrozenBatchNorm2d(weight_shape[0], eps, drop, act)

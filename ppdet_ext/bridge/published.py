@@ -1,0 +1,65 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""What timm and torchvision say of the weights they publish, as plain data. Needs these packages."""
+
+DEFAULTS = dict(input_size=[3, 224, 224], mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225],
+                interpolation="bilinear", crop_pct=0.875, num_classes=1000, license="apache-2.0", source="timm")
+COPIED = ("url", "license", "input_size", "test_input_size", "mean", "std", "interpolation", "crop_pct",
+          "test_crop_pct", "num_classes", "first_conv", "classifier")
+
+
+def published(name):
+    """``{"common": fields, "tags": {tag: fields}}`` of a timm name or 'torchvision/NAME', the default tag first.
+
+    Fields that DEFAULTS have already are left out; hf_hub_id 'timm/' stands for 'timm/ARCH.TAG'.
+    """
+    package, _, arch = name.rpartition("/")
+    return folded(torchvision_tags(arch) if package == "torchvision" else timm_tags(arch))
+
+
+def timm_tags(arch):
+    """{tag: fields} of an arch, timm's default first."""
+    import timm
+    tags = [name.split(".", 1)[1] for name in timm.list_pretrained(f"{arch}.*")]
+    default = timm.models.get_pretrained_cfg(arch).tag
+    return {tag: timm_fields(arch, tag) for tag in [default] + [tag for tag in tags if tag != default]}
+
+
+def timm_fields(arch, tag):
+    import timm
+    cfg = timm.models.get_pretrained_cfg(f"{arch}.{tag}" if tag else arch).to_dict()
+    fields = {key: plain(cfg[key]) for key in COPIED if cfg.get(key)}
+    fields.update(num_classes=cfg["num_classes"], license=cfg.get("license") or "")
+    hub = cfg.get("hf_hub_id")
+    if hub:
+        fields["hf_hub_id"] = "timm/" if hub == f"timm/{arch}.{tag}" else hub
+    return fields
+
+
+def torchvision_tags(arch):
+    """{tag: fields} of a torchvision arch, its DEFAULT first."""
+    import torchvision
+    weights = torchvision.models.get_model_weights(arch)
+    ordered = [weights.DEFAULT] + [one for one in weights if one is not weights.DEFAULT]
+    return {one.name: torchvision_fields(arch, one) for one in ordered}
+
+
+def torchvision_fields(arch, weights):
+    from .torchvision_taps import ends
+    transform = weights.transforms()
+    crop, resize = transform.crop_size[0], transform.resize_size[0]
+    return dict(source="torchvision", url=weights.url, license="bsd-3-clause", input_size=[3, crop, crop],
+                mean=list(transform.mean), std=list(transform.std), interpolation=transform.interpolation.value,
+                crop_pct=round(crop / resize, 4), num_classes=len(weights.meta["categories"]),
+                **{key: plain(value[0] if len(value) == 1 else value) for key, value in ends(arch).items()})
+
+
+def plain(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
+def folded(tags):
+    """Move what all tags share into `common`, and leave out what DEFAULTS say already."""
+    kept = [{key: value for key, value in fields.items() if DEFAULTS.get(key) != value} for fields in tags.values()]
+    common = {key: value for key, value in kept[0].items() if all(fields.get(key) == value for fields in kept)}
+    rest = [{key: value for key, value in fields.items() if key not in common} for fields in kept]
+    return dict(common=common, tags=dict(zip(tags, rest)))

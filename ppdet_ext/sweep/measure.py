@@ -1,0 +1,380 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""One network through the bridge, held against its torch original: forward, gradients, statistics, export."""
+from __future__ import annotations
+
+import fnmatch
+import time
+from functools import partial
+
+import numpy as np
+import paddle
+import timm
+import torch
+import torchvision
+
+from ..backbones._bridged import BridgedNet
+from ..bridge import trace
+from ..bridge.parity import relative_error
+from ..bridge.report import load_into
+from ..bridge.rules import to_paddle
+from ..errors import UserError
+
+FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32
+OPEN_SIZES = ((2, 128, 128), (2, 160, 96))  # where a network takes any size that its strides divide
+TINY = 1e-2  # parameters that start below this are branches switched off, and would hide what is behind them
+
+
+def names(filters=("*",), libraries=("timm", "torchvision")):
+    """Sorted names of the installed timm's models and torchvision's classification models that match a pattern."""
+    known = {"timm": timm.list_models,
+             "torchvision": lambda: [f"torchvision/{n}" for n in torchvision.models.list_models(
+                 module=torchvision.models)]}
+    found = [name for library in libraries for name in known[library]()]
+    return sorted(name for name in found if any(fnmatch.fnmatchcase(name, one) for one in filters))
+
+
+def measure(name, reduce_above=50.0, trace_above=700.0):
+    """A row of the sweep's table.
+
+    Args:
+        reduce_above: millions of parameters above which equal blocks in a row are cut to two of them.
+        trace_above: millions, after the cut, above which nothing but the trace is done.
+
+    Returns:
+        dict, see ``Row`` for its keys.
+    """
+    row, start = Row(name), time.perf_counter()
+    try:
+        row.run(reduce_above, trace_above)
+    except UserError as error:
+        row.fail(str(error))
+    except Exception as error:  # whatever a network of 1,400 may do: a row that says so
+        row.fail(f"{row.values['step']}: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    row.values["seconds"] = round(time.perf_counter() - start, 2)
+    return row.values
+
+
+class Row:
+    """Measures one network; ``values`` is the table's row."""
+
+    def __init__(self, name):
+        self.values = dict(name=name, library="torchvision" if "/" in name else "timm", family=family(name),
+                           parameters=0.0, trace_seconds=0.0, nodes=0, guards=[], sizes=[], depth="full", forward=[],
+                           forward64=None, gradient=None, gradient64=None, statistics=None, export=None,
+                           export_size="any", seconds=0.0, status="ok", reason="", step="trace")
+        self.name = name
+
+    def fail(self, reason, status="failed"):
+        self.values.update(status=status, reason="; ".join(filter(None, [self.values["reason"], reason])))
+
+    def short(self, reason):
+        self.fail(reason, "falls short")
+
+    def run(self, reduce_above, trace_above):
+        self._trace_full()
+        reduced = self.values["parameters"] > reduce_above
+        if reduced:
+            self.values.update(step="trace at reduced depth", depth="reduced")
+            self.graph = traced(self.name, shorten)
+        if count(self.graph) > trace_above:
+            self.values["depth"] = "trace only"
+            return
+        self.torch = reference(self.name, self.graph, shorten if reduced else None)
+        self.inputs = [picture(size) for size in sizes(self.graph)]
+        self.values["sizes"] = ["x".join(map(str, one.shape[2:])) for one in self.inputs]
+        for step in ("forward", "gradient", "export"):
+            self.values["step"] = step
+            getattr(self, f"_{step}")()
+
+    def _trace_full(self):
+        start = time.perf_counter()
+        self.graph = traced(self.name)
+        self.values.update(trace_seconds=round(time.perf_counter() - start, 3), nodes=len(self.graph.nodes),
+                           guards=self.graph.guards(), parameters=round(count(self.graph), 3))
+        if self.graph.info.get("training_differs"):
+            self.short(f"computes something else in training: {', '.join(self.graph.info['training_differs'])}")
+
+    def _forward(self):
+        ours = self._copy()
+        for image in self.inputs:
+            try:
+                self.values["forward"].append(compare(ours, self.torch, image, self.graph))
+            except (UserError, AssertionError):
+                if not self.values["forward"]:
+                    raise
+                self.values["sizes"].pop()  # a guard, or the original itself: it holds at the first size only
+                self.inputs.pop()
+        if max(self.values["forward"]) > FORWARD:
+            self.values["forward64"] = self._compare64()
+            self.torch.float()
+            if self.values["forward64"] > FORWARD:
+                self.short(f"forward {max(self.values['forward']):.1e}, in float64 {self.values['forward64']:.1e}")
+
+    def _compare64(self):
+        ours = self._copy("float64")
+        return compare(ours, self.torch.double(), self.inputs[0], self.graph)
+
+    def _gradient(self):
+        image = self.inputs[0]
+        self.values["gradient"], self.values["statistics"] = train_step(self._copy(), self.torch, image, self.graph)
+        if self.values["gradient"] > GRADIENT or (self.values["statistics"] or 0) > GRADIENT:
+            ours, theirs = self._copy("float64"), self.torch.double()
+            self.values["gradient64"], statistics = train_step(ours, theirs, image, self.graph)
+            self.torch.float()
+            if statistics is not None:
+                self.values["statistics"] = min(self.values["statistics"], statistics)
+            if self.values["gradient64"] > GRADIENT or (self.values["statistics"] or 0) > GRADIENT:
+                self.short(f"gradient {self.values['gradient']:.1e}, in float64 {self.values['gradient64']:.1e}, "
+                           f"statistics {self.values['statistics']}")
+
+    def _export(self):
+        ours = self._copy()
+        fixed = branches(self.graph) or len(self.inputs) == 1
+        size = self.inputs[0].shape[2:] if fixed else (None, None)
+        self.values["export_size"] = "x".join(map(str, size)) if fixed else "any"
+        self.values["export"] = export_error(ours, size, self.inputs[0] if fixed else self.inputs[-1])
+        if self.values["export"] > FORWARD:
+            self.short(f"export {self.values['export']:.1e}")
+
+    def _copy(self, dtype="float32"):
+        return copy_of(self.graph, self.torch, dtype)
+
+
+def traced(name, prepare=None):
+    """A fresh Graph; ``prepare`` changes the torch network first."""
+    package, _, arch = name.rpartition("/")
+    function = trace.trace_torchvision if package else trace.trace_timm
+    return function(arch, prepare=prepare)
+
+
+def count(graph):
+    """Millions of values in parameters."""
+    return sum(int(np.prod(shape)) for key, shape in graph.state.items() if key not in graph.buffers) / 1e6
+
+
+def family(name):
+    """The file that defines the network."""
+    package, _, arch = name.rpartition("/")
+    if package:
+        return f"torchvision/{torchvision.models.get_model_builder(arch).__module__.rpartition('.')[2]}"
+    return timm.models._registry.model_entrypoint(name).__module__.rpartition(".")[2]
+
+
+def sizes(graph):
+    """Batch, height and width of the two images to compare on; the traced one alone where guards bind the size."""
+    height, width = graph.info["input_size"][1:]
+    multiple = np.lcm.reduce([32, *(int(np.ceil(feature["reduction"])) for feature in graph.features)])
+    multiple = multiple if multiple <= 128 else max(int(np.ceil(feature["reduction"])) for feature in graph.features)
+    open_sizes = [(2, *(-(-side // multiple) * multiple for side in one[1:])) for one in OPEN_SIZES]
+    return [(2, height, width), open_sizes[1]] if graph.guards() else open_sizes
+
+
+def branches(graph):
+    """Whether the graph holds for some image sizes only (assertions aside, which the sizes here fulfil)."""
+    return any(node.kind == "guard" and node.args[2] for node in graph.nodes)
+
+
+def reference(name, graph, prepare=None):
+    """The torch network with random weights that hide nothing, in eval mode."""
+    torch.manual_seed(0)
+    package, _, arch = name.rpartition("/")
+    settings = {key: value for key, value in graph.info["settings"].items() if key != "drop_path_rate"}
+    if package:
+        net = torchvision.models.get_model(arch, weights=None, **settings)
+    else:
+        net = timm.create_model(arch, pretrained=False, **settings)
+    net = prepare(net) if prepare else net
+    for module in net.modules():
+        if type(module).__name__ in ("StochasticDepth", "DropPath", "Dropout"):
+            for key in ("p", "drop_prob"):
+                if hasattr(module, key):
+                    setattr(module, key, 0.0)
+    stir(net)
+    settle(net, picture(sizes(graph)[0]))
+    return net.eval()
+
+
+def stir(net):
+    """Random values in place of ones, zeros and branches that start switched off."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim <= 1 or parameter.numel() == max(parameter.shape):
+                small = parameter.abs().max() < TINY
+                parameter.add_(noise * 0.1) if not small else parameter.copy_(0.1 + noise * 0.1)
+            elif parameter.abs().max() < 1e-4:
+                parameter.copy_(noise * 0.02)
+
+
+def settle(net, image):
+    """Half random, half measured BatchNorm statistics: values stay in the range that a trained network keeps them in."""
+    norms = [module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+             and module.running_mean is not None]
+    if not norms:
+        return
+    for norm in norms:
+        norm.running_mean.normal_(0, 0.2)
+        norm.running_var.uniform_(0.5, 1.5)
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.5
+    with torch.no_grad():
+        net.train()(torch.tensor(image))
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+
+
+def copy_of(graph, theirs, dtype="float32"):
+    """The graph's network with the torch network's weights, in eval mode."""
+    ours = BridgedNet(graph, features_only=True)
+    if dtype != "float32":
+        ours._to_impl(dtype=dtype, floating_only=True)  # Layer.to would make floats of integer constants
+    tensors = {key: value.detach().numpy() for key, value in theirs.state_dict().items()}
+    load_into(ours, to_paddle(tensors, ours), unused=ours.unused_prefixes)
+    ours.eval()
+    return ours
+
+
+def picture(size):
+    batch, height, width = size
+    return np.random.RandomState(0).randn(batch, 3, height, width).astype("float32")
+
+
+def compare(ours, theirs, image, graph):
+    """The worst max|d|/max|ref| over the stages."""
+    image = image.astype(dtype_of(theirs))
+    with torch.no_grad():
+        wanted = features_of(theirs, torch.tensor(image), graph)
+    with paddle.no_grad():
+        found = ours(paddle.to_tensor(image))
+    assert len(found) == len(wanted)
+    return max(relative_error(one.numpy(), other.numpy()) for one, other in zip(found, wanted))
+
+
+def dtype_of(net):
+    return str(next(net.parameters()).dtype).rpartition(".")[2]
+
+
+def features_of(net, image, graph):
+    """The torch network's own features; torchvision's are read off by hooks at the modules that the graph names."""
+    if hasattr(net, "forward_intermediates"):
+        return list(net.forward_intermediates(image, intermediates_only=True))
+    found, modules = {}, dict(net.named_modules())
+    paths = [feature["module"] for feature in graph.features]
+    hooks = [modules[path].register_forward_hook(lambda _m, _i, out, path=path: found.__setitem__(path, out.clone()))
+             for path in paths]
+    net(image)
+    for hook in hooks:
+        hook.remove()
+    return [as_map(found[feature["module"]], feature["num_chs"]) for feature in graph.features]
+
+
+def as_map(feature, channels):
+    """[B, C, H, W] from what torchvision's transformers give: [B, H, W, C], or [B, 1 + H*W, C] of a square image."""
+    if feature.ndim == 3:
+        side = int((feature.shape[1] - 1) ** 0.5)
+        return feature[:, 1:].transpose(1, 2).reshape(feature.shape[0], channels, side, side)
+    return feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)
+
+
+def train_step(ours, theirs, image, graph):
+    """(worst gradient, worst BatchNorm statistic) of one step in training mode, relative to each tensor's largest."""
+    image = image.astype(dtype_of(theirs))
+    ours.train()
+    theirs.train()
+    expected = Statistics(theirs)
+    wanted = features_of(theirs, torch.tensor(image), graph)
+    weights = [np.random.RandomState(i).randn(*one.shape).astype(image.dtype) for i, one in enumerate(wanted)]
+    theirs.zero_grad()
+    sum((one * torch.tensor(weight)).mean() for one, weight in zip(wanted, weights)).backward()
+    found = ours(paddle.to_tensor(image))
+    sum((one * paddle.to_tensor(weight)).mean() for one, weight in zip(found, weights)).backward()
+    errors = gradient_errors(ours, theirs)
+    statistics = expected.errors(ours)
+    expected.restore(theirs)
+    theirs.eval()
+    return max(errors.values()), max(statistics.values(), default=None)
+
+
+def gradient_errors(ours, theirs):
+    """{name: error}; gradients that are nothing but rounding (a bias in front of a BatchNorm) are measured by a floor."""
+    wanted = to_paddle({key: value.grad.numpy() for key, value in theirs.named_parameters(remove_duplicate=False)
+                        if value.grad is not None}, ours)
+    floor = (1e-4 if dtype_of(theirs) == "float32" else 1e-8) * max(abs(value).max() for value in wanted.values())
+    errors = {}
+    for key, value in ours.named_parameters():
+        if (value.grad is None) != (key not in wanted):
+            errors[key] = float("inf")
+        elif value.grad is not None:
+            errors[key] = float(abs(value.grad.numpy() - wanted[key]).max() / max(abs(wanted[key]).max(), floor))
+    return errors
+
+
+class Statistics:
+    """BatchNorm statistics of a torch network before a step, and what Paddle's should be after it.
+
+    torch averages in the unbiased variance of n values, Paddle the biased one: (n - 1) / n of the step.
+    """
+
+    def __init__(self, net):
+        self.norms = {path: module for path, module in net.named_modules()
+                      if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_var is not None
+                      and module.momentum}
+        self.before = {path: (norm.running_mean.clone(), norm.running_var.clone())
+                       for path, norm in self.norms.items()}
+        self.counts = {}
+        self.hooks = [norm.register_forward_hook(partial(self._count, path)) for path, norm in self.norms.items()]
+
+    def _count(self, path, _module, args, _output):
+        self.counts[path] = args[0].numel() // args[0].shape[1]
+
+    def errors(self, ours):
+        state, errors = ours.state_dict(), {}
+        for path, count in self.counts.items():
+            norm, momentum = self.norms[path], self.norms[path].momentum
+            kept = (1 - momentum) * self.before[path][1]
+            variance = kept + (norm.running_var - kept) * (count - 1) / count
+            for suffix, wanted in (("_mean", norm.running_mean), ("_variance", variance)):
+                key = f"{path}.{suffix}"
+                if key in state:
+                    errors[key] = relative_error(state[key].numpy(), wanted.numpy())
+        return errors
+
+    def restore(self, _net):
+        for hook in self.hooks:
+            hook.remove()
+        for path, (mean, variance) in self.before.items():
+            self.norms[path].running_mean.copy_(mean)
+            self.norms[path].running_var.copy_(variance)
+
+
+def export_error(ours, size, image):
+    """Features of the translated program, made for any batch (and any image size), against the layer's own."""
+    with paddle.no_grad():
+        wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
+        spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
+        program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)
+        found = program(paddle.to_tensor(image))
+    return max(relative_error(one.numpy(), other) for one, other in zip(found, wanted))
+
+
+def shorten(net):
+    """Cut runs of equal blocks to two: every kind of block stays, the depth goes."""
+    for module in list(net.modules()):
+        if isinstance(module, (torch.nn.Sequential, torch.nn.ModuleList)):
+            kept = _kept(list(module.children()))
+            if len(kept) < len(module):
+                for index in reversed(range(len(module))):
+                    if index not in kept:
+                        del module[index]
+    return net
+
+
+def _kept(blocks):
+    """Indices of blocks that are not the third or a later one of a run that is alike in class and shapes."""
+    def kind(block):
+        return type(block), tuple((key, tuple(value.shape)) for key, value in block.state_dict().items())
+    kinds = [kind(block) for block in blocks]
+    return [index for index in range(len(blocks))
+            if index < 2 or not kinds[index][1] or not kinds[index] == kinds[index - 1] == kinds[index - 2]]
