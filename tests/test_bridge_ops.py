@@ -11,7 +11,6 @@ from bridge_cases import CASES, Dyn, Pair
 
 from ppdet_ext.bridge import ops
 from ppdet_ext.bridge.parity import relative_error
-from ppdet_ext.errors import UserError
 
 torch = pytest.importorskip("torch", reason="the reference is torch")
 timm = pytest.importorskip("timm", reason="some operations are timm's functions")

@@ -21,7 +21,7 @@ def saved(path, layer, before=""):
     """The layer's weights, each number another, saved by Paddle under names that begin with ``before``."""
     random = np.random.RandomState(0)
     for value in layer.state_dict().values():
-        value.set_value(random.rand(*value.shape).astype(np.float32) + 0.5)
+        value.set_value(value.numpy() + 0.01 * random.rand(*value.shape).astype(np.float32))
     paddle.save({before + name: value for name, value in layer.state_dict().items()}, str(path))
     return str(path)
 
@@ -123,17 +123,18 @@ def test_what_is_missing_is_named_and_filled(tmp_path, monkeypatch):
     without_torch(monkeypatch)
     path = lite0_backbone(tmp_path / "w.pdparams")
     build = functools.partial(create_model, "tf_efficientnet_lite0")
-    with pytest.raises(UserError, match=r"lacks 8 parameters of timm's tf_efficientnet_lite0 \(.*classifier.*--fill hub"):
+    with pytest.raises(UserError, match=r"lacks 8 parameters of timm's tf_efficientnet_lite0 \(in "
+                       r"conv_head, bn2, classifier\).*--fill hub"):
         torch_out.collect(build, path)
-    other = create_model("tf_efficientnet_lite0", num_classes=5)
-    fill = saved(tmp_path / "fill.pdparams", other)
-    with pytest.raises(UserError, match="classifier.weight"):
-        torch_out.collect(build, path, fill)
-    weights = torch_out.collect(build, path, saved(tmp_path / "fill.pdparams", build()))
-    assert weights.call.text == "timm.create_model('tf_efficientnet_lite0', num_classes=1000)"
+    fill = saved(tmp_path / "fill.pdparams", create_model("tf_efficientnet_lite0", num_classes=5))
+    weights = torch_out.collect(build, path, fill)
+    assert weights.call.text == "timm.create_model('tf_efficientnet_lite0', num_classes=5)"
     assert set(weights.filled) >= {"conv_head.weight", "classifier.bias", "bn2." + COUNTER}
     assert weights.info["filled_from"] == fill
     assert "filled:" in torch_out.summary(weights, "w")
+    paddle.save({"conv_head.weight": paddle.ones([3, 320, 1, 1])}, fill)
+    with pytest.raises(UserError, match=r"--fill .*conv_head.weight \(wanted \[1280, 320, 1, 1\], given \[3, 320, 1, 1\]\)"):
+        torch_out.collect(build, path, fill)
 
 
 def test_a_cut_backbone_is_filled(tmp_path):

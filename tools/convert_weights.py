@@ -3,13 +3,14 @@
 
 python tools/convert_weights.py --arch cspresnet50 --checkpoint hub -o weights/cspresnet50.pdparams --verify
 python tools/convert_weights.py --to torch --arch cspresnet50 --checkpoint output/best_model.pdparams --fill hub
+python tools/convert_weights.py --via x2paddle --model net.onnx -o converted/net
 """
 import argparse
 import functools
 import logging
 
 from ppdet_ext.backbones import create_model
-from ppdet_ext.bridge import convert, load, parity, torch_out
+from ppdet_ext.bridge import convert, load, parity, torch_out, x2paddle
 from ppdet_ext.bridge.rules import RENAMES
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
@@ -17,9 +18,9 @@ from ppdet_ext.errors import UserError
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arch", required=True, help="timm name, with or without tag, or torchvision/NAME")
+    parser.add_argument("--arch", help="timm name, with or without tag, or torchvision/NAME")
     parser.add_argument("--to", choices=("paddle", "torch"), default="paddle",
-                        help="torch: from a trained .pdparams (a backbone's, or a detector's around it) to .safetensors")
+                        help="torch: from a trained .pdparams (a backbone's or a detector's) to .safetensors")
     parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .pdparams), URL, hub (default) or "
                         "package:NAME; with --to torch: a .pdparams or .pdema")
     parser.add_argument("-o", "--output", help="default: where pretrained: true looks, "
@@ -33,13 +34,27 @@ def parse_args():
                         help="what precedes the network's names in a file that holds more: teacher.backbone.")
     parser.add_argument("--fill", default="", metavar="CHECKPOINT",
                         help="with --to torch: FILE, hub or package:NAME for parts that a detector does without")
+    parser.add_argument("--via", choices=("x2paddle",), help="with --model and -o DIR: let x2paddle convert a model "
+                        "that comes without source code")
+    parser.add_argument("--model", metavar="FILE", help="with --via x2paddle: .onnx, or TorchScript as .pt")
+    parser.add_argument("--input-shape", type=int, nargs=4, default=x2paddle.SHAPE, metavar=("N", "C", "H", "W"),
+                        help="with --via x2paddle: the image it converts with (default: %(default)s)")
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    DIRECTIONS[args.to](args)
+    if bool(args.model) != bool(args.via) or (args.via and not args.output):
+        raise UserError("--via x2paddle, --model FILE and -o DIR belong together")
+    if not args.via and not args.arch:
+        raise UserError("--arch NAME says which network the weights are for")
+    (via_x2paddle if args.via else DIRECTIONS[args.to])(args)
+
+
+def via_x2paddle(args):
+    outcome = x2paddle.convert(args.model, args.output, [args.input_shape])
+    print(x2paddle.summary(outcome, args.output))
 
 
 def to_paddle(args):

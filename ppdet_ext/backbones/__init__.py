@@ -1,6 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Backbones by timm's and torchvision's names, with their parameter names and numbers, in Paddle."""
-from . import cspnet, efficientnet, hgnetv2, mobilenetv3, regnet, repvit, resnet  # noqa: F401  they register their names
+from . import (  # noqa: F401  they register their names
+    convnext,
+    cspnet,
+    efficientnet,
+    hgnetv2,
+    mobilenetv3,
+    regnet,
+    repvit,
+    resnet,
+    swin,
+    swinv2,
+)
 from ._factory import create_model
 from ._features import FeatureInfo, FeatureNet, Step, take_indices
 from ._pretrained import PretrainedCfg, resolve

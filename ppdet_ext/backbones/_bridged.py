@@ -50,6 +50,7 @@ class BridgedNet(GraphLayer):
             wanted["logits"] = graph.outputs["logits"]
         super().__init__(graph, wanted, drop_path_rate, in_chans, None if features_only else num_classes)
         self.feature_info = info
+        self._made = info.out_indices
         self.features_only = features_only
         self.num_classes = 0 if features_only else num_classes
         self.in_chans = in_chans
@@ -59,21 +60,29 @@ class BridgedNet(GraphLayer):
         names = map(paddle_name, graph.state)
         self.unused_prefixes = tuple(name for name in names if name not in own and not name.endswith(COUNTER))
 
+    @property
+    def position_grid(self):
+        """(rows, columns) of the patches at the traced size, for networks whose features all have one stride."""
+        strides = {feature["reduction"] for feature in self.graph.features}
+        height, width = self.graph.info["input_size"][1:]
+        return (height // min(strides), width // min(strides)) if len(strides) == 1 else None
+
     def forward(self, x):
-        """Logits, or with features_only the list of features at out_indices."""
+        """Logits, or with features_only the list of features at ``feature_info.out_indices``."""
         outputs = super().forward(x)
-        return outputs["features"] if self.features_only else outputs["logits"]
+        if not self.features_only:
+            return outputs["logits"]
+        return [outputs["features"][self._made.index(index)] for index in self.feature_info.out_indices]
 
     def forward_intermediates(self, x, indices=None):
         """Features [B, C, H, W] by index, as ``take_indices`` reads them."""
         indices = take_indices(len(self.feature_info), indices)
-        made = self.feature_info.out_indices
-        missing = [index for index in indices if index not in made]
+        missing = [index for index in indices if index not in self._made]
         if missing:
-            raise UserError(f"{self.graph.name} was made for the features {list(made)}, not {missing}; create it with "
-                            "out_indices=None")
+            raise UserError(f"{self.graph.name} was made for the features {list(self._made)}, not {missing}; create it "
+                            "with out_indices=None")
         features = super().forward(x)["features"]
-        return [features[made.index(index)] for index in indices]
+        return [features[self._made.index(index)] for index in indices]
 
     def run_stage(self, index, values):
         if self.recompute and self.training and index > 0:

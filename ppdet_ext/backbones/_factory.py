@@ -50,7 +50,8 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
 def _load(net, spec, in_chans, num_classes):
     from ..bridge.load import load_pretrained  # only where weights are wanted: building a network needs no bridge
     cfg = net.pretrained_cfg
-    allow = (f"{cfg.classifier}.*",) if num_classes != cfg.num_classes else ()
+    classifiers = (cfg.classifier,) if isinstance(cfg.classifier, str) else cfg.classifier
+    allow = tuple(f"{path}.*" for path in classifiers) if num_classes != cfg.num_classes else ()
     return load_pretrained(net, cfg, spec, in_chans=in_chans, allow=allow)
 
 

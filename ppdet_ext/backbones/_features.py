@@ -192,12 +192,14 @@ class FeatureNet(nn.Layer):
     def stage_layers(self):
         """Sublayers that own parameters, for freezing and learning rates: [stem, stage at stride 4, 8, 16, 32].
 
-        The stem is all that works at stride 1 and 2, so the lists mean the same in every family: EfficientNet's first
-        block and DarkNet's first stage belong to the stem. Features at stride 4 and deeper end a stage.
+        The stem is the first step and all that works at stride 1 and 2, so the lists mean the same in every family:
+        EfficientNet's first block and DarkNet's first stage belong to the stem. Features at stride 4 and deeper end a
+        stage.
         """
         groups = {}
         for index, step in enumerate(self._steps):
             level = next(self._steps[tap].reduction for tap in self._taps if index <= tap < len(self._steps))
             layers = [self._sublayer(path) for path in step.paths]
-            groups.setdefault(max(level, 2), []).extend(layer for layer in layers if layer.parameters())
+            level = 2 if index == 0 else max(level, 2)
+            groups.setdefault(level, []).extend(layer for layer in layers if layer.parameters())
         return [groups[level] for level in sorted(groups)]

@@ -9,7 +9,7 @@ from paddle import nn
 from ppdet.utils.logger import setup_logger
 
 from ..errors import UserError, nearest
-from .layers import LayerNorm2d, pad_to_multiple, uniform_
+from .layers import LayerNorm2d, pad_image, uniform_
 from .layers.window import map_size
 
 logger = setup_logger("ppdet_ext")
@@ -320,7 +320,7 @@ def _sides(sizes):
 
 
 def _pad(image, multiple):
-    return pad_to_multiple(image, multiple, "NCHW")
+    return pad_image(image, multiple)
 
 
 def _resize(image, multiple):

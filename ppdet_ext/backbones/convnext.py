@@ -109,11 +109,6 @@ class ConvNeXt(FeatureNet):
         x = self.head_dropout(self.head.norm(self._pool(x)))
         return x if pre_logits or not self.num_classes else self.head.fc(x)
 
-    def stage_layers(self):
-        """As FeatureNet's; the stem is apart from the first stage though both work at stride 4."""
-        first, *others = super().stage_layers()
-        return [first[:1], first[1:], *others]
-
 
 WIDE, DEEP = (3, 3, 9, 3), (3, 3, 27, 3)
 V1 = {

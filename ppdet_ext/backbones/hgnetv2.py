@@ -191,11 +191,6 @@ class HGNetV2(FeatureNet):
         x = self.head_dropout(x if pooled.ndim == 4 else x.flatten(1))
         return x if pre_logits or not self.num_classes else self._sublayer(self.CLASSIFIER)(x)
 
-    def stage_layers(self):
-        """As FeatureNet's; the stem is apart from the first stage though both end at stride 4."""
-        first, *others = super().stage_layers()
-        return [first[:1], first[1:], *others]
-
 
 for _name, _variant in VARIANTS.items():
     register_model(_name, family="hgnetv2")(functools.partial(HGNetV2, **_variant))

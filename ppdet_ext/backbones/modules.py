@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The backbones that YAML names: TimmBackbone and TorchvisionBackbone, with PaddleDetection's settings."""
 import contextlib
+import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 
@@ -14,10 +15,10 @@ from ..bridge import load
 from ..errors import UserError
 from ..registry import register, serializable
 from ._factory import create_model
+from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
 
 logger = setup_logger("ppdet_ext")
 
-NECK_STRIDES = (8, 16, 32)
 NORM_TYPES = ("bn", "sync_bn")
 
 _weights_wanted = [True]
@@ -42,6 +43,8 @@ class NamedBackbone(nn.Layer):
 
     Attributes:
         model: the network, its parameters under the source's own names.
+        to_strides: the adapter, see adapters.Adapter; None without one.
+        to_size: what fits images to the network where there is an adapter, see adapters.PatchSize.
         out_shape: [ShapeSpec(channels, stride)] of the features, finest first.
         weights_source: where the weights came from; bridge.load.RANDOM for random initialisation.
         load_report: bridge.report.LoadReport of the load; None where nothing was loaded.
@@ -64,7 +67,11 @@ class NamedBackbone(nn.Layer):
                  drop_path_rate=0.,
                  recompute=False,
                  in_chans=3,
-                 allow=None):
+                 allow=None,
+                 adapter="none",
+                 adapter_channels=None,
+                 img_size=None,
+                 size="error"):
         super().__init__()
         self.arch = arch
         self.pretrained = pretrained
@@ -80,8 +87,13 @@ class NamedBackbone(nn.Layer):
         self.recompute = recompute
         self.in_chans = in_chans
         self.allow = allow
+        self.adapter = adapter
+        self.adapter_channels = adapter_channels
+        self.img_size = img_size
+        self.size = size
         self._check_settings()
         self.model = self._create()
+        self._adapt()
         self.model.recompute = bool(recompute)
         self._load_weights()
         self._set_learning_rates()
@@ -94,12 +106,16 @@ class NamedBackbone(nn.Layer):
         image = inputs["image"] if isinstance(inputs, Mapping) else inputs
         if self.training:
             self._hold_frozen()
-        return list(self.model(image))
+        if self.to_strides is None:
+            return list(self.model(image))
+        return self.to_strides(self.model(self.to_size(image)))
 
     @property
     def out_shape(self):
         info = self.model.feature_info
-        return [ShapeSpec(channels=c, stride=s) for c, s in zip(info.channels(), info.reduction())]
+        given = (info.channels(), info.reduction()) if self.to_strides is None else (
+            self.to_strides.channels(), self.to_strides.strides())
+        return [ShapeSpec(channels=c, stride=s) for c, s in zip(*given)]
 
     @property
     def pretrained_cfg(self):
@@ -131,15 +147,31 @@ class NamedBackbone(nn.Layer):
         if chosen is not None:
             return self._network(chosen)
         model = self._network(None)
-        chosen = default_indices(model.feature_info, self.name)
+        chosen = self._default_indices(model.feature_info)
         if chosen[-1] + 1 == len(model.feature_info):
             model.feature_info = model.feature_info.from_other(chosen)
             return model
         return self._network(chosen)
 
+    def _default_indices(self, info):
+        if self.adapter == "none":
+            return default_indices(info, self.name)
+        return choose_adapter(self.adapter, info.channels(), info.reduction())[1]
+
     def _network(self, out_indices):
+        size = tuple(self.img_size) if isinstance(self.img_size, (list, tuple)) else self.img_size
         return create_model(self.name, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
-                            drop_path_rate=self.drop_path_rate)
+                            drop_path_rate=self.drop_path_rate, img_size=size)
+
+    def _adapt(self):
+        """Make ``to_strides``, and ``to_size`` for the images that network and adapter can take together."""
+        self.to_strides = self.to_size = None
+        info = self.model.feature_info
+        if self.adapter != "none":
+            self.to_strides = make_adapter(self.adapter, info.channels(), info.reduction(),
+                                           out_channels=self.adapter_channels)
+            strides = [int(stride) for stride in (*info.reduction(), self.to_strides.multiple)]
+            self.to_size = PatchSize(math.lcm(*strides), self.size)
 
     def _load_weights(self):
         self.weights_source, self.load_report = load.RANDOM, None
@@ -250,6 +282,14 @@ class TimmBackbone(NamedBackbone):
         recompute (bool): recompute stages in the backward pass, for less memory.
         in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it.
         allow (list): patterns of parameter names that may be missing or of another shape in the weights.
+        adapter (str): what makes strides 8, 16 and 32 where the network does not have them: none (such a network is an
+            error), simple_fpn (networks of one stride: ViT, DINO, ...), resample (other strides), select, or auto (what
+            fits; a log line says which). See backbones.adapters.
+        adapter_channels (int): channels of what the adapter makes.
+        img_size (int|list): side or [height, width] of the images, for networks made for one size. Position parameters
+            are resized to it as timm does.
+        size (str): what happens to an image whose sides network and adapter cannot divide: error, pad (below and to the
+            right; boxes are relative to the padded image, so a little off) or resize.
     """
 
 

@@ -190,11 +190,6 @@ class RepViT(FeatureNet):
                 normal_(layer.weight, 0.02)
                 constant_(layer.bias, 0.0)
 
-    def stage_layers(self):
-        """As FeatureNet's; the stem is apart from the first stage though both end at stride 4."""
-        first, *others = super().stage_layers()
-        return [first[:1], first[1:], *others]
-
     def fuse(self):
         """Merge branches and BatchNorms into single convolutions, in place; what eval mode computes stays the same.
 

@@ -152,16 +152,15 @@ class Swin(FeatureNet):
     """Features: the four stages, at strides 4, 8, 16, 32, as [B, C, H, W]; inside, maps are [B, H, W, C].
 
     Any image size works, in dynamic graphs and after export: image and maps are padded at the bottom and on the right
-    to whole patches, pairs and windows, and the mask of shifted windows is made for the size found at run time. The
-    windows themselves belong to the weights: they are laid out for ``img_size``, the size of the pretraining, and stay
-    at others. There, a stage whose whole map fits into one window has it for window and is never shifted (the last one
-    of all variants); ``always_partition`` gives it the full window and the shift, too, which is how the paper's
-    detectors have it. Parameters are the same either way but for V1 with a map smaller than the window (no variant).
-    This is what timm computes with strict_img_size=False (and dynamic_img_pad=True in its patch embedding, where sides
-    are no multiples of 4), and always_partition.
+    to whole patches, windows and pairs, and the mask of shifted windows is made for the size found at run time. The
+    windows belong to the weights: they are laid out for images of ``trained_size`` and stay so at other sizes. A stage
+    whose map then fits into one window (the last one of every variant) has the map for its window and no shift;
+    ``always_partition`` gives it the full window and the shift, as the paper's detectors have it. No parameter's shape
+    depends on that. It is what timm computes with strict_img_size=False and the same always_partition (and, where a
+    side of the image is no multiple of 4, with dynamic_img_pad=True in its patch embedding).
 
     Args:
-        img_size, window: size of the image and side of the windows in pretraining.
+        trained_size, window: side of the images in pretraining, and of the windows.
         dim: channels of the first stage, doubled in each.
         depths, heads: of each stage.
         always_partition: see above.
@@ -173,8 +172,8 @@ class Swin(FeatureNet):
     BLOCK = Block
     MERGING = PatchMerging
 
-    def __init__(self, img_size, window, dim, depths, heads, always_partition=False, num_classes=1000, in_chans=3,
-                 features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+    def __init__(self, trained_size, window, dim, depths, heads, always_partition=False, num_classes=1000,
+                 in_chans=3, features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.patch_embed = PatchEmbed(in_chans, dim)
         self.layers = nn.Sequential()
@@ -183,7 +182,7 @@ class Swin(FeatureNet):
             first, chs, stride = sum(depths[:index]), dim * 2 ** index, PATCH * 2 ** index
             rates = [drop_path_rate * block / (sum(depths) - 1) for block in range(first, first + depth)]
             downsample = self.MERGING(chs // 2) if index else nn.Identity()
-            windows = _window_and_shift(math.ceil(img_size / stride), window, always_partition)
+            windows = _window_and_shift(math.ceil(trained_size / stride), window, always_partition)
             self.layers.add_sublayer(str(index), Stage(downsample, self.BLOCK, chs, heads[index], *windows, rates))
             path = f"layers.{index}"
             steps.append(Step((path,), stride, chs, tap=path))
@@ -202,11 +201,6 @@ class Swin(FeatureNet):
         """Image [B, in_chans, H, W] -> the map [B, C, ceil(H/32), ceil(W/32)] that the head pools."""
         return FeatureNet.forward_features(self, x).transpose([0, 3, 1, 2])
 
-    def stage_layers(self):
-        """As FeatureNet's; the patch embedding is apart from the first stage though both work at stride 4."""
-        first, *others = super().stage_layers()
-        return [first[:1], first[1:], *others]
-
 
 def _window_and_shift(resolution, window, always_partition):
     """Of a stage whose map has ``resolution`` rows and columns in pretraining."""
@@ -221,11 +215,11 @@ BASE = dict(dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32))
 LARGE = dict(dim=192, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48))
 
 VARIANTS = {
-    "swin_tiny_patch4_window7_224": dict(TINY, img_size=224, window=7),
-    "swin_small_patch4_window7_224": dict(SMALL, img_size=224, window=7),
-    "swin_base_patch4_window7_224": dict(BASE, img_size=224, window=7),
-    "swin_base_patch4_window12_384": dict(BASE, img_size=384, window=12),
-    "swin_large_patch4_window7_224": dict(LARGE, img_size=224, window=7),
+    "swin_tiny_patch4_window7_224": dict(TINY, trained_size=224, window=7),
+    "swin_small_patch4_window7_224": dict(SMALL, trained_size=224, window=7),
+    "swin_base_patch4_window7_224": dict(BASE, trained_size=224, window=7),
+    "swin_base_patch4_window12_384": dict(BASE, trained_size=384, window=12),
+    "swin_large_patch4_window7_224": dict(LARGE, trained_size=224, window=7),
 }
 
 for _name, _variant in VARIANTS.items():

@@ -94,7 +94,7 @@ class SwinV2(Swin):
 
 
 VARIANTS = {
-    f"swinv2_{size}_window{window}_256": dict(variant, img_size=256, window=window)
+    f"swinv2_{size}_window{window}_256": dict(variant, trained_size=256, window=window)
     for size, variant in (("tiny", TINY), ("small", SMALL), ("base", BASE)) for window in (8, 16)
 }
 

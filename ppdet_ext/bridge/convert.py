@@ -88,32 +88,53 @@ def verify(layer, cfg, converted, build=None, seed=0):
         reference = build(need(library, "--verify")).eval()
     _load_torch(torch, reference, converted, layer)
     image = np.random.RandomState(seed).randn(1, *cfg.input_size).astype(np.float32)
-    names = layer.feature_info.module_name() if hasattr(layer, "feature_info") else []
     layer.eval()
     with paddle.no_grad(), torch.no_grad():
-        ours = features(layer, dict(layer.named_sublayers()), "register_forward_post_hook", names,
-                        paddle.to_tensor(image))
-        theirs = features(reference, dict(reference.named_modules()), "register_forward_hook", names,
-                          torch.from_numpy(image))
+        ours = layer_outputs(layer, paddle.to_tensor(image))
+        theirs = torch_outputs(reference, layer.feature_info, torch.from_numpy(image))
     return parity.compare_stages(ours, theirs)
 
 
-def features(model, modules, register, names, image):
-    """``{name: array}`` of what the modules ``names`` and the model itself (as 'output') give on ``image``."""
+def layer_outputs(layer, image):
+    """``{name: array}``: the features by the source's module names, and of a network with a head the 'output'."""
+    output = layer(image)
+    if isinstance(output, (list, tuple)):
+        return _named(layer.feature_info, output)
+    return {**_named(layer.feature_info, layer.forward_intermediates(image)), "output": parity.as_array(output)}
+
+
+def torch_outputs(model, info, image):
+    """The same of the torch network; ``info`` is the layer's feature_info."""
+    if hasattr(model, "forward_intermediates"):
+        found = _named(info, model.forward_intermediates(image, indices=list(info.out_indices), intermediates_only=True))
+        return {**found, "output": parity.as_array(model(image))}
+    modules = dict(model.named_modules())
+    lacking = [name for name in info.module_name() if name not in modules]
+    if not lacking:
+        return _hooked(model, modules, info, image)
+    output = model(image)
+    if isinstance(output, (list, tuple)):  # timm's features_only, whose modules have names of their own
+        return _named(info, output)
+    raise UserError(f"{type(model).__name__} has no {', '.join(lacking)}: features cannot be compared by name")
+
+
+def _named(info, features):
+    return dict(zip(info.module_name(), map(parity.as_array, features)))
+
+
+def _hooked(model, modules, info, image):
     found = {}
 
     def keeper(name):
         def keep(_module, _inputs, output):
             found[name] = parity.as_array(output).copy()  # what follows may work in place
         return keep
-    lacking = [name for name in names if name not in modules]
-    if lacking:
-        raise UserError(f"{type(model).__name__} has no {', '.join(lacking)}: features cannot be compared by name")
-    hooks = [getattr(modules[name], register)(keeper(name)) for name in names]
-    output = parity.as_array(model(image))
+    hooks = [modules[name].register_forward_hook(keeper(name)) for name in info.module_name()]
+    output = model(image)
     for hook in hooks:
         hook.remove()
-    return {**{name: found[name] for name in names}, "output": output}
+    found = {name: found[name] for name in info.module_name()}
+    return found if isinstance(output, (list, tuple)) else {**found, "output": parity.as_array(output)}
 
 
 def _load_torch(torch, model, converted, layer):

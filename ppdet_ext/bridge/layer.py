@@ -82,6 +82,8 @@ class GraphLayer(nn.Layer):
         return self._sub_layers[name]
 
     def forward(self, *inputs):
+        if self._graph.info.get("fixed"):
+            check_size(self, inputs[0])
         values = self._functions["begin"](self, *inputs)
         for index in range(len(self._owned)):
             values = self.run_stage(index, values)
@@ -187,6 +189,14 @@ def check(layer, value, expected, words, branch):
                         "which it does, or trace the network for yours (img_size)")
 
 
+def check_size(layer, image):
+    """UserError where a network that is made for one size sees another (-1: a static graph does not know it)."""
+    wanted, given = list(layer.graph.info["input_size"][1:]), list(image.shape[2:])
+    if any(side not in (-1, want) for side, want in zip(given, wanted)):
+        raise UserError(f"{layer.graph.name} is made for images of {wanted[0]}x{wanted[1]}, this one is "
+                        f"{given[0]}x{given[1]}; build it for yours with img_size, where it has that setting")
+
+
 class Writer:
     """Writes the source of a GraphLayer: ``begin``, one function a stage, ``end``."""
 
@@ -206,16 +216,29 @@ class Writer:
         return {name: self.names[name] for name in ("begin", "end", *(f"stage_{i}" for i in range(len(self.owned))))}
 
     def _split(self):
-        """Nodes in groups, each ending in a feature; what follows the last feature is a group of its own."""
-        ends = {str(ref) for ref in self.layer.graph.outputs.get("features", ())}
-        groups, group = [], []
-        for node in self.nodes:
-            if node.kind != "input":
-                group.append(node)
-            if node.name in ends:
-                groups.append(group)
-                group = []
-        return groups + [group] if group else groups
+        """Nodes in groups, each ending with a feature's module; what follows the last one is a group of its own."""
+        groups, first = [], 0
+        for end in self._ends():
+            groups.append([node for node in self.nodes[first:end] if node.kind != "input"])
+            first = max(first, end)
+        rest = [node for node in self.nodes[first:] if node.kind != "input"]
+        groups = groups + [rest] if rest else groups
+        return groups
+
+    def _ends(self):
+        """Index behind the last node of each feature's module, with the plain operations that follow it."""
+        graph, nodes, end = self.layer.graph, self.nodes, 0
+        for feature, ref in zip(graph.features, graph.outputs.get("features", ())):
+            prefix = f"{feature['module']}."
+            own = [index for index, node in enumerate(nodes) if node.kind in ("leaf", "param")
+                   and f"{node.target}.".startswith(prefix)]
+            own = own or [index for index, node in enumerate(nodes) if node.name == str(ref)]
+            if not own:
+                return
+            end = max(end, own[-1] + 1)
+            while end < len(nodes) and nodes[end].kind not in ("leaf", "param"):
+                end += 1
+            yield end
 
     @staticmethod
     def _owners(groups):

@@ -12,6 +12,7 @@ from . import meta
 from .download import Unavailable, home
 from .readers import read_file
 from .report import LoadReport, load_into
+from .resize import resize_to
 from .rules import find_rename, linear_weights, rename_table, to_paddle
 from .source import Location, locate_spec, unwrap
 
@@ -116,8 +117,9 @@ class Converted:
         return home() / "cache" / f"{file_name(self.cfg.arch)}-{self.sha256[:16]}-{rules[:8]}.pdparams"
 
     def load(self, layer, in_chans=3, allow=()):
-        """``load_into`` with the first convolution adapted to ``in_chans``."""
+        """``load_into`` with the first convolution adapted to ``in_chans``, position parameters to the image size."""
         tensors = adapt_first_conv(self.tensors, getattr(self.cfg, "first_conv", ()), in_chans)
+        tensors = resize_positions(tensors, layer, self.cfg.arch)
         return load_into(layer, tensors, allow, getattr(layer, "unused_prefixes", ()), self.cfg.arch,
                          source=self.location.source, sha256=self.sha256, meta=self.info)
 
@@ -129,6 +131,20 @@ class Converted:
             save(self.tensors, self.info, self.cached)
         except UserError as error:
             logger.warning("converted weights are not kept: %s", error)
+
+
+def resize_positions(tensors, layer, arch):
+    """``tensors`` with position parameters of another image size made to fit ``layer``, as timm does; logged."""
+    grid, resized = getattr(layer, "position_grid", None), {}
+    for name, parameter in layer.state_dict().items():
+        if name in tensors and tuple(tensors[name].shape) != tuple(parameter.shape):
+            value = resize_to(name, tensors[name], parameter.shape, grid, arch)
+            if value is not None:
+                resized[name] = value
+    if resized:
+        logger.info("%s: %d position parameters resized to the image size (%s, ...)", arch, len(resized),
+                    next(iter(resized)))
+    return {**tensors, **resized}
 
 
 def describe(cfg, location, digest):

@@ -15,7 +15,7 @@ from ..files import atomic_path, sha256
 from . import convert, meta
 from .load import Converted, describe
 from .readers import need, read_file
-from .report import fold, load_into
+from .report import Mismatch, fold, load_into
 from .rules import known_names, linear_weights, to_paddle, to_torch, torch_names
 from .source import locate_spec, unwrap
 
@@ -25,20 +25,23 @@ SUFFIX = ".safetensors"
 
 @dataclass(frozen=True)
 class Call:
-    """How a person builds the torch network that a file belongs to, and the same as a function of the library."""
+    """How a person builds the torch network that a file belongs to, the same as a function of the library, and what
+    create_model is told for the same network."""
     text: str
     build: Callable
+    settings: dict
 
 
 @dataclass(frozen=True)
 class TorchWeights:
     """What ``collect`` found.
 
-    ``tensors`` are in torch's names and layout, ``call`` builds the network that takes them with strict=True,
-    ``checked`` says whether that was tried (the library is installed), ``filled`` names what came from elsewhere.
+    ``tensors`` are in torch's names and layout, ``call`` builds the network that takes them with strict=True and
+    ``build`` ours, ``checked`` says whether that was tried (the library is installed), ``filled`` names what came from
+    elsewhere.
     """
     tensors: dict
-    layer: object
+    build: Callable
     info: dict
     call: Call
     checked: bool
@@ -87,7 +90,7 @@ def collect(build, spec, fill="", part=""):
             for name in source_names(layer) if name in ours or name in filled}
     call, checked = _call_for(layer, ours, location.source)
     info = {**describe(cfg, location, sha256(location.path)), **({"filled_from": str(fill)} if filled else {})}
-    return TorchWeights(ours, layer, info, call, checked, tuple(filled))
+    return TorchWeights(ours, build, info, call, checked, tuple(filled))
 
 
 def write(weights, output):
@@ -114,12 +117,11 @@ def summary(weights, output):
 
 
 def verify(weights):
-    """parity.StageParity rows of the Paddle network against the torch one that the tensors were loaded into."""
-    layer, tensors = weights.layer, weights.tensors
-    ours = to_paddle(tensors, layer)
-    load_into(layer, {name: ours[name] for name in layer.state_dict() if name in ours},
-              [name for name in layer.state_dict() if name not in ours])
-    return convert.verify(layer, layer.pretrained_cfg, SimpleNamespace(source_tensors=tensors), weights.call.build)
+    """parity.StageParity rows of the Paddle network against the torch one, both filled with the tensors."""
+    layer = weights.build(**weights.call.settings)
+    load_into(layer, to_paddle(weights.tensors, layer), unused=getattr(layer, "unused_prefixes", ()))
+    return convert.verify(layer, layer.pretrained_cfg, SimpleNamespace(source_tensors=weights.tensors),
+                          weights.call.build)
 
 
 def source_names(layer):
@@ -167,6 +169,11 @@ def _fill(layer, spec, ours):
     converted = Converted(layer, cfg, locate_spec(spec, cfg=cfg), use_cache=False)
     theirs = converted.source_tensors or to_torch(converted.tensors, layer)
     found = {name: theirs[name] for name in source_names(layer) if name not in ours and name in theirs}
+    heads = tuple(f"{path}." for path in _classifiers(layer))
+    own = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
+    for name, value in to_paddle(found, layer).items():
+        if name in own and own[name] != value.shape and not name.startswith(heads):
+            raise UserError(f"--fill {spec}: {Mismatch(name, own[name], value.shape)}; give weights of {cfg.arch}")
     logger.info("%d tensors that the checkpoint does without come from %s", len(found), spec)
     return found
 
@@ -195,8 +202,9 @@ def _call_for(layer, tensors, origin):
         return good[0], True
     if differences and (only_head or not missing):
         raise UserError(f"{differences[0][0].text} does not take these weights: {differences[0][1]}")
-    raise UserError(f"'{origin}' lacks {len(missing)} parameters of {cfg.source}'s {cfg.arch} "
-                    f"({', '.join(fold(missing)[:4])}), with which it was not built; take them from elsewhere: --fill "
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in missing)
+    raise UserError(f"'{origin}' lacks {len(missing)} parameters of {cfg.source}'s {cfg.arch} (in "
+                    f"{', '.join(fold(modules)[:4])}), with which it was not built; take them from elsewhere: --fill "
                     "hub, --fill FILE or --fill package:NAME")
 
 
@@ -221,10 +229,10 @@ def _difference(call, library, tensors):
 
 
 def _timm(arch, **settings):
-    text = "".join(f", {key}={value!r}" for key, value in settings.items() if value is not None)
     settings = {key: value for key, value in settings.items() if value is not None}
+    text = "".join(f", {key}={value!r}" for key, value in settings.items())
     return Call(f"timm.create_model('{arch}'{text})",
-                lambda timm: timm.create_model(arch, pretrained=False, **settings))
+                lambda timm: timm.create_model(arch, pretrained=False, **settings), settings)
 
 
 def _timm_features(cfg, layer):
@@ -236,21 +244,22 @@ def _timm_features(cfg, layer):
 
 def _torchvision(cfg, classes):
     name = cfg.arch.rpartition("/")[2]
-    number = f", num_classes={classes}" if classes else ""
-    settings = {"num_classes": classes} if classes else {}
-    return Call(f"torchvision.models.get_model('{name}'{number})",
-                lambda library: library.models.get_model(name, weights=None, **settings))
+    settings = {} if classes is None else {"num_classes": classes}
+    text = "".join(f", {key}={value!r}" for key, value in settings.items())
+    return Call(f"torchvision.models.get_model('{name}'{text})",
+                lambda library: library.models.get_model(name, weights=None, **settings), settings)
 
 
 def _torchvision_headless(cfg, path):
+    """There is no such network: the classifier is exchanged."""
     whole = _torchvision(cfg, None)
     attribute = re.sub(r"\.(\d+)", r"[\1]", f"model.{path}")
 
     def build(library):
-        model, parent = whole.build(library), path.rpartition(".")
-        setattr(model.get_submodule(parent[0]), parent[2], need("torch", "--to torch").nn.Identity())
+        model, (parent, _, name) = whole.build(library), path.rpartition(".")
+        setattr(model.get_submodule(parent), name, need("torch", "--to torch").nn.Identity())
         return model
-    return Call(f"model = {whole.text} with {attribute} = torch.nn.Identity()", build)
+    return Call(f"model = {whole.text} with {attribute} = torch.nn.Identity()", build, {"num_classes": 0})
 
 
 # source library -> Call for the whole network, the one without classifier, and those that give features

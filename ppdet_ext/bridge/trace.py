@@ -6,6 +6,7 @@ The network is made without weights and run once without values, so its size doe
 from __future__ import annotations
 
 import builtins
+import contextlib
 import inspect
 import traceback
 from functools import partial
@@ -49,7 +50,9 @@ def trace_timm(arch, img_size=None, prepare=None):
         _describe_features(graph, tracer, list(getattr(tracer.root, "feature_info", None) or []))
 
     graph = _first_traceable(arch, partial(_weightless, build, settings, arch), _timm_forward, sizes, add_features)
+    bound = bool(cfg.fixed_input_size) and not set(OPEN_SETTINGS) & set(settings)
     graph.info.update(settings=settings, library="timm", version=timm.__version__,
+                      fixed=bound and not _runs_at_another_size(partial(_weightless, build, settings, arch), graph),
                       first_conv=_listed(cfg.first_conv), classifier=_listed(cfg.classifier))
     return graph
 
@@ -78,9 +81,20 @@ def trace_torchvision(arch, img_size=None, prepare=None):
     graph = _first_traceable(f"torchvision/{arch}", partial(_weightless, build, settings, arch), None,
                              [_square(img_size)] if img_size else _candidates((3, crop, crop), bool(setting)),
                              partial(torchvision_taps.add_features, arch=arch))
-    graph.info.update(settings=settings, library="torchvision", version=torchvision.__version__,
+    graph.info.update(settings=settings, library="torchvision", version=torchvision.__version__, fixed=bool(setting),
                       **torchvision_taps.ends(arch))
     return graph
+
+
+def _runs_at_another_size(build, graph):
+    """Whether the network takes an image of another size after all; its guards then say which."""
+    from .tracer import NeedsValues
+    height, width = graph.info["input_size"][1:]
+    try:
+        _traced(graph.name, build(), _timm_forward, (2, 3, height * 2, width + height), None, build)
+        return True
+    except (UserError, NeedsValues):
+        return False
 
 
 def _wanted_setting(setting, name):
@@ -115,7 +129,8 @@ def trace_module(module, shape, name=""):
 
 def _timm_settings(build, arch, img_size):
     """What the network's class takes of the settings we want; {} of those it does not know."""
-    signature = inspect.signature(type(_weightless(build, {}, arch)).__init__).parameters
+    classes = type(_weightless(build, {}, arch)).__mro__  # a subclass may hand its settings on
+    signature = {key for kind in classes for key in inspect.signature(kind.__init__).parameters}
     wanted = {"drop_path_rate": DROP_PATH, **OPEN_SETTINGS}
     settings = {key: value for key, value in wanted.items() if key in signature}
     if img_size:
@@ -176,9 +191,10 @@ def _trace_once(name, model, forward, shape, add_features):
     torch = need("torch", f"tracing {name}")
     from .tracer import Tracer
     tracer = Tracer(torch.empty(shape, device="meta"))
-    with _running(model, forward):
+    with _running(model, forward), _attributes_kept(model):
         fx_graph = _follow(tracer, model, name)
         recorded = Converter(model, fx_graph).graph(name)
+    with _running(model, forward):
         if tracer.mode_branches:
             recorded.info["training_differs"] = _differs_in_training(model, name, shape, recorded, tracer)
     recorded.info["input_size"] = list(shape[1:])
@@ -211,7 +227,9 @@ def _differs_in_training(model, name, shape, recorded, tracer):
     torch = need("torch", f"tracing {name}")
     from .tracer import Tracer
     try:
-        other = Converter(model, Tracer(torch.empty(shape, device="meta"), training=True).trace(model)).graph(name)
+        with _attributes_kept(model):
+            fx_graph = Tracer(torch.empty(shape, device="meta"), training=True).trace(model)
+            other = Converter(model, fx_graph).graph(name)
         same = [vars(node) for node in other.nodes if node.kind != "guard"] == [
             vars(node) for node in recorded.nodes if node.kind != "guard"]
     except Exception:  # what runs in evaluation only also differs
@@ -235,6 +253,17 @@ class _running:
 
     def __exit__(self, *_error):
         self.model.__class__ = self.kind
+
+
+@contextlib.contextmanager
+def _attributes_kept(model):
+    """torch.fx hangs constants that it meets on the module; afterwards they are gone again."""
+    before = set(vars(model))
+    try:
+        yield
+    finally:
+        for name in set(vars(model)) - before:
+            delattr(model, name)
 
 
 def _timm_forward(self, x):

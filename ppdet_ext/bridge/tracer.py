@@ -222,6 +222,8 @@ class Tracer(fx.Tracer):
         self._computing = False
 
     def trace(self, root, *args, **kwargs):
+        kinds = {kind for module in root.modules() for kind in type(module).__mro__}
+        self._autowrap_search += [sys.modules[name] for name in sorted({kind.__module__ for kind in kinds})]
         with _modes_watched(self, root), _everything_open(), torch.no_grad():
             return super().trace(root, *args, **kwargs)
 

@@ -79,6 +79,7 @@ class Row:
         if count(self.graph) > trace_above:
             self.values["depth"] = "trace only"
             return
+        self.values["step"] = "build"
         self.torch = reference(self.name, self.graph, shorten if reduced else None)
         self.inputs = [picture(size) for size in sizes(self.graph)]
         self.values["sizes"] = ["x".join(map(str, one.shape[2:])) for one in self.inputs]
@@ -166,6 +167,8 @@ def sizes(graph):
     multiple = np.lcm.reduce([32, *(int(np.ceil(feature["reduction"])) for feature in graph.features)])
     multiple = multiple if multiple <= 128 else max(int(np.ceil(feature["reduction"])) for feature in graph.features)
     open_sizes = [(2, *(-(-side // multiple) * multiple for side in one[1:])) for one in OPEN_SIZES]
+    if graph.info["fixed"]:
+        return [(2, height, width)]
     return [(2, height, width), open_sizes[1]] if graph.guards() else open_sizes
 
 

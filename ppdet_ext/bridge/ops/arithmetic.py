@@ -161,8 +161,9 @@ def atan2(a, b):
     return paddle.atan2(a + paddle.zeros_like(b), b + paddle.zeros_like(a))
 
 
-_IN_PLACE = {"iadd": add, "isub": sub, "imul": mul, "itruediv": truediv, "ifloordiv": floordiv, "imod": mod, "ipow": power}
-_IN_PLACE_METHODS = {".add_": add_scaled, ".sub_": sub_scaled, ".mul_": mul, ".div_": div, ".remainder_": mod,
-                     ".pow_": power, ".addcmul_": addcmul}
-for _name, _function in {**{f"_operator.{key}": value for key, value in _IN_PLACE.items()}, **_IN_PLACE_METHODS}.items():
+_IN_PLACE = {
+    "_operator.iadd": add, "_operator.isub": sub, "_operator.imul": mul, "_operator.itruediv": truediv,
+    "_operator.ifloordiv": floordiv, "_operator.imod": mod, "_operator.ipow": power, ".add_": add_scaled,
+    ".sub_": sub_scaled, ".mul_": mul, ".div_": div, ".remainder_": mod, ".pow_": power, ".addcmul_": addcmul}
+for _name, _function in _IN_PLACE.items():
     op(_name)(keeps_dtype(_function))

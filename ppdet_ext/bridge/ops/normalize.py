@@ -7,6 +7,7 @@ import paddle.nn.functional as F
 
 from ._table import op
 from ._values import axes, cast, dtype_of, sizes
+from .padding import pad
 from .reduce import vector_norm
 from .shape import to_shape
 
@@ -87,7 +88,10 @@ def normalize(x, p=2.0, dim=1, eps=1e-12):
 
 @op("torch.nn.functional.local_response_norm")
 def local_response_norm(x, size, alpha=1e-4, beta=0.75, k=1.0):
-    return F.local_response_norm(x, size, alpha, beta, k)
+    """Over ``size`` neighbouring channels. Paddle's must know every size."""
+    squares = pad(x * x, [0, 0] * (x.ndim - 2) + [size // 2, (size - 1) // 2])
+    total = sum(squares[:, i:i + x.shape[1]] for i in range(size))
+    return x / paddle.pow(k + alpha / size * total, beta)
 
 
 @op("torch.cosine_similarity", "torch.nn.functional.cosine_similarity")

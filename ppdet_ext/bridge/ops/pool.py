@@ -7,9 +7,10 @@ import paddle.nn.functional as F
 
 from . import _values
 from ._table import op
-from ._values import UserError, any_tensor, per_axis
+from ._values import UserError, known, per_axis
 from .padding import pad
 from .reduce import amax
+from .shape import to_shape, transpose
 
 _MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVG = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -61,26 +62,35 @@ def _avg_pool(dims):
         return _without_late_windows(out, x, kernel, stride, padding) if ceil_mode else out
 
 
-def _output_sizes(x, output_size, dims):
-    """None keeps a size."""
-    values = per_axis(output_size, dims)
-    return [_values.size(x, i - dims) if value is None else value for i, value in enumerate(values)]
+def _adaptive_pool(pools, reduce, x, output_size, dims, what):
+    """Windows from floor(i * in / out) to ceil((i + 1) * in / out); None keeps a size."""
+    wanted = per_axis(output_size, dims)
+    if wanted == [1] * dims:
+        return reduce(x, list(range(x.ndim - dims, x.ndim)), True)
+    if dims == 2 and wanted.count(None) == 1:
+        return _one_of_two(pools, reduce, x, wanted, what)
+    wanted = [_values.size(x, i - dims) if value is None else value for i, value in enumerate(wanted)]
+    known(wanted, what)
+    return pools[dims](x, wanted if dims > 1 else wanted[0])
+
+
+def _one_of_two(pools, reduce, x, wanted, what):
+    """One of height and width kept: the other's pooling for every row (column) apart, so that it may stay open."""
+    if wanted[1] is None:
+        return transpose(_one_of_two(pools, reduce, transpose(x, -1, -2), wanted[::-1], what), -1, -2)
+    shape = _values.sizes(x)
+    rows = to_shape(x, [1, -1, shape[-1]])
+    return to_shape(_adaptive_pool(pools, reduce, rows, wanted[1], 1, what), [*shape[:-1], wanted[1]])
 
 
 def _adaptive(dims):
     @op(f"torch.nn.functional.adaptive_avg_pool{dims}d", *(["torch.adaptive_avg_pool1d"] if dims == 1 else []))
     def adaptive_avg_pool(x, output_size):
-        out = _output_sizes(x, output_size, dims)
-        if not any_tensor(*out) and out == [1] * dims:
-            return paddle.mean(x, list(range(x.ndim - dims, x.ndim)), True)
-        return _ADAPTIVE_AVG[dims](x, out if dims > 1 else out[0])
+        return _adaptive_pool(_ADAPTIVE_AVG, paddle.mean, x, output_size, dims, "an adaptive average pool")
 
     @op(f"torch.nn.functional.adaptive_max_pool{dims}d")
     def adaptive_max_pool(x, output_size, return_indices=False):
-        out = _output_sizes(x, output_size, dims)
-        if not any_tensor(*out) and out == [1] * dims:
-            return amax(x, list(range(x.ndim - dims, x.ndim)), True)
-        return _ADAPTIVE_MAX[dims](x, out if dims > 1 else out[0])
+        return _adaptive_pool(_ADAPTIVE_MAX, amax, x, output_size, dims, "an adaptive maximum pool")
 
 
 for _dims in (1, 2, 3):

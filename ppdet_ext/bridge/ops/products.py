@@ -2,6 +2,8 @@
 """Matrix products, einsum and attention."""
 from __future__ import annotations
 
+import string
+
 import paddle
 import paddle.nn.functional as F
 
@@ -55,7 +57,13 @@ def einsum(equation, *operands):
 
 @op("torch.tensordot", "torch.functional.tensordot")
 def tensordot(a, b, dims=2, out=None):
-    return paddle.tensordot(a, b, dims)
+    """As an einsum: Paddle's own must know every size."""
+    left, right = (range(a.ndim - dims, a.ndim), range(dims)) if isinstance(dims, int) else dims
+    first, second = list(string.ascii_letters[:a.ndim]), list(string.ascii_letters[a.ndim:a.ndim + b.ndim])
+    for i, j in zip(left, right):
+        second[j] = first[i]
+    kept = [name for name in first + second if (name in first) != (name in second)]
+    return einsum(f"{''.join(first)},{''.join(second)}->{''.join(kept)}", a, b)
 
 
 @op("torch.kron", ".kron")
@@ -88,7 +96,9 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         key, value = (paddle.repeat_interleave(x, groups, x.ndim - 3) for x in (key, value))
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    width = _values.size(query, -1)
+    if scale is None:  # a static graph may know the width as a tensor only
+        scale = width ** -0.5 if isinstance(width, int) else cast(width, dtype_of(query)) ** -0.5
     scores = paddle.matmul(query * scale, key, transpose_y=True)
     if is_causal:
         scores = _added_mask(scores, _causal_mask(query, key))

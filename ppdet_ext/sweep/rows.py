@@ -1,0 +1,60 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""A sweep's rows in a file of JSON lines, written as they come, so that a sweep that was broken off can go on."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import UserError, nearest
+
+
+def read(path):
+    """Rows by name, the last of a name counting. No file: no rows. A half-written last line is left out."""
+    path = Path(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows[row["name"]] = row
+        except (ValueError, KeyError, TypeError):
+            if number < len(lines):
+                raise UserError(f"'{path}', line {number} is no row of a sweep; remove the line or start anew without "
+                                "--resume") from None
+    return rows
+
+
+def rewrite(path, rows):
+    """Start the file with these rows (as ``read`` gives them) and no others."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows.values())
+
+
+def append(path, row):
+    """Add a row at the file's end."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def listed(known, path):
+    """Those of the names ``known`` that a file lists: one a line; empty lines and lines with # do not count.
+
+    Raises:
+        UserError: there is no such file, or it has a name that is not known.
+    """
+    try:
+        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UserError(f"--list '{path}' cannot be read: {error.strerror}") from None
+    wanted = [line for line in lines if line and not line.startswith("#")]
+    unknown = next((name for name in wanted if name not in set(known)), None)
+    if unknown is not None:
+        raise UserError(f"--list '{path}': '{unknown}' is not among the {len(known)} names that --filter and --library "
+                        f"leave{nearest(unknown, known)}")
+    return sorted(set(wanted))
+
+
+def remaining(names, rows, retry=False):
+    """Names without a row; with ``retry`` also those whose row is not ok."""
+    done = {name for name, row in rows.items() if not retry or row["status"] == "ok"}
+    return [name for name in names if name not in done]
