@@ -4,19 +4,33 @@
 The class as the guide writes it has an ``__init__`` that assigns sublayers and a ``forward`` from an image tensor
 to feature maps. PaddleDetection wants an nn.Layer, its batch dict, a list of features and ``out_shape``.
 """
+import contextlib
 import functools
 import inspect
-import sys
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 
 import paddle
 from paddle import nn
 from ppdet.modeling.shape_spec import ShapeSpec
+from ppdet.utils.logger import setup_logger
 
+from . import torch_parts
 from .errors import UserError
+
+logger = setup_logger("ppdet_ext")
 
 # two sizes must agree; fixed-size networks are met by one of the later ones
 DRY_RUN_SIZES = (64, 128, 224, 256, 384, 512, 640)
+# what RT-DETR's neck takes; a user's class that gives these and others is taken at these
+NECK_STRIDES = (8, 16, 32)
+# packages whose errors in a user's constructor are about what was asked of them
+LIBRARIES = ("timm", "torchvision", "torch", "huggingface_hub", "transformers")
+
+
+class NoFeatures(UserError):
+    """What forward gives are no feature maps."""
 
 
 def adapt(cls):
@@ -24,28 +38,32 @@ def adapt(cls):
 
     - A plain class is made anew with nn.Layer as its last base, so its sublayers count although it never calls
       nn.Layer's constructor. Calling ``super().__init__()`` first stays allowed.
+    - A torch module's class becomes an nn.Layer's, of the same name and constructor; its forward is bridged as a whole.
     - Called with PaddleDetection's batch (a dict with 'image'), it hands ``forward`` the image tensor; the whole dict
       if forward's first parameter is annotated ``dict``, or if its code reads the key 'image'. Features in a tensor,
       tuple or dict are made a list.
-    - Without ``out_shape``, a dry run finds it when it is first asked for: see ``infer_out_shape``.
+    - Without ``out_shape``, a dry run finds it when it is first asked for: see ``infer_out_shape``. Where the features
+      have strides 8, 16 and 32 and others, only the last feature at each of these three is used.
+    - Torch modules among the attributes become Paddle layers when an instance is made: see ``bridge_torch_modules``.
 
     Raises:
-        UserError: ``cls`` is a torch module; or, when an instance is made, one of its attributes is.
+        UserError: a torch class without forward; when an instance is made, a torch module that cannot be bridged.
     """
-    if _is_torch_module_class(cls):
-        raise UserError(_torch_message(f"{cls.__name__} is a torch module"))
+    if torch_parts.is_module_class(cls):
+        cls = torch_parts.layer_class(cls, reads_batch(cls))
     if not callable(getattr(cls, "forward", None)):
         return cls
     if not issubclass(cls, nn.Layer):
         cls = _as_layer_class(cls)
-    elif hasattr(cls, "out_shape") and reads_batch(cls):
+    if not hasattr(vars(cls).get("__init__"), "checked"):
+        cls.__init__ = _checked_init(cls.__init__)
+    if hasattr(cls, "out_shape") and reads_batch(cls):
         return cls
-    cls.__init__ = _checked_init(cls.__init__)
     if cls.__call__ in (nn.Layer.__call__, _call):
         # not forward itself: static graphs are made from forward's source text, and a wrapper's closure is lost there
         cls.__call__ = _call
     if not hasattr(cls, "out_shape"):
-        cls.out_shape = functools.cached_property(infer_out_shape)
+        cls.out_shape = functools.cached_property(_found_out_shape)
         cls.out_shape.__set_name__(cls, "out_shape")
     return cls
 
@@ -72,22 +90,69 @@ def infer_out_shape(layer):
         UserError: it cannot be run, does not give 4-D feature maps, or their strides are no whole numbers.
     """
     name, errors, found = type(layer).__name__, [], []
-    for size in DRY_RUN_SIZES:
+    for size in getattr(layer, "dry_run_sizes", DRY_RUN_SIZES):
         try:
             found.append(_dry_run(layer, size))
-        except UserError:
+        except NoFeatures:
             raise
         except Exception as error:  # whatever a user's forward may raise
-            errors.append(f"{size}x{size}: {type(error).__name__}: {_first_line(error)}")
+            errors.append(_explained(error, layer, size))
         if len(found) == 2:
             break
     if not found:
-        raise UserError(f"{name} has no out_shape, and running it on a blank image failed ({errors[0]}); mend forward "
-                        "(it gets the image; annotate its parameter ': dict' to get the batch), or define out_shape")
+        raise torch_parts.most_telling(errors)
     if found[0] != found[-1]:
         raise UserError(f"{name}'s features do not grow with the image (strides {[s.stride for s in found[0]]}, then "
                         f"{[s.stride for s in found[-1]]} on a larger one); return feature maps, or define out_shape")
     return found[0]
+
+
+def bridge_torch_modules(layer):
+    """Make Paddle layers of the torch modules that ``layer`` holds, from one run of its forward on a blank image.
+
+    It is run at the first of some sizes at which it can be. ``layer.pretrained_cfg`` then is what the torch module says
+    of its weights, where exactly one does (timm's: mean, std, input_size, ...).
+
+    Raises:
+        UserError: a module cannot be bridged, or forward does not run; the line says why.
+    """
+    parts = torch_parts.place(layer)
+    if not parts:
+        return
+    errors, sizes = [], parts.sizes()
+    for size in sizes:
+        parts.forget()
+        try:
+            _run_blank(layer, size)
+            break
+        except Exception as error:  # whatever a user's forward may raise
+            errors.append(_explained(error, layer, size))
+        if torch_parts.is_hopeless(errors[-1]):
+            raise errors[-1]
+    else:
+        raise torch_parts.most_telling(errors)
+    cfg = parts.weights_cfg()
+    if cfg and not hasattr(layer, "pretrained_cfg"):
+        layer.pretrained_cfg = cfg
+    layer.dry_run_sizes = tuple(dict.fromkeys([size, *sizes]))
+    parts.settle()
+
+
+def weights_cfg(cls, settings=()):
+    """What the torch module inside the class ``cls`` says of its weights, or None: mean, std, ... as attributes.
+
+    The constructor runs for it, with ``pretrained=False`` where it takes that, and nothing is bridged.
+
+    Args:
+        settings: of the constructor, as a config has them.
+    """
+    if not hasattr(cls.__init__, "checked"):
+        return None
+    known = list(inspect.signature(cls.__init__).parameters)[1:]
+    given = {key: value for key, value in dict(settings).items() if key in known}
+    if "pretrained" in known:
+        given["pretrained"] = False
+    return cls.__init__.checked(cls, given)
 
 
 def as_features(output, name="the backbone"):
@@ -102,9 +167,9 @@ def as_features(output, name="the backbone"):
     for feature in features:
         if not _is_tensor(feature) or len(feature.shape) != 4:
             got = f"a tensor of shape {list(feature.shape)}" if _is_tensor(feature) else type(feature).__name__
-            raise UserError(f"{name}.forward must give feature maps [B, C, H, W], finest first; among them is {got}")
+            raise NoFeatures(f"{name}.forward must give feature maps [B, C, H, W], finest first; among them is {got}")
     if not features:
-        raise UserError(f"{name}.forward gives no feature maps; return a list such as [c3, c4, c5]")
+        raise NoFeatures(f"{name}.forward gives no feature maps; return a list such as [c3, c4, c5]")
     return features
 
 

@@ -412,7 +412,8 @@ _softmax = [C(f(2, 3, 4), -1), C(f(2, 3, 4), 1), C(f(2, 3, 4), dim=-2)]
 cases("torch.softmax .softmax torch.log_softmax .log_softmax", *_softmax, C(f(2, 3), 1, dtype="float64"))
 cases("torch.nn.functional.softmax torch.nn.functional.log_softmax", *_softmax)
 cases("torch.sigmoid .sigmoid .sigmoid_ torch.nn.functional.sigmoid torch._C._special.special_expit "
-      "torch.nn.functional.tanh torch.relu torch.relu_ .relu .relu_ torch._C._nn.log_sigmoid torch.nn.functional.softsign",
+      "torch.nn.functional.tanh torch.relu torch.relu_ .relu .relu_ torch._C._nn.log_sigmoid "
+      "torch.nn.functional.softsign",
       C(3 * f(2, 3)))
 cases("torch.nn.functional.relu torch.nn.functional.silu torch.nn.functional.mish torch.nn.functional.selu",
       C(3 * f(2, 3)), C(3 * f(2, 3), inplace=True, grad=False))

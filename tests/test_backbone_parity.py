@@ -19,14 +19,10 @@ REPRESENTATIVE = [name for name in (
     "tf_efficientnet_lite0", "cspresnet50", "resnet18d", "efficientnet_b0", "mobilenetv3_small_100", "regnety_002",
     "hgnetv2_b0", "repvit_m0_9", "convnext_atto", "convnextv2_atto", "swin_tiny_patch4_window7_224",
     "swinv2_tiny_window8_256", "torchvision/resnet18") if name in KNOWN]
-FROM_TIMM = [name for name in REPRESENTATIVE if not name.startswith("torchvision/")]
-SWINS = [name for name in REPRESENTATIVE if name.startswith("swin")]
+FROM_TIMM = [name for name in REPRESENTATIVE if model_entry(name).source == "timm"]
+SWINS = [name for name in FROM_TIMM if model_entry(name).family == "swin"]
 SOURCE_SETTINGS = {"swin": dict(strict_img_size=False)}  # by family: what makes timm's network take any size
 FACTORS = ("weight", "gamma", "scale")  # last names of one-dimensional parameters that multiply
-
-
-def slow_beside_representatives(names):
-    return [name if name in REPRESENTATIVE else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def source(name, **settings):
@@ -127,17 +123,40 @@ def assert_parity(name, theirs, ours, sizes):
         assert max(errors) <= 1e-4
 
 
-@pytest.mark.parametrize("name", slow_beside_representatives(KNOWN))
+def assert_feature_info(name, ours):
+    with torch.device("meta"):
+        theirs = timm.create_model(name, features_only=True).feature_info
+    assert ours.channels() == theirs.channels()
+    assert ours.reduction() == theirs.reduction()
+    assert ours.module_name() == theirs.module_name()
+    assert ours.out_indices == tuple(theirs.out_indices)
+
+
+@pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_features_and_logits_equal_the_source(name):
     theirs = reference(name)
-    assert_parity(name, theirs, copy_of(theirs, name), SIZES if name in REPRESENTATIVE else [SMALL_SIZE])
+    assert_parity(name, theirs, copy_of(theirs, name), [*SIZES, ODD_SIZE] if name in SWINS else SIZES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in REPRESENTATIVE])
+def test_features_logits_and_feature_info_of_the_rest(name):
+    theirs = reference(name)
+    ours = copy_of(theirs, name)
+    assert_parity(name, theirs, ours, [SMALL_SIZE])
+    if model_entry(name).source == "timm":
+        assert_feature_info(name, ours.feature_info)
+
+
+@pytest.mark.parametrize("name", FROM_TIMM)
+def test_feature_info_equals_timm(name):
+    assert_feature_info(name, create_model(name, features_only=True).feature_info)
 
 
 @pytest.mark.parametrize("name", SWINS)
-def test_swin_equals_timm_at_any_size(name):
-    for settings in ({}, dict(always_partition=True)):
-        theirs = reference(name, **settings)
-        assert_parity(f"{name} {settings}", theirs, copy_of(theirs, name, **settings), [ODD_SIZE])
+def test_swin_shifts_every_stage_with_always_partition(name):
+    theirs = reference(name, always_partition=True)
+    assert_parity(name, theirs, copy_of(theirs, name, always_partition=True), [ODD_SIZE])
 
 
 @pytest.mark.parametrize("name", SWINS)
@@ -147,17 +166,6 @@ def test_swin_equals_timms_fixed_network_at_its_own_size(name):
         unsettle(theirs, keep_weights=False)
     side = theirs.patch_embed.img_size[0]
     assert_parity(name, theirs, copy_of(theirs, name), [(side, side)])
-
-
-@pytest.mark.parametrize("name", slow_beside_representatives(list_models(source="timm")))
-def test_feature_info_equals_timm(name):
-    with torch.device("meta"):
-        theirs = timm.create_model(name, features_only=True).feature_info
-    ours = create_model(name, features_only=True).feature_info
-    assert ours.channels() == theirs.channels()
-    assert ours.reduction() == theirs.reduction()
-    assert ours.module_name() == theirs.module_name()
-    assert ours.out_indices == tuple(theirs.out_indices)
 
 
 @pytest.mark.parametrize("name", FROM_TIMM)

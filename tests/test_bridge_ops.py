@@ -111,6 +111,24 @@ def paddle_result(name, case):
     return paddle_call(name, case, tensors), tensors
 
 
+@paddle.jit.not_to_static
+def tensors_of(results):
+    """Numbers as tensors, for a graph gives nothing else."""
+    return [item if isinstance(item, ops._values.TENSORS) else paddle.full([], item, _number_dtype(item))
+            for item in results]
+
+
+class Call(paddle.nn.Layer):
+    """One case as a network."""
+
+    def __init__(self, name, case):
+        super().__init__()
+        self.call = paddle.jit.not_to_static(lambda tensors: tensors_of(paddle_call(name, case, tensors)))
+
+    def forward(self, tensors):
+        return self.call(tensors)
+
+
 def static_result(name, case):
     """The results as arrays, of a graph that leaves the sizes open."""
     inputs = arrays(case)
@@ -121,15 +139,7 @@ def static_result(name, case):
         shape = [-1 if dim in hidden else size for dim, size in enumerate(array.shape)]
         specs.append(paddle.static.InputSpec(shape, str(array.dtype), f"x{place}"))
 
-    @paddle.jit.not_to_static
-    def call(*tensors):
-        return [item if isinstance(item, ops._values.TENSORS) else paddle.full([], item, _number_dtype(item))
-                for item in paddle_call(name, case, list(tensors))]
-
-    def forward(tensors):
-        return call(*tensors)
-
-    graph = paddle.jit.to_static(forward, input_spec=[specs], full_graph=True)
+    graph = paddle.jit.to_static(Call(name, case), input_spec=[specs], full_graph=True)
     with paddle.no_grad():
         return graph([paddle.to_tensor(array) for array in inputs])
 

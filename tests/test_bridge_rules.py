@@ -41,6 +41,11 @@ def test_round_trip_is_bit_exact():
         assert back[name].dtype == value.dtype and back[name].tobytes() == value.tobytes(), name
 
 
+def test_names_without_arrays():
+    assert set(rules.torch_names(small_net())) == set(torch_side()) - {"head.weight"}
+    assert rules.known_names(small_net()) == {*small_net().state_dict(), *rules.torch_names(small_net())}
+
+
 def test_a_lone_linear():
     weight = np.arange(6, dtype=np.float32).reshape(2, 3)
     np.testing.assert_array_equal(rules.to_paddle({"weight": weight}, nn.Linear(3, 2))["weight"], weight.T)

@@ -258,6 +258,105 @@ def test_wrappers_of_training_scripts(wrap):
     assert set(source.unwrap(wrap({"a.weight": BASE, "b.weight": BASE}))) == {"a.weight", "b.weight"}
 
 
+NAMES = ("conv.weight", "fc.weight")
+
+
+def state(before="", start=0):
+    return {before + name: (BASE + start + index) / 3 for index, name in enumerate(NAMES)}
+
+
+def joined(*parts):
+    return {key: value for part in parts for key, value in part.items()}
+
+
+@pytest.mark.parametrize("content, part, start", [
+    (state("module."), "", 0),
+    (state("_orig_mod.module."), "", 0),
+    (state("model."), "", 0),
+    ({"state_dict": state("model.backbone.")}, "", 0),
+    (joined(state("backbone.body."), {"head.weight": BASE, "rpn.conv.weight": BASE}), "", 0),
+    (joined(state("backbone.model.", 5), {"neck.fc.bias": BASE}), "", 5),
+    ({"encoder": state("", 3), "decoder": {"x": BASE}}, "", 3),
+    ({"teacher": state("backbone.", 2)}, "", 2),
+    (joined(state("", 1), state("model_ema.", 7)), "", 1),  # the network's own names are there: nothing is guessed
+    ({"teacher": state("module.backbone.", 2), "student": state("module.backbone.", 4)}, "student.module.backbone", 4),
+    ({"state_dict": joined(state("model.", 1), state("ema_model.", 2))}, "ema_model.", 2),
+    ({"epoch": 1, "state_dict": state("", 1), "state_dict_ema": state("", 2)}, "state_dict", 1),
+])
+def test_a_network_inside_something_larger(content, part, start):
+    found = source.unwrap(content, "x.pth", set(NAMES), part)
+    assert set(found) == {*NAMES, *(key for key in content if key.startswith("model_ema"))}
+    np.testing.assert_array_equal(found["conv.weight"], (BASE + start) / 3)
+
+
+@pytest.mark.parametrize("content, lines", [
+    (state("module."), ["every name begins with 'module.'; it is taken off"]),
+    (joined(state("backbone."), {"neck.w": BASE}), ["the 2 tensors under 'backbone.' are taken, the other 1 are not"]),
+    ({"state_dict": state(), "state_dict_ema": state("module.")},
+     ["holds state_dict_ema and state_dict; state_dict_ema is taken", "every name begins with 'module.'"]),
+    ({"ema": {"module": state()}, "model": state()}, ["holds ema.module and model; ema.module is taken"]),
+    ({name: value.astype(np.float16) for name, value in state().items()}, ["2 tensors are float16; widened"]),
+    (state(), []),
+])
+def test_what_was_taken_off_or_widened_is_said(content, lines, caplog):
+    caplog.set_level("INFO")
+    assert set(source.unwrap(content, "x.pth", set(NAMES))) == set(NAMES)
+    assert len(caplog.messages) == len(lines)
+    for message, line in zip(caplog.messages, lines):
+        assert line in message and message.startswith("'x.pth'")
+
+
+def test_widened_bfloat16_is_said(caplog):
+    caplog.set_level("INFO")
+    source.read(DATA / "zip.pth")  # one of its tensors is
+    assert "bfloat16" not in caplog.text
+    source.unwrap({"w": torch_file.widen_bfloat16((BASE / 3).view(np.uint32).astype(">u4").astype(np.uint16))}, "x")
+    assert "'x': its numbers are bfloat16; widened to float32" in caplog.text
+
+
+def test_without_the_networks_names_nothing_is_guessed():
+    """A detector's own names begin with backbone."""
+    content = state("module.backbone.")
+    assert set(source.unwrap(content)) == set(state("backbone."))
+
+
+@pytest.mark.parametrize("content", [
+    {"student": state(), "teacher": state()},
+    {"state_dict": joined(state("encoder_q."), state("encoder_k."))},
+])
+def test_a_network_held_twice_is_the_users_choice(content):
+    with pytest.raises(UserError, match=r"'x.pth' holds this network more than once: \w+\. \(2 names\), "
+                                        r"\w+\. \(2 names\); choose one .*--part (student|encoder_q)\."):
+        source.unwrap(content, "x.pth", set(NAMES))
+
+
+def test_an_unknown_part_lists_what_there_is():
+    with pytest.raises(UserError, match=r"no names that begin with 'nose\.'; it holds backbone\. \(2\), neck\. \(1\)"):
+        source.unwrap(joined(state("backbone."), {"neck.w": BASE}), "x.pth", set(NAMES), "nose")
+
+
+@pytest.mark.parametrize("tensors", [
+    {"fc.qweight": BASE.astype(np.int32), "fc.qzeros": BASE.astype(np.int32), "fc.scales": BASE},
+    {"fc.weight": BASE.astype(np.uint8), "fc.weight.absmax": BASE},
+    {"fc.weight": BASE.astype(np.int8)},
+    {"fc.scale": BASE, "fc.zero_point": BASE, "fc.weight": BASE},
+])
+def test_quantised_weights_are_refused(tensors):
+    with pytest.raises(UserError, match=r"'x.pth' holds 'fc\.\S+' \(\w+\): quantised weights cannot be used"):
+        source.unwrap(tensors, "x.pth")
+
+
+@pytest.mark.parametrize("make", [
+    lambda torch: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    lambda torch: torch.ones(3).to(torch.float8_e4m3fn),
+])
+def test_quantised_torch_files_are_refused(tmp_path, make):
+    torch = pytest.importorskip("torch", reason="writes the file")
+    torch.save({"w": make(torch)}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"x.pth' holds a torch\.\w+ tensor: quantised weights cannot be used"):
+        source.read(tmp_path / "x.pth")
+
+
 def test_no_tensors_is_an_error():
     with pytest.raises(UserError, match="no tensors"):
         source.unwrap({"lr": 0.1})

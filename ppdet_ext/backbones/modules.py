@@ -12,6 +12,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.utils.logger import setup_logger
 
 from ..bridge import load
+from ..bridge.ops.timm_norm_leaves import sync_batch_norms
 from ..errors import UserError
 from ..registry import register, serializable
 from ._factory import create_model
@@ -243,7 +244,7 @@ class NamedBackbone(nn.Layer):
 
     def _sync_norms(self):
         if self.norm_type == "sync_bn" and _several_gpus():
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            self.model = sync_batch_norms(self.model)
 
     def _log(self):
         if not _weights_wanted[-1]:

@@ -180,7 +180,7 @@ def check(layer, value, expected, words, branch):
         if paddle.in_dynamic_mode():
             value = value.item()
         elif branch:
-            raise UserError(f"{name} decides by the image's size ({words}): export it with a fixed image size")
+            raise UserError(f"{name} decides by the image's size ({words}): export with a fixed image size")
         else:
             return
     if value != expected:

@@ -148,7 +148,7 @@ def _state_dict(content, path):
         if not inside:
             break
         best = next(iter(inside))
-        others = [key for key in inside if not best.startswith(key)]
+        others = [key for key in inside if not f"{best}.".startswith(f"{key}.")]
         if others:
             logger.info("'%s' holds %s; %s is taken", path, " and ".join([best, *others]), best)
         content = inside[best]

@@ -142,12 +142,13 @@ def _timm_settings(build, arch, img_size):
 
 def _weightless(build, settings, arch, real=False):
     """The network without storage for its weights; with it (``real``) where constants need computing that lacks it."""
-    from .tracer import Weightless
+    from .tracer import Weightless, forget_weights
     try:
         if real:
             return build(**settings).eval()
         with Weightless():
-            return build(**settings).eval()
+            model = build(**settings).eval()
+        return forget_weights(model)
     except UserError:
         raise
     except Exception as error:  # whatever a constructor may raise
@@ -257,18 +258,24 @@ class _running:
 
 @contextlib.contextmanager
 def _attributes_kept(model):
-    """torch.fx hangs constants that it meets on the module; afterwards they are gone again."""
-    before = set(vars(model))
+    """torch.fx hangs constants on the module, and some modules keep what they computed: afterwards all is as before."""
+    tables = [vars(module) for module in model.modules()]
+    tables += [table[key] for table in tables for key in ("_parameters", "_buffers")]
+    before = [dict(table) for table in tables]
     try:
         yield
     finally:
-        for name in set(vars(model)) - before:
-            delattr(model, name)
+        for table, entries in zip(tables, before):
+            table.clear()
+            table.update(entries)
 
 
 def _timm_forward(self, x):
     final, features = self.forward_intermediates(x)
-    return {"features": list(features), "logits": self.forward_head(final)}
+    try:
+        return {"features": list(features), "logits": self.forward_head(final)}
+    except NotImplementedError:  # networks that are made for features only
+        return {"features": list(features)}
 
 
 def _describe_features(graph, tracer, info):
@@ -331,7 +338,7 @@ class Converter:
             if dtype != "float32":
                 self.dtypes[node.target] = dtype
             return Node(_name(node), "param", node.target)
-        value = _attribute(self.model, node.target)
+        value = node.meta["held"] if "held" in node.meta else _attribute(self.model, node.target)
         if value.is_meta:
             raise NeedsValues(f"the constant {node.target} has no value")
         self.consts[node.target] = _array(value)

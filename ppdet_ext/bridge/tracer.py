@@ -30,17 +30,39 @@ class NeedsValues(Exception):
 
 
 class Weightless(TorchFunctionMode):
-    """Inside, tensors that are made to be filled with weights have no storage; those that count something do."""
+    """Inside, tensors that are made to be filled with weights have no storage.
+
+    Those that count something have, and small ones, which may be constants that are filled later.
+    """
 
     MADE_TO_BE_FILLED = (torch.empty, torch.empty_like, torch.empty_strided, torch.randn, torch.rand)
+    SMALL = 1 << 16
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if function in self.MADE_TO_BE_FILLED and kwargs.get("device") is None:
             dtype = kwargs.get("dtype") or (args[0].dtype if isinstance(args[0], torch.Tensor) else torch.float32)
             if dtype.is_floating_point:
-                kwargs["device"] = "meta"
+                planned = function(*args, **{**kwargs, "device": "meta"})
+                if planned.numel() > self.SMALL:
+                    return planned
         return function(*args, **kwargs)
+
+
+def forget_weights(module):
+    """Parameters and saved buffers lose their storage; constants keep it. Gives the module."""
+    saved, seen = set(module.state_dict(keep_vars=True)), {}
+    for path, part in module.named_modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, value in tensors.items():
+                if value is not None and not value.is_meta and f"{path}.{name}".lstrip(".") in saved:
+                    tensors[name] = seen.setdefault(id(value), _bare(value))
+    return module
+
+
+def _bare(value):
+    bare = value.detach().to("meta")
+    return torch.nn.Parameter(bare, value.requires_grad) if isinstance(value, torch.nn.Parameter) else bare
 
 
 def guard(condition, expected, words, branch):
@@ -257,6 +279,8 @@ class Tracer(fx.Tracer):
             proxy.value = self._compute(kind, target, args, kwargs)
         if isinstance(proxy.value, torch.Tensor):
             proxy.node.meta["shape"] = tuple(proxy.value.shape)
+        if kind == "get_attr":
+            proxy.node.meta["held"] = proxy.value  # some modules exchange what they hold
         return proxy
 
     def in_place(self, target, changed, args, kwargs=None):
@@ -293,15 +317,20 @@ class Tracer(fx.Tracer):
     def call_module(self, m, forward, args, kwargs):
         if self._computing:
             return forward(*args, **kwargs)
+        try:
+            path = self.path_of_module(m)
+        except NameError:  # made on the way, such as a slice of a Sequential: its parts have paths
+            return forward(*args, **kwargs)
         output = super().call_module(m, forward, args, kwargs)
         if isinstance(output, Value) and isinstance(output.value, torch.Tensor):
-            path = self.path_of_module(m)
             self.module_outputs.pop(path, None)  # in the order of their end
             self.module_outputs[path] = (output.node.name, tuple(output.value.shape))
         return output
 
     def getattr(self, attr, attr_val, parameter_proxy_cache):
-        return attr_val if self._computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+        if self._computing or isinstance(attr_val, Value):  # some modules keep what they computed
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def iter(self, obj):
         return obj.__iter__()
@@ -408,6 +437,8 @@ def _on_one_device(args, kwargs):
 
 def _run_leaf(module, args, kwargs):
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    if tensors:
+        args, kwargs = torch.utils._pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
     if all(tensor.is_meta for tensor in tensors.values()):
         return module.forward(*args, **kwargs)
     return torch.func.functional_call(module, {key: value.to("meta") for key, value in tensors.items()}, args, kwargs)

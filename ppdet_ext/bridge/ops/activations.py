@@ -20,16 +20,6 @@ def log_softmax(x, dim=-1, dtype=None, _stacklevel=3):
     return F.log_softmax(cast(x, dtype), axis(x, dim))
 
 
-@op("torch.sigmoid", ".sigmoid", ".sigmoid_", "torch.nn.functional.sigmoid", "torch._C._special.special_expit")
-def sigmoid(x):
-    return F.sigmoid(x)
-
-
-@op("torch.tanh", ".tanh", ".tanh_", "torch.nn.functional.tanh")
-def tanh(x):
-    return paddle.tanh(x)
-
-
 @op("torch.relu", "torch.relu_", ".relu", ".relu_", "torch.nn.functional.relu")
 def relu(x, inplace=False):
     return F.relu(x)

@@ -8,9 +8,9 @@ from ._table import op
 from ._values import cast, dtype_of, is_tensor, kind
 
 
-def _elementwise(name, function):
+def _elementwise(name, function, *more):
     """torch.exp, .exp and .exp_. Integers become float32 first, as in torch."""
-    @op(f"torch.{name}", f".{name}", f".{name}_")
+    @op(f"torch.{name}", f".{name}", f".{name}_", *more)
     def apply(x):
         return function(x if kind(dtype_of(x)) in ("float", "complex") else cast(x, "float32"))
 
@@ -18,6 +18,9 @@ def _elementwise(name, function):
 for _name in ("exp", "log", "log2", "log10", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
               "cosh", "asinh", "acosh", "atanh", "sqrt", "rsqrt", "erf", "reciprocal"):
     _elementwise(_name, getattr(paddle, _name))
+_elementwise("tanh", paddle.tanh, "torch.nn.functional.tanh")
+_elementwise("sigmoid", paddle.nn.functional.sigmoid, "torch.nn.functional.sigmoid",
+             "torch._C._special.special_expit")
 
 
 def _keeps_dtype(name, function):

@@ -167,7 +167,8 @@ def argsort(x, dim=-1, descending=False, stable=False):
 
 @op("torch.nonzero", ".nonzero")
 def nonzero(x, as_tuple=False):
-    return paddle.nonzero(x, as_tuple)
+    found = paddle.nonzero(x)
+    return [found[:, i] for i in range(x.ndim)] if as_tuple else found
 
 
 @op("torch.bucketize")

@@ -61,6 +61,7 @@ def permute(x, *dims):
 
 @op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis")
 def movedim(x, source, destination):
+    source, destination = (list(dims) if isinstance(dims, tuple) else dims for dims in (source, destination))
     return paddle.moveaxis(x, source, destination)
 
 
