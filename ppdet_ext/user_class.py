@@ -16,7 +16,7 @@ from paddle import nn
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.utils.logger import setup_logger
 
-from . import torch_parts
+from . import torch_module, torch_parts
 from .errors import UserError
 
 logger = setup_logger("ppdet_ext")
@@ -49,8 +49,8 @@ def adapt(cls):
     Raises:
         UserError: a torch class without forward; when an instance is made, a torch module that cannot be bridged.
     """
-    if torch_parts.is_module_class(cls):
-        cls = torch_parts.layer_class(cls, reads_batch(cls))
+    if torch_module.is_module_class(cls):
+        cls = torch_module.layer_class(cls, reads_batch(cls))
     if not callable(getattr(cls, "forward", None)):
         return cls
     if not issubclass(cls, nn.Layer):
@@ -96,11 +96,11 @@ def infer_out_shape(layer):
         except NoFeatures:
             raise
         except Exception as error:  # whatever a user's forward may raise
-            errors.append(_explained(error, layer, size))
+            errors.append(_explained(error, layer, size, "has no out_shape", ", or define out_shape"))
         if len(found) == 2:
             break
     if not found:
-        raise torch_parts.most_telling(errors)
+        raise torch_module.most_telling(errors)
     if found[0] != found[-1]:
         raise UserError(f"{name}'s features do not grow with the image (strides {[s.stride for s in found[0]]}, then "
                         f"{[s.stride for s in found[-1]]} on a larger one); return feature maps, or define out_shape")
@@ -126,11 +126,11 @@ def bridge_torch_modules(layer):
             _run_blank(layer, size)
             break
         except Exception as error:  # whatever a user's forward may raise
-            errors.append(_explained(error, layer, size))
-        if torch_parts.is_hopeless(errors[-1]):
+            errors.append(_explained(error, layer, size, "holds torch modules"))
+        if torch_module.is_hopeless(errors[-1]):
             raise errors[-1]
     else:
-        raise torch_parts.most_telling(errors)
+        raise torch_module.most_telling(errors)
     cfg = parts.weights_cfg()
     if cfg and not hasattr(layer, "pretrained_cfg"):
         layer.pretrained_cfg = cfg
@@ -152,7 +152,12 @@ def weights_cfg(cls, settings=()):
     given = {key: value for key, value in dict(settings).items() if key in known}
     if "pretrained" in known:
         given["pretrained"] = False
-    return cls.__init__.checked(cls, given)
+    with _errors_of_libraries(cls.__name__):
+        if hasattr(cls, "module_weights_cfg"):
+            return cls.module_weights_cfg(**given)
+        bare = cls.__new__(cls)
+        cls.__init__.checked(bare, **given)
+    return torch_parts.place(bare).weights_cfg()
 
 
 def as_features(output, name="the backbone"):
@@ -178,8 +183,22 @@ def _call(self, *args, **kwargs):
     if len(args) == 1 and not kwargs and isinstance(args[0], Mapping) and "image" in args[0]:
         batch, cls = args[0], type(self)
         output = nn.Layer.__call__(self, batch if reads_batch(cls) else batch["image"])
-        return as_features(output, cls.__name__)
+        features = as_features(output, cls.__name__)
+        taken = self.__dict__.get("taken_features")
+        return [features[index] for index in taken] if taken else features
     return nn.Layer.__call__(self, *args, **kwargs)
+
+
+def _found_out_shape(layer):
+    """``infer_out_shape``, of the features that a neck takes; ``taken_features`` are their indices, where not all."""
+    specs = infer_out_shape(layer)
+    last = {spec.stride: index for index, spec in enumerate(specs)}
+    if len(specs) == len(NECK_STRIDES) or not set(NECK_STRIDES) <= set(last):
+        return specs
+    layer.taken_features = [last[stride] for stride in NECK_STRIDES]
+    logger.info("%s gives features at strides %s; taken are those at %s (define out_shape for others)",
+                type(layer).__name__, [spec.stride for spec in specs], list(NECK_STRIDES))
+    return [specs[index] for index in layer.taken_features]
 
 
 def _as_layer_class(cls):
@@ -213,10 +232,32 @@ def _layer_first(init):
 
 def _checked_init(init):
     def __init__(self, *args, **kwargs):
-        init(self, *args, **kwargs)
-        refuse_torch_modules(self)
+        with _errors_of_libraries(type(self).__name__):
+            init(self, *args, **kwargs)
+        outermost = type(self).__init__
+        if outermost is __init__ or not hasattr(outermost, "checked"):  # not within a subclass's, which is not done
+            bridge_torch_modules(self)
 
+    __init__.checked = init
     return _looks_like(__init__, init)
+
+
+@contextlib.contextmanager
+def _errors_of_libraries(name):
+    """Errors that timm and the like raise in a user's constructor, in one line: an unknown name, no network, ..."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [(_package(frame), f"{Path(frame.f_code.co_filename).name}:{line}")
+                  for frame, line in traceback.walk_tb(error.__traceback__)]
+        if not any(package in LIBRARIES for package, _ in frames):
+            raise
+        where = next((place for package, place in frames if package not in (*LIBRARIES, _package())), frames[-1][1])
+        hint = "; without a network: pretrained=False, or a local file (timm: checkpoint_path=...)"
+        raise UserError(f"{name} cannot be made ({where}): {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                        f"{hint if isinstance(error, OSError) else ''}") from error
 
 
 def _looks_like(function, other):
@@ -226,37 +267,58 @@ def _looks_like(function, other):
     return function
 
 
-def refuse_torch_modules(layer):
-    """UserError if an attribute of ``layer`` is a torch module (torch is looked at only if something imported it)."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        return
-    for key, value in vars(layer).items():
-        if isinstance(value, torch.nn.Module):
-            raise UserError(_torch_message(f"{type(layer).__name__}.{key} is a torch module ({type(value).__name__})"))
-
-
-def _is_torch_module_class(cls):
-    torch = sys.modules.get("torch")
-    return torch is not None and issubclass(cls, torch.nn.Module)
-
-
-def _torch_message(what):
-    return (f"{what}; torch modules inside a registered class are not supported yet: name the network in the config "
-            "(TimmBackbone: {arch: ...}), or build it with ppdet_ext.backbones.create_model(...)")
+def _run_blank(layer, size):
+    """What forward gives for a blank image."""
+    image = paddle.zeros([1, getattr(layer, "in_chans", 3), size, size])
+    with _quietly_in_eval_mode(layer):
+        return layer({"image": image} if reads_batch(type(layer)) else image)
 
 
 def _dry_run(layer, size):
     """The specs of a blank image's features; ValueError where a stride is no whole number at this size."""
-    name = type(layer).__name__
-    image = paddle.zeros([1, getattr(layer, "in_chans", 3), size, size])
-    with _quietly_in_eval_mode(layer):
-        features = as_features(layer({"image": image} if reads_batch(type(layer)) else image), name)
+    features = as_features(_run_blank(layer, size), type(layer).__name__)
     for feature in features:
         height, width = feature.shape[2:]
         if height != width or size % height:
             raise ValueError(f"a feature of {height}x{width} is no whole stride")
     return [ShapeSpec(channels=feature.shape[1], stride=size // feature.shape[2]) for feature in features]
+
+
+def _explained(error, layer, size, why, remedy=""):
+    """UserError for what went wrong in forward on a blank image, which it is run on because the class ``why``."""
+    if isinstance(error, UserError):
+        return error
+    name = type(layer).__name__
+    torch_line = _line_with_torch(error)
+    remedy = (f"{torch_line} uses torch on Paddle tensors: use paddle.* there, or derive {name} from torch.nn.Module, "
+              "so that the whole class is bridged" if torch_line else
+              f"mend forward (it gets the image; annotate its parameter ': dict' to get the batch){remedy}")
+    return UserError(f"{name} {why}, and running it on a blank image failed ({size}x{size}: {type(error).__name__}: "
+                     f"{_first_line(error)}); {remedy}")
+
+
+def _line_with_torch(error):
+    """'file.py:12' of the innermost frame of the user's own code that uses a name of torch's; '' where none does."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _package(frame) in ("torch", "paddle", _package()):
+            continue
+        code = frame.f_code
+        used = [frame.f_globals.get(name) for name in code.co_names]
+        used += [frame.f_locals.get(name) for name in code.co_freevars]
+        if any(_is_torchs(value) for value in used):
+            found = f"{Path(code.co_filename).name}:{line}"
+    return found
+
+
+def _package(frame=None):
+    """Name of the package that a frame's code belongs to; without a frame, of this one."""
+    return str(frame.f_globals.get("__name__", "") if frame else __name__).partition(".")[0]
+
+
+def _is_torchs(value):
+    name = value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None)
+    return isinstance(name, str) and name.partition(".")[0] == "torch"
 
 
 class _quietly_in_eval_mode:

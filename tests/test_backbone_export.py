@@ -37,14 +37,14 @@ def picture(batch, *size):
     return np.random.RandomState(0).randn(batch, 3, *size).astype("float32")
 
 
-def assert_exported_features(net, shape, pictures, folder):
-    """Exported with ``shape`` for input, the network gives the features it gives now, with and without oneDNN."""
+def assert_exported_features(net, shape, pictures, folder, backends=(False, True)):
+    """Exported with ``shape`` for input, the network gives the features it gives now; with oneDNN where True."""
     with paddle.no_grad():
         wanted = [[feature.numpy() for feature in net(paddle.to_tensor(x))] for x in pictures]
     prefix = str(folder / "net")
     spec = [paddle.static.InputSpec(shape, "float32", name="image")]
     paddle.jit.save(paddle.jit.to_static(net, input_spec=spec, full_graph=True), prefix)
-    for onednn in (False, True):
+    for onednn in backends:
         runner = predictor(prefix, onednn)
         for x, features in zip(pictures, wanted):
             runner.get_input_handle("image").copy_from_cpu(x)
@@ -55,11 +55,17 @@ def assert_exported_features(net, shape, pictures, folder):
                 assert abs(one - other).max() <= 1e-4 * abs(other).max()
 
 
-@pytest.mark.parametrize("name", [name if name in REPRESENTATIVE else pytest.param(name, marks=pytest.mark.slow)
-                                  for name in KNOWN])
+@pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_exported_features_are_the_same_at_any_size(name, tmp_path):
-    size = (96, 96) if name in REPRESENTATIVE else (64, 64)
-    assert_exported_features(network(name), [None, 3, None, None], [picture(1, *size), picture(2, 97, 131)], tmp_path)
+    pictures = [picture(1, 96, 96), picture(2, 97, 131)]
+    assert_exported_features(network(name), [None, 3, None, None], pictures, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in KNOWN if name not in REPRESENTATIVE])
+def test_exported_features_of_the_rest(name, tmp_path):
+    """oneDNN alone: without it, the kernels are those of the dynamic graph."""
+    assert_exported_features(network(name), [None, 3, None, None], [picture(2, 67, 101)], tmp_path, backends=(True,))
 
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ppdet_ext.backbones import create_model
-from ppdet_ext.bridge import convert, load_pretrained, parity
+from ppdet_ext.bridge import convert, load_pretrained, parity, to_torch
 from ppdet_ext.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -129,11 +129,31 @@ def test_wrong_arguments(tmp_path, tool, monkeypatch, name, settings, message):
 def test_another_head_where_allowed(tmp_path, torch_resnet):
     net = create_model("resnet18", num_classes=7)
     output = tmp_path / "w.pdparams"
-    with pytest.raises(UserError, match=r"mismatched: 2: .*fc.weight \(wanted \[512, 7\], given \[512, 1000\]\)"):
+    with pytest.raises(UserError, match=r"for 1000 classes, resnet18's for 7; --num-classes 1000 .*--allow 'fc\.\*'"):
         convert.convert(net, net.pretrained_cfg, torch_resnet)
     report, converted = convert.convert(net, net.pretrained_cfg, torch_resnet, allow=["fc.*"])
     convert.write(report, converted, output)
     assert len(report.matched) == 100 and "fc.weight" not in paddle.load(str(output))
+
+
+def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
+    """The backbone inside a torch detector; a student beside its teacher."""
+    torch = pytest.importorskip("torch", reason="makes the checkpoint")
+    names = create_model("resnet18").state_dict()
+    random = {name: torch.rand(value.shape) for name, value in to_torch(
+        {name: value.numpy() for name, value in names.items()}, create_model("resnet18")).items()}
+    detector = {**{f"backbone.body.{name}": value for name, value in random.items()}, "rpn.weight": torch.ones(3)}
+    torch.save(detector, tmp_path / "detector.pth")
+    both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in random.items()}
+    torch.save(both, tmp_path / "both.pth")
+    common = ("--arch", "resnet18", "-o", tmp_path / "w.pdparams", "--checkpoint")
+    with pytest.raises(UserError, match="holds this network more than once.*--part teacher."):
+        call(tool, monkeypatch, *common, tmp_path / "both.pth")
+    for more in ([tmp_path / "detector.pth"], [tmp_path / "both.pth", "--part", "student."]):
+        call(tool, monkeypatch, *common, *more)
+        given = paddle.load(str(tmp_path / "w.pdparams"))
+        assert set(given) == set(names)
+        np.testing.assert_array_equal(given["layer1.0.bn1._mean"].numpy(), random["layer1.0.bn1.running_mean"].numpy())
 
 
 def test_verify_sees_wrong_weights(torch_resnet):

@@ -1,8 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The guide's way: a user's own class under @register from rt_detr_paddle, in RT-DETR."""
 import copy
+import subprocess
 import sys
-import types
 
 import numpy as np
 import paddle
@@ -11,7 +11,7 @@ from paddle import nn
 from ppdet.core.workspace import merge_config
 from registry_fixtures import clean_registry, log  # noqa: F401
 
-from ppdet_ext import registry
+from ppdet_ext import cli, registry
 from ppdet_ext.backbones import create_model
 from ppdet_ext.errors import UserError
 from rt_detr_paddle import ShapeSpec, register, serializable
@@ -321,27 +321,57 @@ def test_a_class_without_forward_is_registered_as_it_is():
     assert register(MyLoss) is MyLoss
 
 
-def test_torch_modules_are_refused(monkeypatch):
-    class Module:
-        pass
+GUIDE = """\
+import timm
+from rt_detr_paddle import register
 
-    # torch itself need not be installed for this
-    monkeypatch.setitem(sys.modules, "torch", types.SimpleNamespace(nn=types.SimpleNamespace(Module=Module)))
+@register
+class CSPResNet:
+    def __init__(self, pretrained=True):
+        super().__init__()
+        self.model = timm.create_model('cspresnet50', pretrained=pretrained, features_only=True)
 
-    class Whole(Module):
-        def forward(self, x):
-            return x
+    def forward(self, x):
+        return self.model(x)
+"""
 
-    with pytest.raises(UserError, match="Whole is a torch module.*not supported yet"):
-        register(Whole)
 
-    @register
-    class Holder:
-        def __init__(self):
-            self.model = Module()
+def test_the_guides_listing(tmp_path, monkeypatch):
+    """Word for word but for the weights, which are a download; through a file, as --import takes it."""
+    pytest.importorskip("timm", reason="the listing builds a timm network")
+    path = tmp_path / "guide_listing.py"
+    path.write_text(GUIDE)
+    cli.import_file(path)
+    backbone = detector({"name": "CSPResNet", "pretrained": False}).backbone
+    assert [(spec.channels, spec.stride) for spec in backbone.out_shape] == [(256, 8), (512, 16), (1024, 32)]
+    assert "model.stages_3.conv_transition.conv.weight" in backbone.state_dict()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=r"CSPResNet cannot be made \(guide_listing.py:8\).*pretrained=False") as caught:
+        registry.build("CSPResNet")
+    assert "\n" not in str(caught.value)
 
-        def forward(self, x):
-            return self.model(x)
 
-    with pytest.raises(UserError, match=r"Holder\.model is a torch module \(Module\).*not supported yet"):
-        registry.build("Holder")
+def test_the_guides_listing_trains_and_exports(tmp_path, tiny_config, tool, monkeypatch):
+    """With a smaller network, in our own tools, and run without torch in the end."""
+    pytest.importorskip("timm", reason="the listing builds a timm network")
+    path = tmp_path / "small_listing.py"
+    path.write_text(GUIDE.replace("cspresnet50", "mobilenetv3_small_050"))
+    config = tiny_config.read_text().replace("TimmBackbone: {arch: tf_efficientnet_lite0, pretrained: false}",
+                                             "DETR: {backbone: CSPResNet}\nCSPResNet: {pretrained: false}\n"
+                                             "normalization: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}")
+    tiny_config.write_text(config)
+    monkeypatch.chdir(tmp_path)
+    common = ["-c", str(tiny_config), "--import", str(path)]
+    tool("train").main([*common, "-o", "epoch=1"])
+    weights = tmp_path / "output" / "tiny" / "model_final.pdparams"
+    state = paddle.load(str(weights))
+    assert "backbone.model.conv_stem.weight" in state
+    tool("export_model").main([*common, "-o", f"weights={weights}"])
+    code = ("import sys; sys.modules['torch'] = None\n"
+            "import numpy as np; from ppdet_ext.deploy import Predictor\n"
+            "print(len(Predictor('output_inference/tiny').predict([np.zeros((64, 64, 3), np.uint8)])[0]['boxes']))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.split()[-1:] == ["20"], done.stderr[-2000:]

@@ -19,7 +19,7 @@ RUN = {"torch": lambda model, image: _torch_run(model, image), "onnx": lambda mo
 
 
 class Stopped(Exception):
-    """x2paddle called exit(); the text is what it printed last."""
+    """x2paddle gave up; the text holds what it printed last."""
 
 
 def convert_onnx(job):
@@ -77,17 +77,25 @@ def _arrays(outputs):
 
 
 def convert(job):
-    """Run x2paddle; what it prints goes to stderr, and its last line into the error where it only exits."""
+    """Run x2paddle; what it prints goes to stderr, and into the error where that says less."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
             CONVERT[job["kind"]](job)
     except SystemExit:
-        raise Stopped(" ".join(said.getvalue().split())[-300:] or "exit() without a word") from None
+        raise Stopped(last_words(said) or "exit() without a word") from None
+    except Exception as error:
+        if "not supported" in str(error):  # which operators, it has printed
+            raise Stopped(f"{error} {last_words(said)}") from None
+        raise
     finally:
         sys.stderr.write(said.getvalue())
     if not any(pathlib.Path(job["output"]).glob("inference_model/model.*")):
-        raise Stopped(" ".join(said.getvalue().split())[-300:] or "it wrote no model")
+        raise Stopped(last_words(said) or "it wrote no model")
+
+
+def last_words(said):
+    return " ".join(said.getvalue().replace("=", " ").split())[-250:]
 
 
 def compare(job):

@@ -9,7 +9,7 @@ from ..errors import UserError
 from . import meta, parity
 from .load import Converted, save
 from .readers import need
-from .rules import rename_table, to_torch
+from .rules import classes_of, classifiers, rename_table, to_torch
 from .source import locate_spec
 
 # source library -> how it builds an untrained network of one of its names
@@ -42,7 +42,17 @@ def convert(layer, cfg, spec, allow=(), rename="", part=""):
         rename_table(rename)
     location = dataclasses.replace(locate_spec(spec, cfg=cfg), part=part)
     converted = Converted(layer, cfg, location, rename, use_cache=False)
+    _check_classes(layer, cfg, converted, allow)
     return converted.load(layer, allow=allow), converted
+
+
+def _check_classes(layer, cfg, converted, allow):
+    """Raise UserError for a classifier of another size, unless some pattern was allowed: then loading decides."""
+    given, wanted = classes_of(converted.tensors, layer), getattr(layer, "num_classes", None)
+    if not allow and wanted and given not in (None, wanted):
+        heads = " ".join(f"'{path}.*'" for path in classifiers(layer))
+        raise UserError(f"{converted.location.source}: its classifier is for {given} classes, {cfg.arch}'s for {wanted}; "
+                        f"--num-classes {given} keeps it, --allow {heads} leaves it out")
 
 
 def write(report, converted, output):

@@ -150,4 +150,4 @@ def _as_type_of(name, parameter, array):
     if kind.kind == "f" and array.dtype.kind != "f":
         raise UserError(f"'{name}' is {array.dtype} in the checkpoint and {kind} in the model: quantised weights "
                         "cannot be used for training; give the float32 or float16 file")
-    return np.ascontiguousarray(array).astype(kind)
+    return np.ascontiguousarray(array).astype(kind).reshape(array.shape)  # contiguous arrays have one dimension at least

@@ -87,6 +87,23 @@ def known_names(layer):
     return {*layer.state_dict(), *torch_names(layer)}
 
 
+def classifiers(layer):
+    """Paths of ``layer``'s classifier or classifiers; () where none is known."""
+    graph = getattr(layer, "graph", None)
+    paths = getattr(getattr(layer, "pretrained_cfg", None), "classifier", "") or getattr(layer, "CLASSIFIER", "") or \
+        (graph.info.get("classifier") if graph is not None else "") or ()
+    return (paths,) if isinstance(paths, str) else tuple(paths)
+
+
+def classes_of(tensors, layer):
+    """Outputs of ``layer``'s classifier in Paddle-layout ``tensors``; None where they have none."""
+    linears = linear_weights(layer)
+    for weight in (f"{path}.weight" for path in classifiers(layer)):
+        if weight in tensors:
+            return tensors[weight].shape[-1 if weight in linears else 0]
+    return None
+
+
 def _swap_suffix(tensors, old, new):
     def swapped(name):
         head, dot, tail = name.rpartition(".")

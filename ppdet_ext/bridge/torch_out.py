@@ -16,7 +16,7 @@ from . import convert, meta
 from .load import Converted, describe
 from .readers import need, read_file
 from .report import Mismatch, fold, load_into
-from .rules import known_names, linear_weights, to_paddle, to_torch, torch_names
+from .rules import classes_of, classifiers, known_names, to_paddle, to_torch, torch_names
 from .source import locate_spec, unwrap
 
 logger = logging.getLogger(__name__)
@@ -145,31 +145,13 @@ def _sized(build, layer, tensors):
     return layer if classes in (None, layer.num_classes) else build(num_classes=classes)
 
 
-def classes_of(tensors, layer):
-    """Outputs of the classifier in Paddle-layout ``tensors``; None where they have none."""
-    linears = linear_weights(layer)
-    for path in _classifiers(layer):
-        weight = tensors.get(f"{path}.weight")
-        if weight is not None:
-            return weight.shape[-1 if f"{path}.weight" in linears else 0]
-    return None
-
-
-def _classifiers(layer):
-    """Paths of the classifier or classifiers; () where none is known."""
-    graph = getattr(layer, "graph", None)
-    traced = graph.info.get("classifier") if graph is not None else ""
-    paths = layer.pretrained_cfg.classifier or getattr(layer, "CLASSIFIER", "") or traced or ()
-    return (paths,) if isinstance(paths, str) else tuple(paths)
-
-
 def _fill(layer, spec, ours):
     """``{torch name: array}`` of what ``spec`` has and ``ours`` lacks."""
     cfg = layer.pretrained_cfg
     converted = Converted(layer, cfg, locate_spec(spec, cfg=cfg), use_cache=False)
     theirs = converted.source_tensors or to_torch(converted.tensors, layer)
     found = {name: theirs[name] for name in source_names(layer) if name not in ours and name in theirs}
-    heads = tuple(f"{path}." for path in _classifiers(layer))
+    heads = tuple(f"{path}." for path in classifiers(layer))
     own = {name: tuple(value.shape) for name, value in layer.state_dict().items()}
     for name, value in to_paddle(found, layer).items():
         if name in own and own[name] != value.shape and not name.startswith(heads):
@@ -186,13 +168,13 @@ def _call_for(layer, tensors, origin):
     """
     cfg = layer.pretrained_cfg
     missing = [name for name in source_names(layer) if name not in tensors]
-    heads = tuple(f"{path}." for path in _classifiers(layer))
+    heads = tuple(f"{path}." for path in classifiers(layer))
     only_head = bool(heads) and all(name.startswith(heads) for name in missing)
     calls = FEATURE_CALLS[cfg.source](cfg, layer) if missing else []
     if not missing:
         calls = [WHOLE_CALLS[cfg.source](cfg, _classes(layer, tensors))]
     elif only_head:
-        calls = [HEADLESS_CALLS[cfg.source](cfg, _classifiers(layer)[0])]
+        calls = [HEADLESS_CALLS[cfg.source](cfg, classifiers(layer)[0])]
     installed = importlib.util.find_spec(cfg.source) and importlib.util.find_spec("torch")
     if not installed and (only_head or not missing):
         return calls[0], False
@@ -210,7 +192,7 @@ def _call_for(layer, tensors, origin):
 
 def _classes(layer, tensors):
     """The number of classes to build the library's network for; None for its own."""
-    for path in _classifiers(layer):
+    for path in classifiers(layer):
         if f"{path}.weight" in tensors:
             return tensors[f"{path}.weight"].shape[0]
     return layer.num_classes or None

@@ -70,10 +70,12 @@ def _of(arch, table, default):
 def _map_taps(tracer, arch, image):
     """[(path, (node, shape), stride)], finest first."""
     skipped = {"features", *_of(arch, HEADS, ())}
+    classifier = _of(arch, ENDS, ("", "?"))[1].partition(".")[0]
     axis = 1 if _of(arch, dict.fromkeys(CHANNELS_LAST, True), False) else 2
     found = {}
     for path, (node, shape) in tracer.module_outputs.items():
-        if path.count(".") > 1 or path in skipped or len(shape) != 4:
+        outside = path in skipped or path.partition(".")[0] == classifier
+        if path.count(".") > 1 or outside or len(shape) != 4:
             continue
         stride = _stride(image[2], shape[axis])
         before = found.get(stride)

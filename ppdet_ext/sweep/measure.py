@@ -17,6 +17,7 @@ from ..bridge import trace
 from ..bridge.parity import relative_error
 from ..bridge.report import load_into
 from ..bridge.rules import to_paddle
+from ..bridge.tracer import Weightless
 from ..errors import UserError
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32
@@ -97,10 +98,10 @@ class Row:
             self.short(f"computes something else in training: {', '.join(self.graph.info['training_differs'])}")
 
     def _forward(self):
-        ours = self._copy()
-        for image in self.inputs:
+        self.ours = self._copy()
+        for image in list(self.inputs):
             try:
-                self.values["forward"].append(compare(ours, self.torch, image, self.graph))
+                self.values["forward"].append(compare(self.ours, self.torch, image, self.graph))
             except (UserError, AssertionError):
                 if not self.values["forward"]:
                     raise
@@ -118,7 +119,7 @@ class Row:
 
     def _gradient(self):
         image = self.inputs[0]
-        self.values["gradient"], self.values["statistics"] = train_step(self._copy(), self.torch, image, self.graph)
+        self.values["gradient"], self.values["statistics"] = train_step(self.ours, self.torch, image, self.graph)
         if self.values["gradient"] > GRADIENT or (self.values["statistics"] or 0) > GRADIENT:
             ours, theirs = self._copy("float64"), self.torch.double()
             self.values["gradient64"], statistics = train_step(ours, theirs, image, self.graph)
@@ -143,7 +144,7 @@ class Row:
     def _export_at(self, fixed):
         size = self.inputs[0].shape[2:] if fixed else (None, None)
         image = self.inputs[0] if fixed else self.inputs[-1]
-        self.values["export"] = export_error(self._copy(), size, image)
+        self.values["export"] = export_error(self.ours, size, image)
         self.values["export_size"] = "x".join(map(str, size)) if fixed else "any"
 
     def _copy(self, dtype="float32"):
@@ -178,7 +179,7 @@ def sizes(graph):
     open_sizes = [(2, *(-(-side // multiple) * multiple for side in one[1:])) for one in OPEN_SIZES]
     if graph.info["fixed"]:
         return [(2, height, width)]
-    return [(2, height, width), open_sizes[1]] if graph.guards() else open_sizes
+    return [(2, height, width), open_sizes[1]] if branches(graph) else open_sizes
 
 
 def branches(graph):
@@ -191,11 +192,13 @@ def reference(name, graph, prepare=None):
     torch.manual_seed(0)
     package, _, arch = name.rpartition("/")
     settings = {key: value for key, value in graph.info["settings"].items() if key != "drop_path_rate"}
-    if package:
-        net = torchvision.models.get_model(arch, weights=None, **settings)
+    build = partial(torchvision.models.get_model, arch, weights=None) if package else partial(timm.create_model, arch)
+    if prepare:
+        with Weightless():  # it is cut before it gets values
+            net = build(**settings)
+        net = with_values(prepare(net))
     else:
-        net = timm.create_model(arch, pretrained=False, **settings)
-    net = prepare(net) if prepare else net
+        net = build(**settings)
     for module in net.modules():
         if type(module).__name__ in ("StochasticDepth", "DropPath", "Dropout"):
             for key in ("p", "drop_prob"):
@@ -204,6 +207,20 @@ def reference(name, graph, prepare=None):
     stir(net)
     settle(net, picture(sizes(graph)[0]))
     return net.eval()
+
+
+def with_values(net):
+    """Normal random values, scaled to the number of inputs, for what has no storage."""
+    seen = {}
+    for module in net.modules():
+        for tensors in (module._parameters, module._buffers):
+            for key, value in tensors.items():
+                if value is not None and value.is_meta:
+                    if id(value) not in seen:
+                        seen[id(value)] = torch.randn(value.shape) * value[0].numel() ** -0.5
+                    filled = seen[id(value)]
+                    tensors[key] = torch.nn.Parameter(filled) if isinstance(value, torch.nn.Parameter) else filled
+    return net
 
 
 def stir(net):
@@ -363,6 +380,8 @@ class Statistics:
 
 def export_error(ours, size, image):
     """Features of the translated program, made for any batch (and any image size), against the layer's own."""
+    ours.eval()
+    vars(ours).pop("forward", None)  # of a translation before
     with paddle.no_grad():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]

@@ -140,6 +140,7 @@ def keeps_dtype(function):
         result = function(x, *args, **kwargs)
         return cast(result, dtype_of(x)) if is_tensor(x) else result
 
+    apply.__name__ = f"{function.__name__}_in_place"
     return apply
 
 

@@ -13,114 +13,114 @@ from ._table import op
 from ._values import any_tensor, cast, dtype_of, is_tensor, keeps_dtype, kind, promote, result_dtype
 
 
-def _agree(a, b):
+def _agree(x, other):
     """Paddle's operator does as torch's: one dtype, or a Python number beside a tensor of at least its kind."""
-    if not is_tensor(a):
-        a, b = b, a
-    if is_tensor(b):
-        return a.dtype == b.dtype and dtype_of(a) != "bool"
-    return kind(dtype_of(a)) == "float" or (type(b) is int and dtype_of(a) in ("int32", "int64"))
+    if not is_tensor(x):
+        x, other = other, x
+    if is_tensor(other):
+        return x.dtype == other.dtype and dtype_of(x) != "bool"
+    return kind(dtype_of(x)) == "float" or (type(other) is int and dtype_of(x) in ("int32", "int64"))
 
 
-def _binary(function, a, b):
+def _binary(function, x, other):
     """``function`` on the operands, in torch's result dtype."""
-    if not any_tensor(a, b) or _agree(a, b):
-        return function(a, b)
-    return function(*promote(a, b))
+    if not any_tensor(x, other) or _agree(x, other):
+        return function(x, other)
+    return function(*promote(x, other))
 
 
 @op("_operator.add")
-def add(a, b):
-    if isinstance(a, (list, tuple)):  # shapes: x.shape[:-1] + (2, 3)
-        return list(a) + list(b)
-    if any_tensor(a, b) and not _agree(a, b) and result_dtype(a, b) == "bool":
-        return paddle.logical_or(*promote(a, b))
-    return _binary(operator.add, a, b)
+def add(x, other):
+    if isinstance(x, (list, tuple)):  # shapes: x.shape[:-1] + (2, 3)
+        return list(x) + list(other)
+    if any_tensor(x, other) and not _agree(x, other) and result_dtype(x, other) == "bool":
+        return paddle.logical_or(*promote(x, other))
+    return _binary(operator.add, x, other)
 
 
 @op("torch.add", ".add")
-def add_scaled(a, b, *, alpha=1):
-    return add(a, b if alpha == 1 else mul(b, alpha))
+def add_scaled(x, other, *, alpha=1):
+    return add(x, other if alpha == 1 else mul(other, alpha))
 
 
 @op("_operator.sub")
-def sub(a, b):
-    return _binary(operator.sub, a, b)
+def sub(x, other):
+    return _binary(operator.sub, x, other)
 
 
 @op("torch.sub", ".sub")
-def sub_scaled(a, b, *, alpha=1):
-    return sub(a, b if alpha == 1 else mul(b, alpha))
+def sub_scaled(x, other, *, alpha=1):
+    return sub(x, other if alpha == 1 else mul(other, alpha))
 
 
 @op("torch.rsub")
-def rsub(a, b, *, alpha=1):
-    return sub_scaled(b, a, alpha=alpha)
+def rsub(x, other, *, alpha=1):
+    return sub_scaled(other, x, alpha=alpha)
 
 
 @op("_operator.mul", "torch.mul", ".mul", "torch.multiply", ".multiply")
-def mul(a, b):
-    if isinstance(a, (list, tuple)):
-        return list(a) * b
-    if any_tensor(a, b) and not _agree(a, b) and result_dtype(a, b) == "bool":
-        return paddle.logical_and(*promote(a, b))
-    return _binary(operator.mul, a, b)
+def mul(x, other):
+    if isinstance(x, (list, tuple)):
+        return list(x) * other
+    if any_tensor(x, other) and not _agree(x, other) and result_dtype(x, other) == "bool":
+        return paddle.logical_and(*promote(x, other))
+    return _binary(operator.mul, x, other)
 
 
 @op("_operator.truediv", "torch.true_divide")
-def truediv(a, b):
-    if not any_tensor(a, b):
-        return a / b
-    dtype = result_dtype(a, b)
+def truediv(x, other):
+    if not any_tensor(x, other):
+        return x / other
+    dtype = result_dtype(x, other)
     if kind(dtype) in ("bool", "int"):  # torch divides integers in float32; Paddle in float64 where both are int64
-        a, b = (cast(value, "float32") if is_tensor(value) else float(value) for value in (a, b))
-    return _binary(operator.truediv, a, b)
+        x, other = (cast(value, "float32") if is_tensor(value) else float(value) for value in (x, other))
+    return _binary(operator.truediv, x, other)
 
 
 @op("_operator.floordiv", "torch.floor_divide", ".floor_divide")
-def floordiv(a, b):
-    if not any_tensor(a, b):
-        return a // b
-    a, b = promote(a, b)
-    if kind(dtype_of(a)) == "int":  # Paddle 2.6 rounds -7 // 2 towards zero
-        return (a - paddle.remainder(a, b)) // b
-    return paddle.floor(a / b)
+def floordiv(x, other):
+    if not any_tensor(x, other):
+        return x // other
+    x, other = promote(x, other)
+    if kind(dtype_of(x)) == "int":  # Paddle 2.6 rounds -7 // 2 towards zero
+        return (x - paddle.remainder(x, other)) // other
+    return paddle.floor(x / other)
 
 
 @op("torch.div", ".div", "torch.divide", ".divide")
-def div(a, b, *, rounding_mode=None):
+def div(x, other, *, rounding_mode=None):
     if rounding_mode == "floor":
-        return floordiv(a, b)
+        return floordiv(x, other)
     if rounding_mode == "trunc":
-        result = result_dtype(a, b)
-        return cast(paddle.trunc(truediv(a, b)), result)
-    return truediv(a, b)
+        result = result_dtype(x, other)
+        return cast(paddle.trunc(truediv(x, other)), result)
+    return truediv(x, other)
 
 
 @op("_operator.mod", "torch.remainder", ".remainder")
-def mod(a, b):
+def mod(x, other):
     """The sign is the divisor's, in Python, torch and ``paddle.remainder``."""
-    if not any_tensor(a, b):
-        return a % b
-    return paddle.remainder(*promote(a, b))
+    if not any_tensor(x, other):
+        return x % other
+    return paddle.remainder(*promote(x, other))
 
 
 @op("torch.fmod", ".fmod")
-def fmod(a, b):
+def fmod(x, other):
     """The sign is the dividend's."""
-    a, b = promote(a, b)
-    return a - cast(paddle.trunc(truediv(a, b)), dtype_of(a)) * b
+    x, other = promote(x, other)
+    return x - cast(paddle.trunc(truediv(x, other)), dtype_of(x)) * other
 
 
 @op("_operator.pow", "torch.pow", ".pow")
-def power(a, b):
-    if not any_tensor(a, b):
-        return a ** b
-    if is_tensor(a) and not is_tensor(b):
-        if b == 2:
-            return a * a
-        return paddle.pow(cast(a, result_dtype(a, b)), b)
-    return paddle.pow(*promote(a, b))
+def power(x, exponent):
+    if not any_tensor(x, exponent):
+        return x ** exponent
+    if is_tensor(x) and not is_tensor(exponent):
+        if exponent == 2:
+            return x * x
+        return paddle.pow(cast(x, result_dtype(x, exponent)), exponent)
+    return paddle.pow(*promote(x, exponent))
 
 
 @op("torch.square", ".square")
@@ -139,26 +139,26 @@ def positive(x):
 
 
 @op("torch.lerp", ".lerp")
-def lerp(a, b, weight):
-    return a + (b - a) * weight
+def lerp(x, end, weight):
+    return x + (end - x) * weight
 
 
 @op("torch.addcmul", ".addcmul")
-def addcmul(x, a, b, *, value=1):
-    product = mul(a, b)
+def addcmul(x, tensor1, tensor2, *, value=1):
+    product = mul(tensor1, tensor2)
     return add(x, product if value == 1 else product * value)
 
 
 @op("torch.addcdiv", ".addcdiv")
-def addcdiv(x, a, b, *, value=1):
-    return add(x, mul(truediv(a, b), value))
+def addcdiv(x, tensor1, tensor2, *, value=1):
+    return add(x, mul(truediv(tensor1, tensor2), value))
 
 
 @op("torch.atan2", ".atan2")
-def atan2(a, b):
+def atan2(x, other):
     """Paddle's does not broadcast what a static graph leaves open."""
-    a, b = promote(a, b)
-    return paddle.atan2(a + paddle.zeros_like(b), b + paddle.zeros_like(a))
+    x, other = promote(x, other)
+    return paddle.atan2(x + paddle.zeros_like(other), other + paddle.zeros_like(x))
 
 
 _IN_PLACE = {

@@ -13,12 +13,14 @@ from ._values import any_tensor, cast, dtype_of, is_tensor, promote, result_dtyp
 def _comparison(name, function, paddle_function):
     """One comparison under all its names: `==`, torch.eq and .eq."""
     @op(f"_operator.{name}", f"torch.{name}", f".{name}")
-    def compare(a, b):
-        if isinstance(a, (list, tuple)):
-            return _compare_shapes(function, a, b)
-        if not any_tensor(a, b):
-            return function(a, b)
-        return paddle_function(*promote(a, b))
+    def compare(x, other):
+        if isinstance(x, (list, tuple)):
+            return _compare_shapes(function, x, other)
+        if not any_tensor(x, other):
+            return function(x, other)
+        return paddle_function(*promote(x, other))
+
+    compare.__name__ = name
 
 
 def _compare_shapes(function, a, b):
@@ -41,15 +43,17 @@ def _boolean(x):
 def _logic(name, symbol, logical, bitwise):
     """`&`, torch.bitwise_and, .bitwise_and; booleans go through ``logical``, integers through ``bitwise``."""
     @op(f"_operator.{symbol}", f"_operator.i{symbol.strip('_')}", f"torch.bitwise_{name}", f".bitwise_{name}")
-    def combine(a, b):
-        if not any_tensor(a, b):
-            return getattr(operator, symbol)(a, b)
-        a, b = promote(a, b)
-        return (logical if dtype_of(a) == "bool" else bitwise)(a, b)
+    def combine(x, other):
+        if not any_tensor(x, other):
+            return getattr(operator, symbol)(x, other)
+        x, other = promote(x, other)
+        return (logical if dtype_of(x) == "bool" else bitwise)(x, other)
 
     @op(f"torch.logical_{name}", f".logical_{name}")
-    def combine_as_bool(a, b):
-        return logical(_boolean(a), _boolean(b))
+    def combine_as_bool(x, other):
+        return logical(_boolean(x), _boolean(other))
+
+    combine.__name__, combine_as_bool.__name__ = f"bitwise_{name}", f"logical_{name}"
 
 
 _logic("and", "and_", paddle.logical_and, paddle.bitwise_and)
@@ -70,13 +74,13 @@ def logical_not(x):
 
 
 @op("torch.maximum", ".maximum")
-def maximum(a, b):
-    return paddle.maximum(*promote(a, b))
+def maximum(x, other):
+    return paddle.maximum(*promote(x, other))
 
 
 @op("torch.minimum", ".minimum")
-def minimum(a, b):
-    return paddle.minimum(*promote(a, b))
+def minimum(x, other):
+    return paddle.minimum(*promote(x, other))
 
 
 @op("torch.clamp", ".clamp", ".clamp_", "torch.clip", ".clip")
@@ -100,9 +104,9 @@ def clamp_max(x, max):
 
 
 @op("torch.where")
-def where(condition, a, b):
-    a, b = promote(a, b)
-    return paddle.where(condition, a, b)
+def where(condition, x, other):
+    x, other = promote(x, other)
+    return paddle.where(condition, x, other)
 
 
 @op(".where")

@@ -40,6 +40,8 @@ def _conv(dims):
             per_axis(value, dims) for value in (stride, padding, output_padding, dilation))
         return _TRANSPOSED[dims](x, weight, bias, stride, padding, output_padding, groups=groups, dilation=dilation)
 
+    conv.__name__, conv_transpose.__name__ = f"conv{dims}d", f"conv_transpose{dims}d"
+
 
 for _dims in (1, 2, 3):
     _conv(_dims)
@@ -56,7 +58,7 @@ def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
     """Overlapping windows are summed. Sizes that a static graph leaves open need the transposed convolution below."""
     output_size, kernel_size, dilation, padding, stride = (
         per_axis(v, 2) for v in (output_size, kernel_size, dilation, padding, stride))
-    if not any_tensor(*output_size, *x.shape) and -1 not in list(x.shape)[1:]:
+    if not any_tensor(*output_size, *x.shape) and -1 not in list(x.shape):
         return F.fold(x, output_size, kernel_size, stride, padding, dilation)
     return _fold_by_convolution(x, output_size, kernel_size, dilation, padding, stride)
 

@@ -86,12 +86,13 @@ def _of_list(data, dtype):
 def arange(start, end=None, step=1, *, dtype=None):
     if end is None:
         start, end = 0, start
-    dtype = dtype or result_dtype(start, end, step)
+    whole = kind(result_dtype(start, end, step)) == "int"
+    dtype = dtype or ("int64" if whole else "float32")
     if kind(dtype) == "float" and not any_tensor(start, end, step):
         return cast(paddle.arange(start, end, step, "float64"), dtype)  # torch counts in double precision
     if start == 0 and not any_tensor(start) and step == 1:
         return cast(paddle.arange(end), dtype)
-    work = "int64" if kind(dtype) == "int" or kind(result_dtype(start, end, step)) == "int" else dtype
+    work = "int64" if whole else dtype
     start, end, step = (cast(item, work) if is_tensor(item) else scalar(item, work) for item in (start, end, step))
     return cast(paddle.arange(start, end, step, work), dtype)
 

@@ -52,6 +52,8 @@ def _caster(name, target):
     def apply(x):
         return cast(x, target)
 
+    apply.__name__ = name
+
 
 for _name, _target in (*NAMES.items(), ("bool", "bool"), ("bfloat16", "bfloat16"), ("byte", "uint8")):
     _caster(_name, _target)

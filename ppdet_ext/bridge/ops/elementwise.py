@@ -14,6 +14,8 @@ def _elementwise(name, function, *more):
     def apply(x):
         return function(x if kind(dtype_of(x)) in ("float", "complex") else cast(x, "float32"))
 
+    apply.__name__ = name
+
 
 for _name in ("exp", "log", "log2", "log10", "log1p", "expm1", "sin", "cos", "tan", "asin", "acos", "atan", "sinh",
               "cosh", "asinh", "acosh", "atanh", "sqrt", "rsqrt", "erf", "reciprocal"):
@@ -28,6 +30,8 @@ def _keeps_dtype(name, function):
     @op(f"torch.{name}", f".{name}", f".{name}_")
     def apply(x):
         return function(x) if kind(dtype_of(x)) == "float" else cast(function(cast(x, "float32")), dtype_of(x))
+
+    apply.__name__ = name
 
 
 for _name, _paddle in (("floor", paddle.floor), ("ceil", paddle.ceil), ("trunc", paddle.trunc), ("sign", paddle.sign)):

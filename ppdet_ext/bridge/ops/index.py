@@ -8,7 +8,7 @@ import paddle
 
 from . import _values
 from ._table import op
-from ._values import axis, cast, dtype_of, is_tensor
+from ._values import any_tensor, axis, cast, dtype_of, is_tensor
 from .shape import expand_to, to_shape
 
 ValuesIndices = namedtuple("ValuesIndices", ("values", "indices"))
@@ -24,9 +24,29 @@ def indices(pair):
     return pair[1]
 
 
-def _tensor_index(item):
-    """A list of numbers as the tensor it stands for."""
-    return paddle.to_tensor(item) if isinstance(item, list) else item
+def _plain_index(item):
+    """A list of numbers as the tensor it stands for; an end where Paddle 2.6 wants one, after a tensor."""
+    if isinstance(item, list):
+        return paddle.to_tensor(item)
+    if isinstance(item, slice) and is_tensor(item.start) and item.stop is None:
+        return slice(item.start, 2 ** 31 - 1, item.step)
+    return item
+
+
+def _plain(x, index):
+    if not isinstance(index, tuple):
+        return _plain_index(index)
+    index = tuple(_plain_index(item) for item in index)
+    return _without_ellipsis(x, index) if any_tensor(*index) else index
+
+
+def _without_ellipsis(x, index):
+    """Slices in its place: Paddle 2.6 takes no Ellipsis beside a tensor in a static graph."""
+    place = next((i for i, item in enumerate(index) if item is Ellipsis), None)
+    if place is None:
+        return index
+    used = sum(item.ndim if is_tensor(item) and dtype_of(item) == "bool" else item is not None for item in index) - 1
+    return index[:place] + (slice(None),) * (x.ndim - used) + index[place + 1:]
 
 
 @op("_operator.getitem")
@@ -34,10 +54,7 @@ def getitem(x, index):
     """Numbers, slices, None, Ellipsis, lists, integer and boolean tensors, or a tuple of these."""
     if not is_tensor(x):
         return x[index]
-    if isinstance(index, list):
-        index = (index,)
-    if isinstance(index, tuple):
-        index = tuple(_tensor_index(item) for item in index)
+    index = _plain(x, index)
     if is_tensor(index) and "int" in dtype_of(index) and len(index.shape):
         return _rows(x, index)
     return x[index]
@@ -57,8 +74,7 @@ def _rows(x, index):
 def setitem(x, index, value):
     """A copy of ``x`` in which ``x[index] = value``; gradients reach both."""
     value = cast(value, dtype_of(x)) if is_tensor(value) else value
-    if isinstance(index, tuple):
-        index = tuple(_tensor_index(item) for item in index)
+    index = _plain(x, index)
     if not paddle.in_dynamic_mode():
         return paddle.static.setitem(paddle.assign(x), index, value)
     changed = x.clone()
@@ -67,8 +83,8 @@ def setitem(x, index, value):
 
 
 @op(".copy_")
-def copy(x, source):
-    return expand_to(cast(source, dtype_of(x)), _values.sizes(x))
+def copy(x, src):
+    return expand_to(cast(src, dtype_of(x)), _values.sizes(x))
 
 
 @op(".fill_")

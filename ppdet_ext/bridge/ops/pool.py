@@ -38,6 +38,8 @@ def _max_pool(dims):
         out = _MAX[dims](x, kernel, stride, padding, ceil_mode=ceil_mode)
         return _without_late_windows(out, x, kernel, stride, padding) if ceil_mode else out
 
+    max_pool.__name__ = f"max_pool{dims}d"
+
 
 def _avg_pool(dims):
     @op(f"torch._C._nn.avg_pool{dims}d" if dims > 1 else "torch.avg_pool1d", f"torch.nn.functional.avg_pool{dims}d")
@@ -60,6 +62,8 @@ def _avg_pool(dims):
             exclusive = ceil_mode or not count_include_pad
             out = pool(x, kernel, stride, padding, exclusive=exclusive, ceil_mode=ceil_mode)
         return _without_late_windows(out, x, kernel, stride, padding) if ceil_mode else out
+
+    avg_pool.__name__ = f"avg_pool{dims}d"
 
 
 def _adaptive_pool(pools, reduce, x, output_size, dims, what):
@@ -91,6 +95,8 @@ def _adaptive(dims):
     @op(f"torch.nn.functional.adaptive_max_pool{dims}d")
     def adaptive_max_pool(x, output_size, return_indices=False):
         return _adaptive_pool(_ADAPTIVE_MAX, amax, x, output_size, dims, "an adaptive maximum pool")
+
+    adaptive_avg_pool.__name__, adaptive_max_pool.__name__ = f"adaptive_avg_pool{dims}d", f"adaptive_max_pool{dims}d"
 
 
 for _dims in (1, 2, 3):

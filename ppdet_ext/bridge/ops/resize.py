@@ -122,7 +122,8 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=N
     settings = {"mode": mode, "align_corners": bool(align_corners), "data_format": _FORMATS[x.ndim - 2]}
     if size is None and not recompute_scale_factor and not _whole(x, scale_factor):
         return F.interpolate(x, scale_factor=per_axis(scale_factor, x.ndim - 2), **settings)
-    return F.interpolate(x, size=target, **settings)
+    # Paddle 2.6 reads open sizes as int32
+    return F.interpolate(x, size=[cast(item, "int32") if is_tensor(item) else item for item in target], **settings)
 
 
 def _whole(x, scale_factor):

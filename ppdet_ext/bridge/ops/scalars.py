@@ -10,22 +10,23 @@ from ._table import op
 from ._values import any_tensor, cast, is_tensor, promote
 
 
-def _whole(function, paddle_function):
-    return lambda x: paddle_function(cast(x, "float32")).astype("int64") if is_tensor(x) else function(x)
+def _number(names, function, paddle_function, dtype=None):
+    """A function of a number; ``paddle_function`` of a size that a static graph leaves open, in float32."""
+    @op(*names.split())
+    def apply(x):
+        return cast(paddle_function(cast(x, "float32")), dtype) if is_tensor(x) else function(x)
+
+    apply.__name__ = function.__name__
 
 
-def _real(function, paddle_function):
-    return lambda x: paddle_function(cast(x, "float32")) if is_tensor(x) else function(x)
-
-
-op("math.ceil")(_whole(math.ceil, paddle.ceil))
-op("math.floor")(_whole(math.floor, paddle.floor))
-op("math.trunc", "builtins.int", "torch.sym_int")(_whole(math.trunc, paddle.trunc))
-op("math.sqrt")(_real(math.sqrt, paddle.sqrt))
-op("math.exp")(_real(math.exp, paddle.exp))
-op("math.log")(_real(math.log, paddle.log))
-op("math.log2")(_real(math.log2, paddle.log2))
-op("builtins.float", "torch.sym_float")(_real(float, lambda x: x))
+for _names, _function, _paddle in (
+        ("math.ceil", math.ceil, paddle.ceil), ("math.floor", math.floor, paddle.floor),
+        ("math.trunc builtins.int torch.sym_int", math.trunc, paddle.trunc)):
+    _number(_names, _function, _paddle, "int64")
+for _names, _function, _paddle in (
+        ("math.sqrt", math.sqrt, paddle.sqrt), ("math.exp", math.exp, paddle.exp), ("math.log", math.log, paddle.log),
+        ("math.log2", math.log2, paddle.log2), ("builtins.float torch.sym_float", float, lambda x: x)):
+    _number(_names, _function, _paddle)
 
 
 @op("builtins.max", "torch.sym_max")
