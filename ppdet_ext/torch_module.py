@@ -19,7 +19,8 @@ from .errors import UserError
 logger = setup_logger("ppdet_ext")
 
 # Tried in this order. A trace on small images may hold for small ones only (windows larger than the map).
-SIZES = (256, 224, 384, 448, 512, 640, 128, 64)
+SIZES = (256, 384, 512, 640, 224, 448, 128, 64)
+SECOND = 128  # a size to compare with: cheap, and a multiple of most strides
 # what another image size would not mend: these words stand in the tracer's messages
 HOPELESS = ("ppdet_ext.bridge.ops", "data-dependent", "derive ")
 # of a torch class, what PaddleDetection reads off a class
@@ -136,7 +137,8 @@ def _pretrained_cfg(module):
 def weights_cfg(modules):
     """What the one network inside ``modules`` that says it says of its weights (mean, std, ...); None otherwise."""
     found = [cfg for module in modules for cfg in map(_pretrained_cfg, module.modules()) if cfg]
-    return types.SimpleNamespace(**found[0]) if found and all(cfg == found[0] for cfg in found) else None
+    different = {(tuple(cfg["mean"]), tuple(cfg["std"])) for cfg in found}  # timm's wrappers repeat what they hold
+    return types.SimpleNamespace(**found[0]) if len(different) == 1 else None
 
 
 def sizes_of(modules):
@@ -146,7 +148,11 @@ def sizes_of(modules):
         sides = [getattr(each, "img_size", None) for each in module.modules()]
         made_for += [side if isinstance(side, int) else max(side) for side in sides if side]
         likely += (_pretrained_cfg(module) or {}).get("input_size", ())[1:2]
-    return tuple(dict.fromkeys([*made_for, SIZES[0], *likely, *SIZES]))
+    return unique([*made_for, SIZES[0], *likely, *SIZES])
+
+
+def unique(sizes):
+    return tuple(dict.fromkeys(sizes))
 
 
 def layer_class(cls, reads_batch):
@@ -173,7 +179,7 @@ def layer_class(cls, reads_batch):
             module = cls(*args, **kwargs)
             graph, size = _first_traced(module, getattr(module, "in_chans", 3), forward)
         GraphLayer.__init__(self, graph, graph.outputs["output"])
-        self.dry_run_sizes = tuple(dict.fromkeys([size, *sizes_of([module])]))
+        self.dry_run_sizes = unique([size, SECOND, *sizes_of([module])])
         for key in ("out_shape", "in_chans"):
             if hasattr(module, key):
                 self.__dict__[key] = getattr(module, key)

@@ -134,7 +134,7 @@ def bridge_torch_modules(layer):
     cfg = parts.weights_cfg()
     if cfg and not hasattr(layer, "pretrained_cfg"):
         layer.pretrained_cfg = cfg
-    layer.dry_run_sizes = tuple(dict.fromkeys([size, *sizes]))
+    layer.dry_run_sizes = torch_module.unique([size, torch_module.SECOND, *sizes])
     parts.settle()
 
 
@@ -280,7 +280,7 @@ def _dry_run(layer, size):
     for feature in features:
         height, width = feature.shape[2:]
         if height != width or size % height:
-            raise ValueError(f"a feature of {height}x{width} is no whole stride")
+            raise ValueError(f"a feature of shape {list(feature.shape)} is no [B, C, H, W] of a whole stride")
     return [ShapeSpec(channels=feature.shape[1], stride=size // feature.shape[2]) for feature in features]
 
 

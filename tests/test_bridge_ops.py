@@ -7,10 +7,11 @@ from functools import reduce
 import numpy as np
 import paddle
 import pytest
-from bridge_cases import CASES, Dyn, Pair
+from bridge_cases import CASES, Case, Dyn, Pair
 
 from ppdet_ext.bridge import ops
 from ppdet_ext.bridge.parity import relative_error
+from ppdet_ext.errors import UserError
 
 torch = pytest.importorskip("torch", reason="the reference is torch")
 timm = pytest.importorskip("timm", reason="some operations are timm's functions")
@@ -219,3 +220,17 @@ def test_static_graph_with_open_sizes(name):
 def test_every_operation_has_a_case():
     assert set(ops.OPS) == set(CASES)
     assert all(CASES[name] for name in CASES)
+
+
+def test_names_are_those_the_tracer_writes_down():
+    """torch.nn.functional.gelu says of itself that it is torch._C._nn.gelu."""
+    for name in ops.OPS:
+        if not name.startswith((".", "getattr.")):
+            function = torch_function(name)
+            assert f"{function.__module__}.{function.__name__}" in ops.OPS, name
+
+
+def test_a_size_that_a_graph_leaves_open_is_refused_where_numbers_are_needed():
+    case = Case(np.zeros((1, 17, 4), np.float32), [3, Dyn(lambda s: s[1])])
+    with pytest.raises(UserError, match="export with a fixed image size"):
+        static_result("timm.layers.pos_embed.resample_abs_pos_embed", case)

@@ -68,7 +68,8 @@ def test_a_detectors_checkpoint_through_the_tool(tmp_path, tool, monkeypatch, ca
     checkpoint = saved(tmp_path / "best_model.pdparams", TimmBackbone("resnet18"), "backbone.")
     tensors = paddle.load(checkpoint)
     paddle.save({**tensors, "neck.conv.weight": paddle.ones([3])}, checkpoint)
-    call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", checkpoint, "-o", tmp_path / "r.safetensors", "--verify")
+    call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", checkpoint, "-o", tmp_path / "r.safetensors",
+         "--verify")
     shown = capsys.readouterr().out
     assert "timm.create_model('resnet18', num_classes=0), strict=True (tried)" in shown and "layer4" in shown
     assert "the 100 tensors under 'backbone.model.' are taken, the other 1 are not" in caplog.text
@@ -133,7 +134,7 @@ def test_what_is_missing_is_named_and_filled(tmp_path, monkeypatch):
     assert weights.info["filled_from"] == fill
     assert "filled:" in torch_out.summary(weights, "w")
     paddle.save({"conv_head.weight": paddle.ones([3, 320, 1, 1])}, fill)
-    with pytest.raises(UserError, match=r"--fill .*conv_head.weight \(wanted \[1280, 320, 1, 1\], given \[3, 320, 1, 1\]\)"):
+    with pytest.raises(UserError, match=r"--fill .*conv_head.weight \(wanted \[1280, 320, 1, 1\], given \[3, 320, "):
         torch_out.collect(build, path, fill)
 
 

@@ -303,7 +303,7 @@ def test_dry_run_tries_larger_images():
     (lambda self, x: None, r"among them is NoneType"),
     (lambda self, x: [], r"gives no feature maps"),
     (lambda self, x: [self.stem(x).mean([2, 3], keepdim=True)], r"do not grow with the image"),
-    (lambda self, x: [self.stem(x)[:, :, 1:, 1:]], r"no whole stride"),
+    (lambda self, x: [self.stem(x)[:, :, 1:, 1:]], r"shape \[1, 4, 15, 15\] is no \[B, C, H, W\] of a whole stride"),
     (lambda self, x: [self.nothing(x)], r"running it on a blank image failed \(64x64: AttributeError.*nothing"),
 ])
 def test_what_is_no_backbone_is_said(forward, message):

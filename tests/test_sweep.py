@@ -24,7 +24,7 @@ def measure(name, factor=1):
     served.append(name)
     os.write(1, b"printed by a library\\n")
     if name == "dies":
-        os.write(2, b"last words\\n")
+        os.write(2, b"last words\\n  [SignalInfo: ...]\\n")
         os.kill(os.getpid(), 9)
     if name == "dies unless first" and len(served) > 1:
         os._exit(3)
@@ -120,7 +120,7 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 def test_names_from_a_file(tmp_path):
     path = tmp_path / "names.txt"
     path.write_text("# one of each\nresnet18\n\nlevit_128\nresnet18\n")
-    assert rows.listed(["levit_128", "resnet18", "vgg11"], path) == ["levit_128", "resnet18"]
+    assert rows.listed(["levit_128", "resnet18", "vgg11"], path) == ["resnet18", "levit_128"]
     with pytest.raises(UserError, match="did you mean resnet18"):
         rows.listed(["resnet18.a"], path)
     with pytest.raises(UserError, match="cannot be read"):

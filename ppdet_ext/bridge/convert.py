@@ -51,8 +51,8 @@ def _check_classes(layer, cfg, converted, allow):
     given, wanted = classes_of(converted.tensors, layer), getattr(layer, "num_classes", None)
     if not allow and wanted and given not in (None, wanted):
         heads = " ".join(f"'{path}.*'" for path in classifiers(layer))
-        raise UserError(f"{converted.location.source}: its classifier is for {given} classes, {cfg.arch}'s for {wanted}; "
-                        f"--num-classes {given} keeps it, --allow {heads} leaves it out")
+        raise UserError(f"{converted.location.source}: its classifier is for {given} classes, {cfg.arch}'s for "
+                        f"{wanted}; --num-classes {given} keeps it, --allow {heads} leaves it out")
 
 
 def write(report, converted, output):
@@ -116,7 +116,8 @@ def layer_outputs(layer, image):
 def torch_outputs(model, info, image):
     """The same of the torch network; ``info`` is the layer's feature_info."""
     if hasattr(model, "forward_intermediates"):
-        found = _named(info, model.forward_intermediates(image, indices=list(info.out_indices), intermediates_only=True))
+        indices = list(info.out_indices)
+        found = _named(info, model.forward_intermediates(image, indices=indices, intermediates_only=True))
         return {**found, "output": parity.as_array(model(image))}
     modules = dict(model.named_modules())
     lacking = [name for name in info.module_name() if name not in modules]

@@ -65,6 +65,7 @@ class Graph:
         state: {name: shape} of everything in the source's state dict, in its order and its names.
         buffers: those names in ``state`` that are not trained.
         dtypes: {name: dtype} of parameters and buffers read by a node, where it is not float32.
+        start: {parameter name: how it begins}, see ``starts``.
         consts: {key: array} of values that are not in the state dict.
         info: what it was traced with and from: input size, settings, versions, drop_path_rate, classifier, patch.
     """
@@ -76,6 +77,7 @@ class Graph:
     state: dict = field(default_factory=dict)
     buffers: list = field(default_factory=list)
     dtypes: dict = field(default_factory=dict)
+    start: dict = field(default_factory=dict)
     consts: dict = field(default_factory=dict)
     info: dict = field(default_factory=dict)
 

@@ -62,6 +62,7 @@ class GraphLayer(nn.Layer):
         for node in self._nodes:
             if node.kind in _HOLDERS:
                 _HOLDERS[node.kind](self, node)
+        self._begin()
         writer = Writer(self, outputs)
         self._code, self._owned = writer.code, writer.owned
         self._functions = writer.functions()
@@ -92,6 +93,13 @@ class GraphLayer(nn.Layer):
     def run_stage(self, index, values):
         """One stage: a tuple of values in, a tuple out."""
         return self._functions[f"stage_{index}"](self, *values)
+
+    def _begin(self):
+        """Random values as the source's own network begins with."""
+        for name, parameter in self.named_parameters():
+            kind, *numbers = self._graph.start.get(name, [None])
+            if kind is not None and not parameter.stop_gradient:
+                parameter.set_value(_FILLS[kind](parameter.shape, *numbers).astype(parameter.dtype))
 
     def holder(self, path):
         """``(Container, last name)`` for a dotted path; containers on the way are made."""
@@ -127,6 +135,11 @@ class GraphLayer(nn.Layer):
 
 
 _HOLDERS = {"leaf": GraphLayer._hold_leaf, "param": GraphLayer._hold_parameter, "const": GraphLayer._hold_constant}
+_FILLS = {
+    "constant": lambda shape, value: paddle.full(shape, value),
+    "normal": lambda shape, mean, std: paddle.normal(mean, std, shape),
+    "uniform": lambda shape, low, high: paddle.uniform(shape, min=low, max=high),
+}
 _START = nn.initializer.TruncatedNormal(0.0, 0.02)
 
 

@@ -2,14 +2,15 @@
 """``load_pretrained``: what ``pretrained:`` in a config means, from finding the weights to the filled layer."""
 import hashlib
 import logging
+import pickle
 
 import numpy as np
-import paddle
 
 from ..errors import UserError
 from ..files import atomic_path, sha256
 from . import meta
 from .download import Unavailable, home
+from .mapped import release
 from .readers import read_file
 from .report import LoadReport, load_into
 from .resize import resize_to
@@ -19,6 +20,7 @@ from .source import Location, locate_spec, unwrap
 logger = logging.getLogger(__name__)
 
 RANDOM = "random initialisation"
+PICKLE_PROTOCOL = 4  # as paddle.save
 
 
 def load_pretrained(layer, cfg, spec=True, in_chans=3, allow=(), rename=""):
@@ -156,8 +158,22 @@ def describe(cfg, location, digest):
 def save(tensors, info, path):
     """Write ``tensors`` as .pdparams and ``info`` beside it: both, or on an error neither."""
     with atomic_path(path) as weights, atomic_path(meta.sidecar(path)) as about:
-        paddle.save(dict(tensors), str(weights))
+        write_tensors(tensors, weights)
         about.write_text(meta.dump(info), encoding="utf-8")
+
+
+def write_tensors(tensors, path):
+    """Write ``{name: array}`` as ``paddle.save`` does, one after the other: that keeps a copy of all until the end."""
+    def reduce(array):
+        reduced = np.require(array, requirements=["C", "A"]).__reduce__()
+        release(array)
+        return reduced
+
+    with open(path, "wb") as file:
+        pickler = pickle.Pickler(file, protocol=PICKLE_PROTOCOL)
+        pickler.fast = True  # remembers nothing that it has written
+        pickler.dispatch_table = {np.ndarray: reduce}
+        pickler.dump(dict(tensors))
 
 
 def adapt_first_conv(tensors, names, in_chans):

@@ -2,6 +2,7 @@
 """File suffix -> reader: one small function for each format, and the table that joins them."""
 import collections
 import importlib
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import numpy_pickle, torch_file
+from .mapped import map_file
 from .unpickle import AllowListUnpickler, Forbidden
 
 # safetensors' type names; what is not here is quantised (8 bits and fewer) or complex
@@ -38,16 +40,30 @@ def need(module, why):
 
 
 def read_safetensors(path):
-    """All tensors of a .safetensors file; bfloat16 comes as float32. Needs no torch."""
-    safetensors = need("safetensors", f"reading '{path}'")
-    tensors = {}
-    for name, entry in safetensors.deserialize(Path(path).read_bytes()):
-        kind = entry["dtype"]
-        if kind not in SAFETENSORS_TYPES:
-            raise UserError(f"'{path}' holds '{name}' as {kind}: {NO_QUANTISED}")
-        array = np.frombuffer(entry["data"], SAFETENSORS_TYPES[kind]).reshape(entry["shape"])
-        tensors[name] = torch_file.widen_bfloat16(array) if kind == "BF16" else array
-    return tensors
+    """All tensors of a .safetensors file, as views of it; bfloat16 comes as float32.
+
+    Format: the README of huggingface/safetensors. A length, a JSON table and the numbers, without gaps.
+    """
+    with open(path, "rb") as file:
+        content = map_file(file)
+    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    if begin > len(content):
+        raise ValueError("its table reaches past its end")
+    table, data = json.loads(content[8:begin].tobytes()), content[begin:]
+    table.pop("__metadata__", None)
+    if sum(stop - start for start, stop in (entry["data_offsets"] for entry in table.values())) != len(data):
+        raise ValueError("its table is for another number of bytes")
+    return {name: _safetensor(path, name, data, **entry) for name, entry in table.items()}
+
+
+def _safetensor(path, name, data, dtype, shape, data_offsets):
+    if dtype not in SAFETENSORS_TYPES:
+        raise UserError(f"'{path}' holds '{name}' as {dtype}: {NO_QUANTISED}")
+    start, stop = data_offsets
+    if not 0 <= start <= stop <= len(data):
+        raise ValueError(f"'{name}' reaches past its end")
+    array = data[start:stop].view(SAFETENSORS_TYPES[dtype]).reshape(shape)
+    return torch_file.widen_bfloat16(array) if dtype == "BF16" else array
 
 
 def read_torch(path):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UserError
+from .mapped import release
 
 SHOWN = 4  # rows of each kind in a one-line message
 
@@ -102,9 +103,10 @@ def load_into(layer, tensors, allow=(), unused=(), label="", **about):
         layer=label or type(layer).__name__,
         **about)
     report.raise_for_problems(allow)
-    values = {name: _as_type_of(name, own[name], tensors[name]) for name in report.matched}
-    for name, value in values.items():
-        own[name].set_value(value)
+    kinds = {name: _kind_of(name, own[name], tensors[name]) for name in report.matched}
+    for name, kind in kinds.items():  # one by one, so that no more than one is in memory twice
+        own[name].set_value(np.require(tensors[name], kind, ["C", "A"]))
+        release(tensors[name])
     return report
 
 
@@ -145,9 +147,10 @@ def _allowed(name, patterns):
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _as_type_of(name, parameter, array):
+def _kind_of(name, parameter, array):
+    """The numpy type in which the parameter wants the array."""
     kind = np.dtype(str(parameter.dtype).rpartition(".")[2])
     if kind.kind == "f" and array.dtype.kind != "f":
         raise UserError(f"'{name}' is {array.dtype} in the checkpoint and {kind} in the model: quantised weights "
                         "cannot be used for training; give the float32 or float16 file")
-    return np.ascontiguousarray(array).astype(kind).reshape(array.shape)  # contiguous arrays have one dimension at least
+    return kind

@@ -15,7 +15,7 @@ class Transpose:
 
     def to_paddle(self, tensors, layer):
         names = linear_weights(layer, self.kind)
-        return {name: np.ascontiguousarray(value.T) if name in names else value for name, value in tensors.items()}
+        return {name: value.T if name in names else value for name, value in tensors.items()}
 
     to_torch = to_paddle  # its own inverse
 

@@ -6,12 +6,15 @@ Format: torch/serialization.py.
 """
 import collections
 import dataclasses
+import os
+import struct
 import sys
 import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
+from .mapped import map_file
 from .unpickle import AllowListUnpickler, Forbidden
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -53,7 +56,7 @@ class TensorView:
     strides: tuple
 
     def array(self):
-        """The view as a numpy array of its own; bounds are checked, as the numbers come from outside."""
+        """The view as a numpy array that cannot be written; bounds are checked, as the numbers come from outside."""
         data = self.storage.data
         last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides))
         numbers = (self.offset, *self.shape, *self.strides)
@@ -65,7 +68,7 @@ class TensorView:
             raise ValueError("a tensor that reaches past its storage")
         steps = [step * data.itemsize for step in self.strides]
         view = np.lib.stride_tricks.as_strided(data[self.offset:], self.shape, steps, writeable=False)
-        return widen_bfloat16(view) if self.storage.kind.dtype is BFLOAT16 else view.copy()
+        return widen_bfloat16(view) if self.storage.kind.dtype is BFLOAT16 else view
 
 
 def widen_bfloat16(bits):
@@ -93,7 +96,7 @@ ALLOWED = {
 
 
 def read(path):
-    """The object saved in ``path``, each tensor in it a numpy array (bfloat16 as float32).
+    """The object saved in ``path``, each tensor in it an array that lies in the file (bfloat16 as float32).
 
     Raises:
         Forbidden: the file holds something else than tensors, containers and plain values.
@@ -116,6 +119,7 @@ def _unpickle(file, storages):
 
 
 def _read_zip(file):
+    content = map_file(file)
     with zipfile.ZipFile(file) as archive:
         names = set(archive.namelist())
         pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
@@ -130,13 +134,29 @@ def _read_zip(file):
         with archive.open(pickles[0]) as data:
             result = _unpickle(data, storages)
         for key, storage in storages.items():
-            storage.data = np.frombuffer(archive.read(f"{root}data/{key}"), storage.kind.stored)
+            record = _record(archive, archive.getinfo(f"{root}data/{key}"), content)
+            storage.data = record.view(storage.kind.stored)
     return _with_arrays(result)
+
+
+def _record(archive, entry, content):
+    """The bytes of one file of an archive, as a view of ``content`` where they are not compressed; their sum is checked.
+
+    Format: PKWARE's appnote, 4.3.7: 30 bytes of which the last four are the lengths of two texts that follow.
+    """
+    if entry.compress_type != zipfile.ZIP_STORED:
+        return np.frombuffer(archive.read(entry), np.uint8)
+    with archive.open(entry) as record:
+        while record.read(1 << 20):
+            pass
+    name, extra = struct.unpack("<HH", content[entry.header_offset + 26:entry.header_offset + 30].tobytes())
+    start = entry.header_offset + 30 + name + extra
+    return content[start:start + entry.file_size]
 
 
 def _read_legacy(file):
     file.seek(0)
-    storages = {}
+    content, storages = map_file(file), {}
     if _unpickle(file, {}) != LEGACY_MAGIC or _unpickle(file, {}) != LEGACY_PROTOCOL:
         raise ValueError("not a torch.save file")
     system = _unpickle(file, {})
@@ -146,11 +166,10 @@ def _read_legacy(file):
     for key in _unpickle(file, {}):
         storage = storages[key]
         numel = int.from_bytes(file.read(8), "little")
-        size = numel * storage.kind.stored.itemsize
-        data = file.read(size)
-        if len(data) != size:
+        start, size = file.tell(), numel * storage.kind.stored.itemsize
+        if start + size > len(content):
             raise EOFError("it ends early")
-        storage.data = np.frombuffer(data, storage.kind.stored)
+        storage.data = content[start:file.seek(size, os.SEEK_CUR)].view(storage.kind.stored)
     return _with_arrays(result)
 
 

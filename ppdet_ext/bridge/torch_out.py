@@ -166,26 +166,24 @@ def _call_for(layer, tensors, origin):
     Raises:
         UserError: there is none, or the library's network differs.
     """
-    cfg = layer.pretrained_cfg
+    cfg, heads = layer.pretrained_cfg, classifiers(layer)
     missing = [name for name in source_names(layer) if name not in tensors]
-    heads = tuple(f"{path}." for path in classifiers(layer))
-    only_head = bool(heads) and all(name.startswith(heads) for name in missing)
-    calls = FEATURE_CALLS[cfg.source](cfg, layer) if missing else []
     if not missing:
         calls = [WHOLE_CALLS[cfg.source](cfg, _classes(layer, tensors))]
-    elif only_head:
-        calls = [HEADLESS_CALLS[cfg.source](cfg, classifiers(layer)[0])]
-    installed = importlib.util.find_spec(cfg.source) and importlib.util.find_spec("torch")
-    if not installed and (only_head or not missing):
-        return calls[0], False
-    differences = [(call, _difference(call, cfg.source, tensors)) for call in calls] if installed else []
-    good = [call for call, difference in differences if not difference]
-    if good:
-        return good[0], True
-    if differences and (only_head or not missing):
-        raise UserError(f"{differences[0][0].text} does not take these weights: {differences[0][1]}")
+    else:
+        calls = [*(HEADLESS_CALLS[cfg.source](cfg, path) for path in heads[:1]), *FEATURE_CALLS[cfg.source](cfg, layer)]
+    if not (importlib.util.find_spec(cfg.source) and importlib.util.find_spec("torch")):
+        if all(name.startswith(tuple(f"{path}." for path in heads)) for name in missing):
+            return calls[0], False
+        calls = []
+    for call in calls:
+        difference = _difference(call, cfg.source, tensors)
+        if not difference:
+            return call, True
+        if not missing:
+            raise UserError(f"{call.text} does not take the weights of '{origin}': {difference}")
     modules = dict.fromkeys(name.rpartition(".")[0] for name in missing)
-    raise UserError(f"'{origin}' lacks {len(missing)} parameters of {cfg.source}'s {cfg.arch} (in "
+    raise UserError(f"'{origin}' lacks {len(missing)} parameters of {cfg.source}'s {cfg.arch.rpartition('/')[2]} (in "
                     f"{', '.join(fold(modules)[:4])}), with which it was not built; take them from elsewhere: --fill "
                     "hub, --fill FILE or --fill package:NAME")
 
@@ -202,7 +200,8 @@ def _difference(call, library, tensors):
     """In words, what ``strict=True`` would complain of; '' for nothing. Nothing is allocated."""
     torch = need("torch", "--to torch")
     with torch.device("meta"):
-        wanted = {name: tuple(value.shape) for name, value in call.build(need(library, "--to torch")).state_dict().items()}
+        model = call.build(need(library, "--to torch"))
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     given = {name: value.shape for name, value in tensors.items()}
     kinds = (("missing", [name for name in wanted if name not in given]),
              ("unexpected", [name for name in given if name not in wanted]),

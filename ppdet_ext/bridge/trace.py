@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from ..errors import UserError, nearest
+from . import starts
 from .graph import Graph, Node, Ref
 from .readers import need
 
@@ -21,6 +22,7 @@ SIZES = (256, 224, 384, 448, 512)  # tried one after the other where a network d
 DROP_PATH = 0.5  # stochastic depth that networks are traced with; layer scales it to what is wanted
 # what makes timm's networks take images of any size, where their class has such a setting
 OPEN_SETTINGS = {"dynamic_img_size": True, "strict_img_size": False}
+STARTS = "_ppdet_ext_starts"  # attribute of a network made without values: how its parameters begin
 DROPPED = ("device", "memory_format", "layout", "out", "non_blocking", "pin_memory", "requires_grad", "generator")
 
 
@@ -146,8 +148,9 @@ def _weightless(build, settings, arch, real=False):
     try:
         if real:
             return build(**settings).eval()
-        with Weightless():
+        with Weightless() as mode:
             model = build(**settings).eval()
+        vars(model)[STARTS] = starts.of_module(model, mode.starts)
         return forget_weights(model)
     except UserError:
         raise
@@ -320,6 +323,7 @@ class Converter:
             outputs = {"output": outputs}
         return Graph(name, nodes, outputs, leaves=self.leaves, consts=self.consts, dtypes=self.dtypes,
                      state={key: list(value.shape) for key, value in self.state.items()},
+                     start=vars(self.model).get(STARTS) or starts.of_module(self.model, starts.Starts()),
                      buffers=[key for key in self.state if key not in self.parameters])
 
     def _node(self, node):

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from ..errors import UserError
 from .ops import OPS
 from .ops._leaf_args import is_leaf
+from .starts import Starts
 
 OPERATOR_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                   "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -30,7 +31,7 @@ class NeedsValues(Exception):
 
 
 class Weightless(TorchFunctionMode):
-    """Inside, tensors that are made to be filled with weights have no storage.
+    """Inside, tensors that are made to be filled with weights have no storage; ``starts`` notes what they begin with.
 
     Those that count something have, and small ones, which may be constants that are filled later.
     """
@@ -38,8 +39,20 @@ class Weightless(TorchFunctionMode):
     MADE_TO_BE_FILLED = (torch.empty, torch.empty_like, torch.empty_strided, torch.randn, torch.rand)
     SMALL = 1 << 16
 
+    def __init__(self):
+        super().__init__()
+        self.starts = Starts()
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
+        if getattr(function, "__module__", "") == torch.nn.init.__name__:
+            with self:  # look inside
+                return function(*args, **kwargs)
+        result = self._made(function, args, kwargs)
+        self.starts.see(function, args, kwargs, result)
+        return result
+
+    def _made(self, function, args, kwargs):
         if function in self.MADE_TO_BE_FILLED and kwargs.get("device") is None:
             dtype = kwargs.get("dtype") or (args[0].dtype if isinstance(args[0], torch.Tensor) else torch.float32)
             if dtype.is_floating_point:

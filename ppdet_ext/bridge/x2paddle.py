@@ -35,11 +35,11 @@ class Outcome:
 
 
 class Failed(UserError):
-    """x2paddle did not make a program of the file; ``step`` is convert, optimise, export or run."""
+    """x2paddle made no program of the file; ``step`` is convert, optimise, export or run; ``reason``: its words."""
 
-    def __init__(self, message, step):
+    def __init__(self, message, step, reason=""):
         super().__init__(message)
-        self.step = step
+        self.step, self.reason = step, reason or message
 
 
 def convert(model, output, shapes=(SHAPE,), python=None):
@@ -120,7 +120,7 @@ def _outcome(report, model):
     if "error" in first:
         known = ", ".join(f"{name} {versions[name]}" for name in ("torch", "onnx", "paddlepaddle") if name in versions)
         raise Failed(f"x2paddle {versions['x2paddle']} fails on '{model.name}' at its step '{first['step']}' (with "
-                     f"{known}): {first['error']}", first["step"])
+                     f"{known}): {first['error']}", first["step"], first["error"])
     return Outcome(_rows(first["file"]), {_text(run["shape"]): _worst(run) for run in others}, versions)
 
 

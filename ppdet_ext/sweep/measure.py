@@ -74,10 +74,7 @@ class Row:
 
     def run(self, reduce_above, trace_above):
         self._trace_full()
-        reduced = self.values["parameters"] > reduce_above
-        if reduced:
-            self.values.update(step="trace at reduced depth", depth="reduced")
-            self.graph = traced(self.name, shorten)
+        reduced = self.values["parameters"] > reduce_above and self._reduce()
         if count(self.graph) > trace_above:
             self.values["depth"] = "trace only"
             return
@@ -96,6 +93,15 @@ class Row:
                            guards=self.graph.guards(), parameters=round(count(self.graph), 3))
         if self.graph.info.get("training_differs"):
             self.short(f"computes something else in training: {', '.join(self.graph.info['training_differs'])}")
+
+    def _reduce(self):
+        """Take the network at reduced depth, where it works like that (concatenating blocks do not)."""
+        try:
+            self.graph = traced(self.name, shorten)
+        except UserError:
+            return False
+        self.values["depth"] = "reduced"
+        return True
 
     def _forward(self):
         self.ours = self._copy()

@@ -156,9 +156,8 @@ class Worker:
         """How it ended, and the last line it wrote; not those in brackets, Paddle's notes on a crash."""
         code = self._process.wait()
         self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4096))
-        lines = self._log.read().decode("utf-8", "replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip() and line[0] != "["),
-                    "no message")
+        lines = map(str.strip, self._log.read().decode("utf-8", "replace").split("\n"))
+        last = next((line for line in reversed(list(lines)) if line and line[0] != "["), "no message")
         return f"the process died with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}: {last[:200]}"
 
 

@@ -37,7 +37,7 @@ def append(path, row):
 
 
 def listed(known, path):
-    """Those of the names ``known`` that a file lists: one a line; empty lines and lines with # do not count.
+    """Those of ``known`` that a file lists, in its order: one a line; empty lines and lines with # do not count.
 
     Raises:
         UserError: there is no such file, or it has a name that is not known.
@@ -51,7 +51,7 @@ def listed(known, path):
     if unknown is not None:
         raise UserError(f"--list '{path}': '{unknown}' is not among the {len(known)} names that --filter and --library "
                         f"leave{nearest(unknown, known)}")
-    return sorted(set(wanted))
+    return list(dict.fromkeys(wanted))
 
 
 def remaining(names, rows, retry=False):

@@ -1,0 +1,26 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Weight files as arrays that lie in the file: what nobody looks at takes no memory, what was looked at gives it back."""
+import mmap
+
+import numpy as np
+
+
+def map_file(file):
+    """The bytes of an open file as one uint8 array, which cannot be written; views of it keep the mapping alive.
+
+    Raises:
+        ValueError: the file is empty.
+    """
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.ndarray(len(mapping), np.uint8, mapping)
+
+
+def release(array):
+    """Let the system take back the memory of the file that ``array`` is a view of; it stays readable.
+
+    Arrays that lie in no file, and systems that cannot do it, are left alone.
+    """
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    if hasattr(array, "madvise"):
+        array.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,86 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""How a torch network's parameters begin: watched while it is built without values, so that ours begin alike.
+
+A start is ['constant', value], ['normal', mean, std] or ['uniform', low, high]. Tensors are told apart by their
+storage, which a parameter shares with the tensor it was made from. Imports no torch.
+"""
+from __future__ import annotations
+
+import math
+
+
+def _of_fill(name, args, kwargs):
+    """The start that ``tensor.name(*args, **kwargs)`` gives a tensor; None for what fills nothing."""
+    def given(index, key, default):
+        return float(args[index] if len(args) > index else kwargs.get(key, default))
+    fills = {
+        "normal_": lambda: ["normal", given(0, "mean", 0), given(1, "std", 1)],
+        "uniform_": lambda: ["uniform", given(0, "from", 0), given(1, "to", 1)],
+        "fill_": lambda: ["constant", given(0, "value", 0)],
+        "zero_": lambda: ["constant", 0.0],
+        "randn": lambda: ["normal", 0.0, 1.0],
+        "rand": lambda: ["uniform", 0.0, 1.0],
+    }
+    return fills[name]() if name in fills else None
+
+
+# uniform numbers through the inverse error function are normal ones of variance 1/2: how truncated normals are drawn
+CHANGES = {
+    "erfinv_": lambda start: ["normal", 0.0, math.sqrt(0.5)],
+    "mul": lambda start, by: [start[0], *(value * by for value in start[1:])],
+    "div": lambda start, by: [start[0], *(value / by for value in start[1:])],
+    "add": lambda start, by: [start[0], start[1] + by, *(value + by * (start[0] == "uniform") for value in start[2:])],
+    "clamp_": lambda start, *limits, **named_limits: start,
+}
+CHANGES.update({f"{name}_": CHANGES[name] for name in ("mul", "div", "add")}, __mul__=CHANGES["mul"],
+               __rmul__=CHANGES["mul"], __truediv__=CHANGES["div"])
+
+
+class Starts:
+    """Watches calls on tensors; ``of`` tells the start of one."""
+
+    def __init__(self):
+        self._known, self._kept = {}, []
+
+    def see(self, function, args, kwargs, result):
+        """Note what a call of a torch function did to the tensor that it gave."""
+        if not hasattr(result, "untyped_storage") or not result.is_floating_point():
+            return
+        name = getattr(function, "__name__", "")
+        before = self._known.get(_key(args[0])) if args and hasattr(args[0], "untyped_storage") else None
+        start = _of_fill(name, args[1:] if before or name.endswith("_") else (), kwargs)
+        if start is None and before and name in CHANGES:
+            start = self._changed(name, before, args[1:], kwargs)
+        if start:
+            self._known[_key(result)] = start
+            self._kept.append(result)  # so that no other tensor gets its place
+
+    @staticmethod
+    def _changed(name, before, args, kwargs):
+        numbers = [arg for arg in args if isinstance(arg, (int, float))]
+        return CHANGES[name](before, *numbers, **kwargs) if len(numbers) == len(args) else None
+
+    def of(self, tensor):
+        """The start of a tensor; from its values where it has some and no call was seen."""
+        start = self._known.get(_key(tensor))
+        if tensor.is_meta or tensor.numel() == 0 or not tensor.is_floating_point():
+            return start
+        low, high = tensor.min().item(), tensor.max().item()
+        if low == high:
+            return ["constant", low]
+        deviation = tensor.std().item() if tensor.numel() > 1 else 0.0
+        return start or ["normal", tensor.mean().item(), deviation]
+
+
+def _key(tensor):
+    return tensor.untyped_storage()._cdata
+
+
+def of_module(module, starts):
+    """{parameter name: start} of a torch module, where it is known; figures rounded for the file they go to."""
+    found = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        start = starts.of(parameter.detach())
+        if start:
+            found[name] = [start[0], *(float(f"{value:.5g}") for value in start[1:])]
+    return found
