@@ -22,7 +22,7 @@ logger = setup_logger("ppdet_ext")
 SIZES = (256, 384, 512, 640, 224, 448, 128, 64)
 SECOND = 128  # a size to compare with: cheap, and a multiple of most strides
 # what another image size would not mend: these words stand in the tracer's messages
-HOPELESS = ("ppdet_ext.bridge.ops", "data-dependent", "derive ")
+HOPELESS = ("ppdet_ext.bridge.ops", "data-dependent", "derive ", "hook")
 # of a torch class, what PaddleDetection reads off a class
 CLASS_SETTINGS = ("__shared__", "__inject__", "__category__", "from_config", "in_chans", "pretrained_cfg")
 
@@ -44,6 +44,7 @@ def layer_of(module, shape, where):
     Raises:
         UserError: it cannot be followed; the line says where and why.
     """
+    refuse_hooks(module, where)
     if is_leaf(module):
         layer = build_leaf(read_leaf(module))
     else:
@@ -52,6 +53,14 @@ def layer_of(module, shape, where):
     fill(layer, module, where)
     layer.eval()
     return layer
+
+
+def refuse_hooks(module, where):
+    """UserError for hooks that a trace would not see: on the module itself, and on those it does not look into."""
+    for path, each in module.named_modules():
+        if (each is module or is_leaf(each)) and (each._forward_hooks or each._forward_pre_hooks):
+            raise UserError(f"{'.'.join(filter(None, [where, path]))} ({type(each).__name__}) has a forward hook, which "
+                            "its Paddle layer would not run; do in a forward what the hook does, or remove it")
 
 
 def traced(module, shape, where, forward=None):
@@ -177,6 +186,7 @@ def layer_class(cls, reads_batch):
     def __init__(self, *args, **kwargs):
         with _name_means(cls, made):
             module = cls(*args, **kwargs)
+            refuse_hooks(module, cls.__name__)
             graph, size = _first_traced(module, getattr(module, "in_chans", 3), forward)
         GraphLayer.__init__(self, graph, graph.outputs["output"])
         self.dry_run_sizes = unique([size, SECOND, *sizes_of([module])])

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """load_pretrained: what each value of ``pretrained:`` does, the cache, other input channels, metadata."""
 import logging
+import tracemalloc
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ from paddle import nn
 
 from ppdet_ext.bridge import load, meta
 from ppdet_ext.bridge.load import load_pretrained
+from ppdet_ext.bridge.readers import read_file
 from ppdet_ext.errors import UserError
 
 SIDECAR = {"arch": "tiny", "tag": "", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "license": "mit"}
@@ -156,12 +158,45 @@ def test_another_yaml_file_beside_weights_is_not_their_metadata(source_file, cfg
         meta.require_free(path)
 
 
-@pytest.mark.parametrize("broken", ["paddle", "metadata"])
+@pytest.mark.parametrize("broken", ["weights", "metadata"])
 def test_weights_and_metadata_are_written_both_or_neither(home, monkeypatch, broken):
     put_converted(home, "tiny.pdparams")
     before = {path.name: path.read_bytes() for path in home.iterdir()}
-    target = (load.paddle, "save") if broken == "paddle" else (meta, "dump")
+    target = (load, "write_tensors") if broken == "weights" else (meta, "dump")
     monkeypatch.setattr(*target, lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         put_converted(home, "tiny.pdparams", filled=4, tag="new")
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth"])
+def test_one_tensor_at_a_time_is_in_memory(tmp_path, cfg, kind):
+    """Reading, filling the layer and writing the cache: numpy's memory, which tracemalloc sees, stays below a third."""
+    layer = nn.Sequential(*(nn.Linear(256, 256) for _ in range(48)))
+    tensors = {name: value.numpy() for name, value in layer.state_dict().items()}
+    path = tmp_path / f"linears.{kind}"
+    if kind == "pth":
+        torch = pytest.importorskip("torch", reason="writes a .pth file")
+        torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, path)
+    else:
+        pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file").save_file(tensors, path)
+    tracemalloc.start()
+    try:
+        load_pretrained(layer, cfg, str(path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    print(f"peak {peak / path.stat().st_size:.2f} of the file")
+    assert peak < path.stat().st_size / 3
+    np.testing.assert_array_equal(layer[3].weight.numpy(), tensors["3.weight"].T)
+
+
+def test_what_is_written_paddle_reads(tmp_path):
+    tensors = {"turned": np.arange(6, dtype=np.float32).reshape(2, 3).T, "none": np.empty((0, 2), np.float32),
+               "half": np.ones(3, np.float16), "count": np.array(7), "mask": np.array([True, False])}
+    load.write_tensors(tensors, tmp_path / "w.pdparams")
+    for read in (paddle.load(str(tmp_path / "w.pdparams"), return_numpy=True), read_file(tmp_path / "w.pdparams")[0]):
+        assert list(read) == list(tensors)
+        for name, value in tensors.items():
+            np.testing.assert_array_equal(read[name], value)
+            assert read[name].dtype == value.dtype

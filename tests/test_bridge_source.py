@@ -103,6 +103,28 @@ def test_what_only_torch_can_read_says_so(tmp_path, no_torch):
         source.read(path)
 
 
+@pytest.mark.parametrize("name, damage, words", [
+    ("zip.pth", lambda content: content.replace(BASE.tobytes(), BASE[::-1].tobytes()), "CRC"),
+    ("w.safetensors", lambda content: content[:-4], "another number of bytes"),
+    ("w.safetensors", lambda content: content + bytes(4), "another number of bytes"),
+    ("w.safetensors", lambda content: content.replace(b"[0,96]", b"[1,97]"), "reaches past"),
+    ("w.safetensors", lambda content: content.replace(b"[24]", b"[23]"), "reshape"),
+    ("w.safetensors", lambda content: bytes([255] * 6) + content, "table reaches past"),
+    ("w.safetensors", lambda content: b"", "0 bytes"),
+])
+def test_files_with_other_bytes_are_refused(tmp_path, name, damage, words):
+    source_file = DATA / name
+    if name == "w.safetensors":
+        source_file = tmp_path / "right.safetensors"
+        numpy = pytest.importorskip("safetensors.numpy", reason="writes a .safetensors file")
+        numpy.save_file({"a": BASE}, source_file)
+    content = source_file.read_bytes()
+    assert damage(content) != content
+    (tmp_path / name).write_bytes(damage(content))
+    with pytest.raises(UserError, match=f"{name}.*{words}"):
+        source.read(tmp_path / name)
+
+
 @pytest.mark.parametrize("change", [{"offset": 20}, {"shape": (4, 9)}, {"strides": (-1, 1)}, {"shape": (2,)}])
 def test_tensors_that_reach_past_their_storage_are_refused(change):
     storage = torch_file.Storage(torch_file.StorageType(np.float32), "0", 24, BASE)

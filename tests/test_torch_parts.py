@@ -419,7 +419,7 @@ class Counted(Odd):
 
 
 @pytest.mark.parametrize("kind, words", [
-    (UnknownLeaf, r"layer 'strange' is a LPPool2d, which has no Paddle twin yet; add one with @leaf\('LPPool2d', \.\.\.\) "
+    (UnknownLeaf, r"layer 'strange' is a LPPool2d, which has no Paddle twin yet; add one with @leaf\('LPPool2d', .*\) "
                   r"from ppdet_ext\.bridge\.ops \(in module 'strange', tests/test_torch_parts\.py:\d+\)"),
     (UnknownOp, r"i0e is not in the table; add it with @op\('.*i0e'\) from ppdet_ext\.bridge\.ops .*test_torch_parts"),
     (DataDependent, r"data-dependent control flow.*test_torch_parts\.py:\d+"),
@@ -505,7 +505,13 @@ def build_tensor(self):
     self.model, self.scale = Chain(), tnn.Parameter(torch.ones(1))
 
 
+def build_hooked(self):
+    self.model = Chain()
+    self.model.stages[1][0].register_forward_hook(lambda module, given, output: output * 2)
+
+
 @pytest.mark.parametrize("build, forward, words", [
+    (build_hooked, call_model, r"Holder\.model\.stages\.1\.0 \(Conv2d\) has a forward hook"),
     (build_shared, lambda self, x: [self.first(x), *self.model(x)], r"Holder\.(first|model).* share parameters"),
     (build_mixed, lambda self, x: self.model[0](x), r"Holder\.model holds torch modules beside other things \(at 1\)"),
     (build_tensor, lambda self, x: self.model(x) * self.scale, r"Holder\.scale is a torch tensor; make it Paddle's"),

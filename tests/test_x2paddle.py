@@ -126,6 +126,25 @@ def test_the_worker_names_the_step_and_the_swallowed_reason():
     assert found == {"step": "export", "error": "Exception: convert failed node <- AssertionError: only dilations = 0"}
 
 
+def test_the_worker_finds_the_operators_that_are_lacking(tmp_path, monkeypatch):
+    def refuse(_job):
+        print("Converting ...\n========= 2 OPs are not supported yet ===========\naten::einsum\naten::ceil")
+        raise Exception("Model is not supported yet.")
+    monkeypatch.setitem(worker.CONVERT, "torch", refuse)
+    with pytest.raises(worker.Stopped, match="^2 OPs are not supported yet aten::einsum aten::ceil$"):
+        worker.convert({"kind": "torch", "output": str(tmp_path)})
+
+
+@pytest.mark.parametrize("said, message", [("only caffe", "only caffe"), ("", r"exit\(\) without a word")])
+def test_the_worker_outlives_exit(tmp_path, monkeypatch, said, message):
+    def leave(_job):
+        print(said)
+        raise SystemExit(0)
+    monkeypatch.setitem(worker.CONVERT, "torch", leave)
+    with pytest.raises(worker.Stopped, match=message):
+        worker.convert({"kind": "torch", "output": str(tmp_path)})
+
+
 EXPORT = """
 import sys, torch, torchvision
 torch.manual_seed(0)

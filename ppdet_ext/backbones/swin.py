@@ -32,12 +32,9 @@ class WindowAttention(nn.Layer):
         self.proj = linear(dim, dim)
 
     def forward(self, x, mask=None):
-        """Windows [B, windows, N, C] and an addend [1, windows, 1, N, N] to the logits -> as x."""
+        """Windows [B, windows, N, C] and an addend [windows, 1, N, N] to the logits -> as x."""
         q, k, v = self._split_heads(self.project(x))
-        logits = self.logits(q, k) + self._bias()
-        if mask is not None:
-            logits = logits + mask.astype(logits.dtype)
-        x = paddle.matmul(F.softmax(logits), v).transpose([0, 1, 3, 2, 4])
+        x = paddle.matmul(F.softmax(self.logits(q, k) + self._bias(mask)), v).transpose([0, 1, 3, 2, 4])
         return self.proj(x.reshape([0, 0, self.pixels, self.heads * x.shape[-1]]))
 
     def project(self, x):
@@ -57,10 +54,15 @@ class WindowAttention(nn.Layer):
         qkv = qkv.reshape([0, 0, self.pixels, 3 * self.heads, qkv.shape[-1] // (3 * self.heads)])
         return qkv.transpose([0, 1, 3, 2, 4]).split(3, axis=2)
 
-    def _bias(self):
+    def _bias(self, mask):
+        """[heads, N, N], or with a mask [windows, heads, N, N]."""
         # Layer.to(dtype) makes floats of integer buffers, too
         bias = F.embedding(self.relative_position_index.astype("int64"), self.offset_biases())
-        return bias.reshape([self.pixels, self.pixels, self.heads]).transpose([2, 0, 1])
+        bias = bias.reshape([self.pixels, self.pixels, self.heads]).transpose([2, 0, 1])
+        if mask is None:
+            return bias
+        # a copy for each head: Paddle adds [windows, 1, N, N] to more heads than one ten times slower
+        return mask.astype(bias.dtype).tile([1, self.heads, 1, 1]) + bias
 
 
 class DotAttention(WindowAttention):

@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import pathlib
+import re
 import sys
 import traceback
 
@@ -85,8 +86,9 @@ def convert(job):
     except SystemExit:
         raise Stopped(last_words(said) or "exit() without a word") from None
     except Exception as error:
-        if "not supported" in str(error):  # which operators, it has printed
-            raise Stopped(f"{error} {last_words(said)}") from None
+        lacking = re.search(r"\d+ OPs are not supported.*", last_words(said))
+        if lacking:  # which operators, it has printed; the error does not say
+            raise Stopped(lacking.group()) from None
         raise
     finally:
         sys.stderr.write(said.getvalue())
@@ -123,9 +125,10 @@ def failure(error, step=""):
     """What failed, in which of x2paddle's steps, with the reason that it may have swallowed."""
     frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     step = step or ("export" if "gen_model" in frames else "optimise" if "optimize" in frames else "convert")
-    words = [f"{type(e).__name__}: {' '.join(str(e).split())}" if str(e) else type(e).__name__
-             for e in (error, error.__context__ or error.__cause__) if e is not None]
-    return {"step": step, "error": " <- ".join(words)[:400]}
+    swallowed = error.__context__
+    known = swallowed is None or str(swallowed) in str(error)
+    words = [f"{type(e).__name__}: {e}".replace("Stopped: ", "") for e in ([error] if known else [error, swallowed])]
+    return {"step": step, "error": " ".join(" <- ".join(words).split())[:400]}
 
 
 def versions():

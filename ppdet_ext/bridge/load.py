@@ -14,7 +14,7 @@ from .mapped import release
 from .readers import read_file
 from .report import LoadReport, load_into
 from .resize import resize_to
-from .rules import find_rename, linear_weights, rename_table, to_paddle
+from .rules import find_rename, known_names, linear_weights, rename_table, to_paddle
 from .source import Location, locate_spec, unwrap
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Converted:
 
     def _convert(self, layer, rename):
         content, framework = read_file(self.location.path)
-        tensors = unwrap(content, self.location.path)
+        tensors = unwrap(content, self.location.path, known_names(layer), self.location.part)
         rename = rename or find_rename(tensors)
         if rename:
             logger.info("names of %s carried over by rename table %s", self.location.source, rename)
@@ -163,7 +163,7 @@ def save(tensors, info, path):
 
 
 def write_tensors(tensors, path):
-    """Write ``{name: array}`` as ``paddle.save`` does, one after the other: that keeps a copy of all until the end."""
+    """Write ``{name: array}`` one by one as a file of ``paddle.save``, which itself holds copies of all to the end."""
     def reduce(array):
         reduced = np.require(array, requirements=["C", "A"]).__reduce__()
         release(array)

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Weight files as arrays that lie in the file: what nobody looks at takes no memory, what was looked at gives it back."""
+"""Weight files as arrays that lie in the file: only what is looked at takes memory, and it can be given back."""
 import mmap
 
 import numpy as np

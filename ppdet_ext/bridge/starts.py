@@ -24,6 +24,32 @@ def _of_fill(name, args, kwargs):
     return fills[name]() if name in fills else None
 
 
+def _of_init(function, args, kwargs):
+    """The start that a function of torch.nn.init gives a tensor; None for other functions."""
+    if getattr(function, "__module__", "") != "torch.nn.init":
+        return None
+    import inspect
+
+    from torch.nn import init
+    given = inspect.signature(function).bind(*args, **kwargs)
+    given.apply_defaults()
+    value = given.arguments
+    plain = {
+        "uniform_": ("uniform", "a", "b"), "normal_": ("normal", "mean", "std"),
+        "trunc_normal_": ("normal", "mean", "std"), "constant_": ("constant", "val"),
+    }
+    if function.__name__ in plain:
+        kind, *keys = plain[function.__name__]
+        return [kind, *(float(value[key]) for key in keys)]
+    scaled = function.__name__.partition("_")
+    if scaled[0] != "kaiming":
+        return None
+    fans = dict(zip(("fan_in", "fan_out"), init._calculate_fan_in_and_fan_out(value["tensor"])))
+    deviation = init.calculate_gain(value["nonlinearity"], value["a"]) / math.sqrt(fans[value["mode"]])
+    bound = math.sqrt(3) * deviation
+    return ["normal", 0.0, deviation] if scaled[2] == "normal_" else ["uniform", -bound, bound]
+
+
 # uniform numbers through the inverse error function are normal ones of variance 1/2: how truncated normals are drawn
 CHANGES = {
     "erfinv_": lambda start: ["normal", 0.0, math.sqrt(0.5)],
@@ -46,9 +72,10 @@ class Starts:
         """Note what a call of a torch function did to the tensor that it gave."""
         if not hasattr(result, "untyped_storage") or not result.is_floating_point():
             return
+        start = _of_init(function, args, kwargs)
         name = getattr(function, "__name__", "")
         before = self._known.get(_key(args[0])) if args and hasattr(args[0], "untyped_storage") else None
-        start = _of_fill(name, args[1:] if before or name.endswith("_") else (), kwargs)
+        start = start or _of_fill(name, args[1:] if before or name.endswith("_") else (), kwargs)
         if start is None and before and name in CHANGES:
             start = self._changed(name, before, args[1:], kwargs)
         if start:

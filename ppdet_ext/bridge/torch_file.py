@@ -140,7 +140,7 @@ def _read_zip(file):
 
 
 def _record(archive, entry, content):
-    """The bytes of one file of an archive, as a view of ``content`` where they are not compressed; their sum is checked.
+    """The bytes of one file of an archive, where not compressed as a view of ``content``; their sum is checked.
 
     Format: PKWARE's appnote, 4.3.7: 30 bytes of which the last four are the lengths of two texts that follow.
     """

@@ -51,10 +51,10 @@ def trace_timm(arch, img_size=None, prepare=None):
     def add_features(graph, tracer):
         _describe_features(graph, tracer, list(getattr(tracer.root, "feature_info", None) or []))
 
-    graph = _first_traceable(arch, partial(_weightless, build, settings, arch), _timm_forward, sizes, add_features)
+    graph = _first_traceable(arch, partial(weightless, build, settings, arch), _timm_forward, sizes, add_features)
     bound = bool(cfg.fixed_input_size) and not set(OPEN_SETTINGS) & set(settings)
     graph.info.update(settings=settings, library="timm", version=timm.__version__,
-                      fixed=bound and not _runs_at_another_size(partial(_weightless, build, settings, arch), graph),
+                      fixed=bound and not _runs_at_another_size(partial(weightless, build, settings, arch), graph),
                       first_conv=_listed(cfg.first_conv), classifier=_listed(cfg.classifier))
     return graph
 
@@ -80,7 +80,7 @@ def trace_torchvision(arch, img_size=None, prepare=None):
         made = torchvision.models.get_model(arch, weights=None, **given)
         return prepare(made) if prepare else made
 
-    graph = _first_traceable(f"torchvision/{arch}", partial(_weightless, build, settings, arch), None,
+    graph = _first_traceable(f"torchvision/{arch}", partial(weightless, build, settings, arch), None,
                              [_square(img_size)] if img_size else _candidates((3, crop, crop), bool(setting)),
                              partial(torchvision_taps.add_features, arch=arch))
     graph.info.update(settings=settings, library="torchvision", version=torchvision.__version__, fixed=bool(setting),
@@ -131,7 +131,7 @@ def trace_module(module, shape, name=""):
 
 def _timm_settings(build, arch, img_size):
     """What the network's class takes of the settings we want; {} of those it does not know."""
-    classes = type(_weightless(build, {}, arch)).__mro__  # a subclass may hand its settings on
+    classes = type(weightless(build, {}, arch)).__mro__  # a subclass may hand its settings on
     signature = {key for kind in classes for key in inspect.signature(kind.__init__).parameters}
     wanted = {"drop_path_rate": DROP_PATH, **OPEN_SETTINGS}
     settings = {key: value for key, value in wanted.items() if key in signature}
@@ -142,7 +142,7 @@ def _timm_settings(build, arch, img_size):
     return settings
 
 
-def _weightless(build, settings, arch, real=False):
+def weightless(build, settings, arch, real=False):
     """The network without storage for its weights; with it (``real``) where constants need computing that lacks it."""
     from .tracer import Weightless, forget_weights
     try:
@@ -156,7 +156,7 @@ def _weightless(build, settings, arch, real=False):
         raise
     except Exception as error:  # whatever a constructor may raise
         if not real:
-            return _weightless(build, settings, arch, real=True)
+            return weightless(build, settings, arch, real=True)
         raise UserError(f"{arch} cannot be built with {settings or 'its own settings'}: {type(error).__name__}: "
                         f"{' '.join(str(error).split())[:200]}") from None
 

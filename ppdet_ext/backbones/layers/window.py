@@ -56,13 +56,14 @@ def join_windows(windows, window, size):
 
 
 def shift_mask(size, window, shift):
-    """What attention adds in a map of ``size`` (H, W), padded and rolled by -``shift``: [1, windows, 1, N, N].
+    """What attention adds in a map of ``size`` (H, W), padded and rolled by -``shift``: [windows, 1, N, N].
 
     The last row and column of windows hold pixels of opposite borders, which must not see each other.
     """
     rows, cols = (_regions(length, window, shift) for length in size)
     regions = split_windows((3 * rows.unsqueeze(1) + cols).unsqueeze([0, 3]), window)
-    return (regions != regions.transpose([0, 1, 3, 2])).astype("float32").unsqueeze(2) * MASKED
+    masked = (regions != regions.transpose([0, 1, 3, 2])).astype("float32") * MASKED
+    return masked.reshape([-1, 1, window * window, window * window])
 
 
 def _regions(length, window, shift):
