@@ -14,7 +14,8 @@ conversion  tools/convert_weights.py in a process of its own, on a checkpoint of
 layers      the same network as native port and as bridged graph, with the same weights, called in turn: forward in eval
             mode without gradients, a training step (forward, backward of the features' mean square), and, exported at
             a fixed size, Paddle Inference. The time of a bridged one over that of the native one. The native one runs
-            twice in each turn: its second time over its first is what this machine's noise makes of 1.
+            twice in each turn: its second time over its first is what this machine's noise makes of 1. Times are
+            the process's own (time.process_time), so run it with one thread.
 tracing     seconds that tracing all names took in a sweep, or a sample of them here, in one process on one thread.
 """
 import argparse
@@ -107,7 +108,8 @@ def layers(names=LAYERS, rounds=21, training_rounds=9):
         for mode, make, count in (("forward", forward, rounds), ("exported", exported, rounds),
                                   ("training step", training_step, training_rounds)):
             first, second = make(native, image), make(bridged, image)
-            results = compare({"native": first, "bridged": second, "native again": first}, rounds=count)
+            results = compare({"native": first, "bridged": second, "native again": first}, rounds=count,
+                              clock=time.process_time)
             rows.append({"arch": name, "mode": mode, "size": image.shape[-1], "ratio": results["bridged"]["ratio"],
                          "noise": results["native again"]["ratio"],
                          **{f"{key}_ms": result["median_ms"] for key, result in results.items()},
@@ -177,6 +179,7 @@ class Exported:
         program = next(path for path in (f"{prefix}.json", f"{prefix}.pdmodel") if os.path.exists(path))
         config = paddle.inference.Config(program, f"{prefix}.pdiparams")
         config.disable_glog_info()
+        getattr(config, "disable_mkldnn", lambda: None)()  # as ppdet_ext.deploy without --enable_mkldnn
         config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
         self.predictor = paddle.inference.create_predictor(config)
         self.operations = Counter(re.findall(r'"#":"(?:\d\.)?(\w+)"', Path(program).read_text()))

@@ -29,7 +29,7 @@ def image(height=64, width=96, channels=3, batch=2):
 
 
 def test_names_are_listed_by_source_family_and_pattern():
-    assert len(list_models(source="timm")) == 20
+    assert len(list_models(source="timm")) == 101
     assert list_models(family="cspnet") == ["cspdarknet53", "cspresnet50", "cspresnet50d", "cspresnet50w",
                                             "cspresnext50"]
     assert "torchvision/resnet50" in list_models("torchvision/*", source="torchvision")

@@ -85,7 +85,7 @@ def convert(job):
             CONVERT[job["kind"]](job)
     except SystemExit:
         raise Stopped(last_words(said) or "exit() without a word") from None
-    except Exception as error:
+    except Exception:
         lacking = re.search(r"\d+ OPs are not supported.*", last_words(said))
         if lacking:  # which operators, it has printed; the error does not say
             raise Stopped(lacking.group()) from None
@@ -125,10 +125,9 @@ def failure(error, step=""):
     """What failed, in which of x2paddle's steps, with the reason that it may have swallowed."""
     frames = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     step = step or ("export" if "gen_model" in frames else "optimise" if "optimize" in frames else "convert")
-    swallowed = error.__context__
-    known = swallowed is None or str(swallowed) in str(error)
-    words = [f"{type(e).__name__}: {e}".replace("Stopped: ", "") for e in ([error] if known else [error, swallowed])]
-    return {"step": step, "error": " ".join(" <- ".join(words).split())[:400]}
+    said = [str(error)] if isinstance(error, Stopped) else \
+        [f"{type(e).__name__}: {e}" for e in (error, error.__context__) if e is not None]
+    return {"step": step, "error": " ".join(" <- ".join(said).split())[:400]}
 
 
 def versions():

@@ -79,6 +79,11 @@ class GraphLayer(nn.Layer):
     def owned(self):
         return self._owned
 
+    @property
+    def float_dtype(self):
+        """Name of the type that the network computes in: what ``x.to(y.dtype)`` meant when it was traced in float32."""
+        return str(next(iter(self.parameters())).dtype).rpartition(".")[2]
+
     def __getitem__(self, name):
         return self._sub_layers[name]
 
@@ -203,9 +208,9 @@ def check(layer, value, expected, words, branch):
 
 
 def check_size(layer, image):
-    """UserError where a network that is made for one size sees another (-1: a static graph does not know it)."""
+    """UserError where a network that is made for one size sees another; a static graph may not know."""
     wanted, given = list(layer.graph.info["input_size"][1:]), list(image.shape[2:])
-    if any(side not in (-1, want) for side, want in zip(given, wanted)):
+    if any(isinstance(side, int) and side not in (-1, want) for side, want in zip(given, wanted)):
         raise UserError(f"{layer.graph.name} is made for images of {wanted[0]}x{wanted[1]}, this one is "
                         f"{given[0]}x{given[1]}; build it for yours with img_size, where it has that setting")
 
@@ -305,7 +310,8 @@ class Writer:
         if node.kind == "guard":
             condition, expected, branch = node.args
             return f"check(self, {self._expression(condition)}, {expected!r}, {node.target!r}, {branch})"
-        return f"{self._function(node.target)}({self._arguments(node)})"
+        text = f"{self._function(node.target)}({self._arguments(node)})"
+        return text.replace("'float32'", "self.float_dtype") if node.target in (".to", ".type") else text
 
     def _parameter(self, node):
         """A parameter read directly; nn.Linear's is transposed in Paddle, here it is wanted as in torch."""

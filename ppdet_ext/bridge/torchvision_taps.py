@@ -31,6 +31,8 @@ HEADS = {
 CHANNELS_LAST = ("swin*",)
 # made for one image size, and the setting that changes it
 FIXED = {"vit*": "image_size", "maxvit*": "input_size"}
+# in training these also compute auxiliary logits, which no feature depends on
+AUXILIARY = ("googlenet", "inception_v3")
 STRIDES = (2, 4, 8, 16, 32)
 
 
@@ -60,6 +62,8 @@ def add_features(graph, tracer, arch):
         node, channels = _as_map(graph, arch, node, shape, image, reduction)
         refs.append(Ref(node))
         graph.features.append({"num_chs": channels, "reduction": reduction, "module": path})
+    if arch in AUXILIARY:
+        graph.info["training_differs"] = []
     graph.outputs = {"features": refs, "logits": graph.outputs["output"]}
 
 

@@ -65,7 +65,8 @@ def forget_weights(module):
     for path, part in module.named_modules():
         for tensors in (part._parameters, part._buffers):
             for name, value in tensors.items():
-                if value is not None and not value.is_meta and f"{path}.{name}".lstrip(".") in saved:
+                counted = value is None or not value.is_floating_point()  # an index is what it counts
+                if not counted and not value.is_meta and f"{path}.{name}".lstrip(".") in saved:
                     tensors[name] = seen.setdefault(id(value), _bare(value))
     return module
 
@@ -256,7 +257,7 @@ class Tracer(fx.Tracer):
     def trace(self, root, *args, **kwargs):
         kinds = {kind for module in root.modules() for kind in type(module).__mro__}
         self._autowrap_search += [sys.modules[name] for name in sorted({kind.__module__ for kind in kinds})]
-        with _modes_watched(self, root), _everything_open(), torch.no_grad():
+        with _modes_watched(self, root), _everything_open(), _creation_watched(self), torch.no_grad():
             return super().trace(root, *args, **kwargs)
 
     def is_leaf_module(self, module, path):
@@ -470,6 +471,28 @@ def _modes_watched(tracer, root):
     finally:
         for module, mode in zip(modules + leaves, before + modes):
             module.__dict__["training"] = mode
+
+
+@contextlib.contextmanager
+def _creation_watched(tracer):
+    """torch.ones(b, n) and the like look at their sizes before they ask a proxy; inside, the proxies are asked first."""
+    kept = {name: getattr(torch, name) for name in ("ones", "zeros", "full", "empty", "eye")}
+
+    def watched(function):
+        def create(*args, **kwargs):
+            found = []
+            fx.node.map_aggregate((args, kwargs), lambda item: found.append(item) if isinstance(item, Value) else None)
+            if found and not tracer._computing:
+                return tracer.create_proxy("call_function", function, args, kwargs)
+            return function(*args, **kwargs)
+        return create
+    for name, function in kept.items():
+        setattr(torch, name, watched(function))
+    try:
+        yield
+    finally:
+        for name, function in kept.items():
+            setattr(torch, name, function)
 
 
 @contextlib.contextmanager

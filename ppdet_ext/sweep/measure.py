@@ -224,16 +224,18 @@ def reference(name, graph, image, prepare=None):
 
 
 def with_values(net):
-    """Normal random values, scaled to the number of inputs, for what has no storage."""
+    """Normal random values, scaled to the number of inputs, for parameters without storage; buffers are 0, variances 1."""
     seen = {}
     for module in net.modules():
-        for tensors in (module._parameters, module._buffers):
-            for key, value in tensors.items():
-                if value is not None and value.is_meta:
-                    if id(value) not in seen:
-                        seen[id(value)] = torch.randn(value.shape) * value[0].numel() ** -0.5
-                    filled = seen[id(value)]
-                    tensors[key] = torch.nn.Parameter(filled) if isinstance(value, torch.nn.Parameter) else filled
+        for key, value in module._parameters.items():
+            if value is not None and value.is_meta:
+                if id(value) not in seen:
+                    inputs = value[0].numel() if value.ndim else 1
+                    seen[id(value)] = torch.nn.Parameter(torch.randn(value.shape) * inputs ** -0.5)
+                module._parameters[key] = seen[id(value)]
+        for key, value in module._buffers.items():
+            if value is not None and value.is_meta:
+                module._buffers[key] = torch.full(value.shape, float(key == "running_var"))
     return net
 
 

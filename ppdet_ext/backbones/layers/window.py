@@ -89,7 +89,7 @@ def attend_in_windows(attention, x, window, shift):
 
 
 def relative_positions(window):
-    """For all pairs of a window's N pixels, which of the (2 * window - 1)^2 offsets lies between them: int64 [N * N]."""
+    """For all pairs of a window's N pixels, which of the (2 * window - 1)^2 offsets parts them: int64 [N * N]."""
     row, col = np.divmod(np.arange(window * window), window)
     rows, cols = (axis[:, None] - axis[None, :] + window - 1 for axis in (row, col))
     return (rows * (2 * window - 1) + cols).reshape(-1)
