@@ -38,7 +38,7 @@ def register(cls=None, *, replace=False):
         the class to use from here on (a new one where ``cls`` was a plain class).
 
     Raises:
-        UserError: the name is taken and ``replace`` is False; or ``cls`` is no class, or a torch module.
+        UserError: the name is taken and ``replace`` is False; or ``cls`` is no class.
     """
     if cls is None:
         return functools.partial(register, replace=replace)

@@ -34,7 +34,7 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
     Raises:
         UserError: unknown name, tag or setting; weights that cannot be had or do not fit.
     """
-    entry = find_entry(name) or bridged_entry(name, img_size)
+    entry = any_entry(name, img_size)
     cfg = _pretrained.resolve(entry, split_tag(name)[1])
     num_classes = cfg.num_classes if num_classes is None else num_classes
     settings = dict(features_only=features_only, out_indices=out_indices, in_chans=in_chans, num_classes=num_classes,
@@ -45,6 +45,15 @@ def create_model(name, pretrained=False, features_only=False, out_indices=None, 
     if checkpoint_path or pretrained:
         net.load_report = _load(net, checkpoint_path or pretrained, in_chans, num_classes)
     return net
+
+
+def any_entry(name, img_size=None):
+    """The ModelEntry of a native network, or else of a bridged one.
+
+    Raises:
+        UserError: neither, or an unknown tag.
+    """
+    return find_entry(name) or bridged_entry(name, img_size)
 
 
 def _load(net, spec, in_chans, num_classes):

@@ -325,7 +325,7 @@ class Writer:
             raise UserError(f"{self.layer.graph.name} needs the operation {target}, which this version does not know; "
                             "add it with @op from ppdet_ext.bridge.ops")
         function = OPS[target]
-        name = function.__name__.lstrip("_")
+        name = function.__name__.lstrip("_") if function.__name__.isidentifier() else "op"
         while vars(self.ops).setdefault(name, function) is not function:
             name += "_"
         return f"ops.{name}"

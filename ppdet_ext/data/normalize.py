@@ -5,10 +5,12 @@
 from_weights`` of an expansion) get the weights' numbers; other numbers under pretrained weights are reported.
 """
 import dataclasses
+import inspect
 import logging
 
 import numpy as np
 
+from .. import user_class
 from ..errors import UserError
 
 logger = logging.getLogger("ppdet.engine")
@@ -63,12 +65,16 @@ def of_weights(cfg, name, settings):
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
-    from ppdet_ext.backbones import _pretrained, _registry
+    from ppdet_ext.backbones import _factory, _pretrained, split_tag
     owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     arch = f"{getattr(owner, 'PREFIX', '')}{settings['arch']}" if settings.get("arch") else ""
     if arch:
-        known = _pretrained.resolve(_registry.model_entry(arch), _registry.split_tag(arch)[1])
+        size = settings.get("img_size")
+        entry = _factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
+        known = _pretrained.resolve(entry, split_tag(arch)[1])
+    if not hasattr(known, "mean") and inspect.isclass(owner):
+        known = user_class.weights_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
