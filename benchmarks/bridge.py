@@ -227,8 +227,8 @@ def page(results):
                   f"{_judged(row['ratio'], LIMITS['layers'])} | {row['noise']} |" for row in results["layers"]]
     if "tracing" in results:
         row = results["tracing"]
-        lines += ["", f"Tracing {row['names']} names ({row['traced']}): {_judged(row['seconds'], LIMITS['tracing'])} s, "
-                  f"median {row['median']} s."]
+        seconds = _judged(row["seconds"], LIMITS["tracing"])
+        lines += ["", f"Tracing {row['names']} names ({row['traced']}): {seconds} s, median {row['median']} s."]
     return "\n".join(lines).strip() + "\n"
 
 

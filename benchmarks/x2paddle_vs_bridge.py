@@ -4,9 +4,9 @@
 X2PADDLE_PYTHON=/path/to/env/bin/python python benchmarks/x2paddle_vs_bridge.py [--only x2paddle|bridge] [NAME ...]
 
 The environment of X2PADDLE_PYTHON needs x2paddle, torch, torchvision, timm, onnx<1.19 and onnxruntime; default: this
-one. Weights are random with BatchNorm statistics of one batch; attention is exported in plain operators, as torch cannot
-write the fused one at opset 13. Results land in docs/x2paddle.json and in the table of docs/x2paddle.md, one row a
-network; rows that a run does not make anew stay.
+one. Weights are random with BatchNorm statistics of one batch; attention is exported in plain operators, since torch
+cannot write the fused one at opset 13. Results land in docs/x2paddle.json and in the table of docs/x2paddle.md, one row
+a network; rows that a run does not make anew stay.
 """
 import argparse
 import json

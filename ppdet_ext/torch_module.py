@@ -59,8 +59,8 @@ def refuse_hooks(module, where):
     """UserError for hooks that a trace would not see: on the module itself, and on those it does not look into."""
     for path, each in module.named_modules():
         if (each is module or is_leaf(each)) and (each._forward_hooks or each._forward_pre_hooks):
-            raise UserError(f"{'.'.join(filter(None, [where, path]))} ({type(each).__name__}) has a forward hook, which "
-                            "its Paddle layer would not run; do in a forward what the hook does, or remove it")
+            raise UserError(f"{'.'.join(filter(None, [where, path]))} ({type(each).__name__}) has a forward hook, "
+                            "which its Paddle layer would not run; do in a forward what the hook does, or remove it")
 
 
 def traced(module, shape, where, forward=None):

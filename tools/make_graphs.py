@@ -1,7 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Write ppdet_ext/graphs anew: the graphs of much used networks that have no native port, so that they need no torch.
 
-Only for the package's authors: run it when the tracer or timm changes. Names to make can be given: make_graphs.py NAME ...
+Only for the package's authors: run it when the tracer or timm changes. It takes names: make_graphs.py NAME ...
 """
 import sys
 

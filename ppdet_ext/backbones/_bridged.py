@@ -72,7 +72,13 @@ class BridgedNet(GraphLayer):
         outputs = super().forward(x)
         if not self.features_only:
             return outputs["logits"]
-        return [outputs["features"][self._made.index(index)] for index in self.feature_info.out_indices]
+        return [self._with_channels(outputs["features"], index) for index in self.feature_info.out_indices]
+
+    def _with_channels(self, features, index):
+        """A feature; where a static graph has lost count of its channels, it is told."""
+        feature = features[self._made.index(index)]
+        known = isinstance(feature.shape[1], int) and feature.shape[1] >= 0
+        return feature if known else feature.reshape([0, self.feature_info.channels(index), 0, 0])
 
     def forward_intermediates(self, x, indices=None):
         """Features [B, C, H, W] by index, as ``take_indices`` reads them."""
@@ -82,7 +88,7 @@ class BridgedNet(GraphLayer):
             raise UserError(f"{self.graph.name} was made for the features {list(self._made)}, not {missing}; create it "
                             "with out_indices=None")
         features = super().forward(x)["features"]
-        return [features[self._made.index(index)] for index in indices]
+        return [self._with_channels(features, index) for index in indices]
 
     def run_stage(self, index, values):
         if self.recompute and self.training and index > 0:
@@ -132,19 +138,3 @@ class BridgedNet(GraphLayer):
         prefix = ".".join(first[0][0].split(".")[:2 if shared else 1])
         return {owner for owner in first if f"{owner[0]}.".startswith(f"{prefix}.") or
                 (owner[1] == "param" and "." not in owner[0])}
-
-
-def bridged_entry(name, img_size=None):
-    """The ModelEntry of a name that no native port serves; its graph is traced where it is not at hand.
-
-    Raises:
-        UserError: no such network, or it cannot be traced here.
-    """
-    arch, tag = split_tag(name)
-    if not graphs.can_trace(arch) and not graphs.at_hand(arch, img_size):
-        close = nearest(arch, [*list_models(), *graphs.shipped()])
-        raise UserError(f"unknown arch '{arch}'{close}; or, if timm or torchvision has it: {graphs.how_to(arch)}")
-    graph = graphs.find(arch, img_size)
-    cfgs = _pretrained.cfgs_of(arch, graph.info.get("published") or {})
-    source = graph.info["library"]
-    return with_known_tag(ModelEntry(arch, functools.partial(BridgedNet, graph), "bridged", source, cfgs), tag)

@@ -49,7 +49,7 @@ def torchvision_fields(arch, weights):
     crop, resize = transform.crop_size[0], transform.resize_size[0]
     return dict(source="torchvision", url=weights.url, license="bsd-3-clause", input_size=[3, crop, crop],
                 mean=list(transform.mean), std=list(transform.std), interpolation=transform.interpolation.value,
-                crop_pct=round(crop / resize, 4), num_classes=len(weights.meta["categories"]),
+                crop_pct=round(crop / resize, 4), num_classes=len(weights.meta["categories"] or ()),
                 **{key: plain(value[0] if len(value) == 1 else value) for key, value in ends(arch).items()})
 
 

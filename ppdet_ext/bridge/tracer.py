@@ -219,7 +219,7 @@ class Attribute(Value):
 
 
 class Mode:
-    """Stands for ``self.training`` of a module that is looked into: an argument stays an expression, a branch is noted."""
+    """Stands for ``self.training`` of a module looked into: an argument stays an expression, a branch is noted."""
 
     def __init__(self, tracer, module):
         self.tracer, self.module = tracer, module
@@ -356,8 +356,9 @@ class Tracer(fx.Tracer):
         if kind == "call_module":
             module = self.root.get_submodule(target)
             if not is_leaf(module):
-                raise self.error(f"layer '{target}' is a {type(module).__name__}, which has no Paddle twin yet; add one "
-                                 f"with @leaf('{type(module).__name__}', ...) from ppdet_ext.bridge.ops")
+                kind = type(module).__name__
+                raise self.error(f"layer '{target}' is a {kind}, which has no Paddle twin yet; add one with "
+                                 f"@leaf('{kind}', ...) from ppdet_ext.bridge.ops")
         elif kind in ("call_function", "call_method"):
             name = op_name(kind, target, None)
             if name not in OPS and target not in (guard, training_mode, builtins.getattr):
@@ -475,7 +476,7 @@ def _modes_watched(tracer, root):
 
 @contextlib.contextmanager
 def _creation_watched(tracer):
-    """torch.ones(b, n) and the like look at their sizes before they ask a proxy; inside, the proxies are asked first."""
+    """torch.ones(b, n) and the like look at their sizes before they ask a proxy; inside, proxies are asked first."""
     kept = {name: getattr(torch, name) for name in ("ones", "zeros", "full", "empty", "eye")}
 
     def watched(function):
@@ -497,13 +498,15 @@ def _creation_watched(tracer):
 
 @contextlib.contextmanager
 def _everything_open():
-    """Functions that a package marked with torch.fx.wrap are looked into all the same: their parts are in the table."""
+    """Functions that a package marked with torch.fx.wrap are looked into all the same, but for those in the table."""
     wrapped = fx._symbolic_trace._wrapped_fns_to_patch
     kept = dict(wrapped)
     wrapped.clear()
+    wrapped.update({key: names for key, names in kept.items() if f"{names.get('__name__')}.{key[1]}" in OPS})
     try:
         yield
     finally:
+        wrapped.clear()
         wrapped.update(kept)
 
 

@@ -224,7 +224,7 @@ def reference(name, graph, image, prepare=None):
 
 
 def with_values(net):
-    """Normal random values, scaled to the number of inputs, for parameters without storage; buffers are 0, variances 1."""
+    """Normal values, scaled to the number of inputs, for parameters without storage; buffers are 0, variances 1."""
     seen = {}
     for module in net.modules():
         for key, value in module._parameters.items():
@@ -258,7 +258,7 @@ def stir(net):
 
 
 def settle(net, image):
-    """Half random, half measured BatchNorm statistics: values stay in the range that a trained network keeps them in."""
+    """Half random, half measured BatchNorm statistics: values stay in the range of a trained network."""
     norms = [module for module in net.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
              and module.running_mean is not None]
     if not norms:
@@ -351,7 +351,7 @@ def train_step(ours, theirs, image, graph):
 
 
 def gradient_errors(ours, theirs):
-    """{name: error}; gradients that are nothing but rounding (a bias in front of a BatchNorm) are measured by a floor."""
+    """{name: error}; gradients that are nothing but rounding (a bias before a BatchNorm) are measured by a floor."""
     wanted = to_paddle({key: value.grad.numpy() for key, value in theirs.named_parameters(remove_duplicate=False)
                         if value.grad is not None}, ours)
     floor = (1e-4 if dtype_of(theirs) == "float32" else 1e-8) * max(abs(value).max() for value in wanted.values())

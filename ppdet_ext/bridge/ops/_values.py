@@ -77,6 +77,15 @@ def axes(tensor, dims):
     return [axis(tensor, dim) for dim in dims]
 
 
+def mean_over(tensor, dims, keepdim=False):
+    """The mean over dims (None: all), one at a time: Paddle's over several has a gradient up to ten times slower."""
+    if dims is None or isinstance(dims, int) or len(dims) < 2:
+        return paddle.mean(tensor, dims, keepdim)
+    for dim in sorted(axes(tensor, dims), reverse=True):
+        tensor = paddle.mean(tensor, dim, keepdim)
+    return tensor
+
+
 def listed(values):
     """The list of arguments given either one by one or as one list: ``x.view(2, 3)``, ``x.view([2, 3])``."""
     return list(values[0]) if len(values) == 1 and isinstance(values[0], (list, tuple)) else list(values)

@@ -90,7 +90,7 @@ def _one_of_two(pools, reduce, x, wanted, what):
 def _adaptive(dims):
     @op(f"torch.nn.functional.adaptive_avg_pool{dims}d", *(["torch.adaptive_avg_pool1d"] if dims == 1 else []))
     def adaptive_avg_pool(x, output_size):
-        return _adaptive_pool(_ADAPTIVE_AVG, paddle.mean, x, output_size, dims, "an adaptive average pool")
+        return _adaptive_pool(_ADAPTIVE_AVG, _values.mean_over, x, output_size, dims, "an adaptive average pool")
 
     @op(f"torch.nn.functional.adaptive_max_pool{dims}d")
     def adaptive_max_pool(x, output_size, return_indices=False):

@@ -6,7 +6,7 @@ import paddle
 
 from . import _values
 from ._table import op
-from ._values import axes, axis, cast, dtype_of, is_tensor, kind
+from ._values import axes, axis, cast, dtype_of, is_tensor, kind, mean_over
 from .compare import maximum, minimum
 from .index import ValuesIndices
 
@@ -18,7 +18,7 @@ def _dims(x, dim):
 
 @op("torch.mean", ".mean")
 def mean(x, dim=None, keepdim=False, *, dtype=None):
-    return paddle.mean(cast(x, dtype), _dims(x, dim), keepdim)
+    return mean_over(cast(x, dtype), _dims(x, dim), keepdim)
 
 
 @op("torch.sum", ".sum")
@@ -99,10 +99,10 @@ def var(x, dim=None, unbiased=True, keepdim=False, *, correction=None):
         dim, unbiased = None, dim
     correction = int(unbiased) if correction is None else correction
     dims = _dims(x, dim)
-    centred = x - paddle.mean(x, dims, True)
+    centred = x - mean_over(x, dims, True)
     squares = centred * centred
     if correction == 0:
-        return paddle.mean(squares, dims, keepdim)
+        return mean_over(squares, dims, keepdim)
     count = 1
     for item in (dims if dims is not None else range(x.ndim)):
         count = count * _values.size(x, item)

@@ -40,6 +40,13 @@ def group_norm_act(num_groups, num_channels, eps, weight, drop=None, act=None):
     return Norm(norms.group_norm, [num_channels], eps, weight, weight, drop=drop, act=act, groups=num_groups)
 
 
+def followed(norm, x):
+    """``drop`` and ``act`` where the norm has them: it has no sub-layer of that name otherwise."""
+    drop, act = norm._sub_layers.get("drop"), norm._sub_layers.get("act")
+    x = x if drop is None else drop(x)
+    return x if act is None else act(x)
+
+
 class BatchNormAct2d(nn.BatchNorm2D):
     """BatchNorm, then ``drop`` and ``act``.
 
@@ -48,11 +55,11 @@ class BatchNormAct2d(nn.BatchNorm2D):
 
     def __init__(self, num_features, drop=None, act=None, **settings):
         super().__init__(num_features, **settings)
-        self.drop = drop or nn.Identity()
-        self.act = act or nn.Identity()
+        self.drop = drop
+        self.act = act
 
     def forward(self, x):
-        return self.act(self.drop(nn.BatchNorm2D.forward(self, x)))
+        return followed(self, nn.BatchNorm2D.forward(self, x))
 
 
 class CumulativeBatchNormAct2d(BatchNormAct2d):
@@ -67,7 +74,7 @@ class SyncBatchNormAct2d(nn.SyncBatchNorm):
     """BatchNormAct2d with statistics over all GPUs."""
 
     def forward(self, x):
-        return self.act(self.drop(nn.SyncBatchNorm.forward(self, x)))
+        return followed(self, nn.SyncBatchNorm.forward(self, x))
 
 
 def sync_batch_norms(layer):
