@@ -39,7 +39,7 @@ def trace_timm(arch, img_size=None, prepare=None):
     """
     timm = need("torch", f"tracing {arch}") and need("timm", f"tracing {arch}")
     if not timm.is_model(arch):
-        raise UserError(f"timm {timm.__version__} has no network '{arch}'{nearest(arch, timm.list_models())}")
+        raise UserError(f"unknown arch '{arch}'{nearest(arch, timm.list_models())} (timm {timm.__version__} has none)")
 
     def build(**settings):
         made = timm.create_model(arch, pretrained=False, **settings)
@@ -68,8 +68,8 @@ def trace_torchvision(arch, img_size=None, prepare=None):
     from . import torchvision_taps
     names = torchvision.models.list_models(module=torchvision.models)
     if arch not in names:
-        raise UserError(f"torchvision {torchvision.__version__} has no classification network '{arch}'"
-                        f"{nearest(arch, names)}")
+        raise UserError(f"unknown arch 'torchvision/{arch}'{nearest(arch, names)} (torchvision {torchvision.__version__} "
+                        "has no such classification network)")
     setting = torchvision_taps.size_setting(arch)
     settings = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
     crop = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]
