@@ -16,7 +16,8 @@ layers      the same network as native port and as bridged graph, with the same 
             a fixed size, Paddle Inference. The time of a bridged one over that of the native one. The native one runs
             twice in each turn: its second time over its first is what this machine's noise makes of 1. Times are
             the process's own (time.process_time), so run it with one thread.
-tracing     seconds that tracing all names took in a sweep, or a sample of them here, in one process on one thread.
+tracing     seconds that tracing all names took in a sweep (of the clock, beside whatever else ran), or the process's
+            own seconds for a sample of them here.
 """
 import argparse
 import json
@@ -207,9 +208,9 @@ def tracing(sweep=""):
     from ppdet_ext.bridge import trace
     names, seconds = timm.list_models(), []
     for name in names[::STEP]:
-        begin = time.perf_counter()
+        begin = time.process_time()
         trace.trace_timm(name)
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     return {"names": len(names), "seconds": round(statistics.mean(seconds) * len(names)),
             "median": round(statistics.median(seconds), 2), "traced": f"{len(seconds)} of them, carried over to all"}
 

@@ -314,8 +314,8 @@ def default_indices(feature_info, name):
     """
     by_stride = {reduction: index for index, reduction in enumerate(feature_info.reduction())}
     if not set(NECK_STRIDES) <= set(by_stride):
-        raise UserError(f"{name} has features at strides {sorted(by_stride)}, not at 8, 16 and 32; choose some with "
-                        "out_indices")
+        raise UserError(f"{name} has features at strides {sorted(by_stride)}, not at 8, 16 and 32; let an adapter "
+                        "make them (adapter: auto), or choose some with out_indices")
     return tuple(by_stride[stride] for stride in NECK_STRIDES)
 
 

@@ -86,7 +86,13 @@ class Graph:
         return list(dict.fromkeys(node.target for node in self.nodes if node.kind == "guard"))
 
     def needed(self, refs):
-        """The nodes that the values ``refs`` depend on, in order, with the guards whose condition they cover."""
+        """The nodes that the values ``refs`` depend on, in order, with the guards that were met on the way to them.
+
+        A guard behind the last of them says nothing of them, unless they are all that the network gives: then it may
+        have decided which values these are.
+        """
+        everything = []
+        walk(self.outputs, everything.append)
         producers = {node.name: node for node in self.nodes}
         wanted, waiting = set(), [str(ref) for ref in refs]
         while waiting:
@@ -95,6 +101,7 @@ class Graph:
                 wanted.add(name)
                 waiting.extend(producers[name].inputs())
         last = max((index for index, node in enumerate(self.nodes) if node.name in wanted), default=-1)
+        last = len(self.nodes) if set(everything) <= wanted else last
         for node in self.nodes[:last + 1]:
             if node.kind == "guard":
                 waiting.extend(node.inputs())

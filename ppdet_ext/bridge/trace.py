@@ -68,8 +68,8 @@ def trace_torchvision(arch, img_size=None, prepare=None):
     from . import torchvision_taps
     names = torchvision.models.list_models(module=torchvision.models)
     if arch not in names:
-        raise UserError(f"unknown arch 'torchvision/{arch}'{nearest(arch, names)} (torchvision {torchvision.__version__} "
-                        "has no such classification network)")
+        raise UserError(f"unknown arch 'torchvision/{arch}'{nearest(arch, names)} (torchvision "
+                        f"{torchvision.__version__} has no such classification network)")
     setting = torchvision_taps.size_setting(arch)
     settings = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
     crop = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]

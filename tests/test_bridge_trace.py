@@ -1,0 +1,144 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Traced graphs: what they keep, what they refuse, and the networks made from them."""
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from ppdet_ext.backbones import create_model, list_models
+from ppdet_ext.backbones._bridged import BridgedNet
+from ppdet_ext.backbones.modules import TimmBackbone
+from ppdet_ext.bridge import graph as graphs_io
+from ppdet_ext.bridge import graphs
+from ppdet_ext.bridge.graph import Graph, Node, Ref
+from ppdet_ext.errors import UserError
+
+REPRESENTATIVES = (Path(__file__).parent / "bridge_representatives.txt").read_text().split()
+
+
+def image(*shape):
+    return paddle.to_tensor(np.random.RandomState(0).randn(*shape).astype("float32"))
+
+
+def test_enough_graphs_ship_and_they_are_small():
+    names = graphs.shipped()
+    assert len(names) >= 60
+    assert not set(names) & set(list_models())
+    assert sum(path.stat().st_size for path in graphs.SHIPPED.iterdir()) < 5e6
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_100", "vit_tiny_patch16_224", "torchvision/mobilenet_v3_small"])
+def test_a_shipped_graph_needs_no_torch(name, monkeypatch):
+    monkeypatch.setattr(graphs, "traced", None)
+    net = create_model(name, features_only=True, out_indices=(-1,))
+    net.eval()
+    with paddle.no_grad():
+        feature, = net(image(1, 3, 64, 96))
+    info = net.feature_info
+    assert feature.shape == [1, info.channels()[0], 64 // info.reduction()[0], 96 // info.reduction()[0]]
+
+
+def test_a_graph_survives_its_file(tmp_path):
+    nodes = [Node("x", "input"), Node("c", "const", "c"),
+             Node("y", "call", "_operator.getitem", [Ref("x"), (Ellipsis, slice(None, 2, None), float("inf"))])]
+    made = Graph("net", nodes, {"output": [Ref("y")]}, state={"w": [1]}, consts={"c": np.arange(3)})
+    made.save(tmp_path / "net.graph.gz")
+    read = graphs_io.load(tmp_path / "net.graph.gz")
+    assert read.nodes == made.nodes and read.outputs == made.outputs and read.state == made.state
+    assert isinstance(read.outputs["output"][0], Ref)
+    np.testing.assert_array_equal(read.consts["c"], np.arange(3))
+
+
+def test_a_broken_file_is_named(tmp_path):
+    path = tmp_path / "net.graph.gz"
+    path.write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="holds no traced network"):
+        graphs_io.load(path)
+
+
+def test_a_one_stride_network_becomes_a_pyramid():
+    backbone = TimmBackbone(arch="vit_tiny_patch16_224", adapter="simple_fpn", freeze_at=0)
+    assert [(spec.channels, spec.stride) for spec in backbone.out_shape] == [(256, 8), (256, 16), (256, 32)]
+    backbone.train()
+    features = backbone(image(1, 3, 64, 96))
+    assert [feature.shape[2:] for feature in features] == [[8, 12], [4, 6], [2, 3]]
+    sum(feature.sum() for feature in features).backward()
+    assert backbone.model["patch_embed"]["proj"].weight.grad is None
+    assert backbone.model["blocks"]["2"]["attn"]["qkv"].weight.grad is None  # the first quarter is stage 0
+    assert backbone.model["blocks"]["3"]["attn"]["qkv"].weight.grad is not None
+    assert [bool(layers) for layers in backbone.model.stage_layers()] == [True] * 5
+
+
+def test_a_one_stride_network_without_an_adapter_says_so():
+    with pytest.raises(UserError, match="adapter: auto"):
+        TimmBackbone(arch="vit_tiny_patch16_224")
+
+
+def test_sizes_that_the_patch_does_not_divide_are_refused_or_fitted():
+    with pytest.raises(UserError, match="not a multiple of 32"):
+        TimmBackbone(arch="vit_tiny_patch16_224", adapter="auto")(image(1, 3, 70, 64))
+    features = TimmBackbone(arch="vit_tiny_patch16_224", adapter="auto", size="pad")(image(1, 3, 70, 64))
+    assert features[0].shape[2:] == [12, 8]
+
+
+def test_recompute_changes_no_gradient():
+    def gradients(recompute):
+        paddle.seed(0)
+        net = create_model("mobilenetv2_100", features_only=True)
+        net.recompute = recompute
+        net.train()
+        sum(feature.mean() for feature in net(image(2, 3, 64, 64))).backward()
+        return {name: p.grad.numpy() for name, p in net.named_parameters() if p.grad is not None}
+    plain, again = gradients(False), gradients(True)
+    assert plain.keys() == again.keys()
+    for name, value in plain.items():
+        np.testing.assert_allclose(again[name], value, rtol=1e-3, atol=1e-6 * max(1, abs(value).max()), err_msg=name)
+
+
+def test_an_unknown_operation_in_a_graph_is_named():
+    made = Graph("net", [Node("x", "input"), Node("y", "call", "torch.fft.fft2", [Ref("x")])],
+                 {"features": [Ref("y")]}, features=[{"num_chs": 3, "reduction": 1, "module": ""}])
+    with pytest.raises(UserError, match="torch.fft.fft2"):
+        BridgedNet(made, features_only=True)
+
+
+def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
+    torch = pytest.importorskip("torch", reason="tracing needs torch")
+    from ppdet_ext.bridge.layer import GraphLayer
+    from ppdet_ext.bridge.trace import trace_module
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            batch, channels, height, width = x.shape
+            y = x.reshape(batch, channels, height * width)
+            y += 1.0
+            return y if height % 2 == 0 else -y
+
+    layer = GraphLayer(trace_module(Net(), (2, 3, 8, 8)))
+    np.testing.assert_allclose(layer(image(3, 3, 6, 10))["output"].numpy(),
+                               image(3, 3, 6, 10).numpy().reshape(3, 3, 60) + 1, rtol=1e-6)
+    with pytest.raises(UserError, match=r"image.shape\[2\] % 2.*img_size"):
+        layer(image(1, 3, 7, 8))
+
+    class Branch(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(UserError, match="data-dependent control flow.*test_bridge_trace.py"):
+        trace_module(Branch(), (2, 3, 8, 8))
+
+
+@pytest.mark.parametrize("name", [
+    name if name in ("test_resnet", "test_vit2", "lcnet_035") else pytest.param(name, marks=pytest.mark.slow)
+    for name in dict.fromkeys(["test_resnet", "test_vit2", "lcnet_035", *REPRESENTATIVES])])
+def test_a_network_of_every_model_file_equals_its_original(name):
+    """Features at two sizes, gradients, BatchNorm statistics after a step, export: see sweep.measure."""
+    pytest.importorskip("torch", reason="parity is measured against torch")
+    pytest.importorskip("timm", reason="parity is measured against timm")
+    pytest.importorskip("torchvision", reason="parity is measured against torchvision")
+    from ppdet_ext.sweep import measure
+
+    row = measure.measure(name, reduce_above=12.0)
+    print({key: row[key] for key in ("name", "sizes", "forward", "gradient", "gradient64", "statistics", "export")})
+    assert (row["status"], row["reason"]) == ("ok", "")
