@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 
 from paddle import nn
 
@@ -13,6 +14,8 @@ from . import _pretrained
 from ._features import FeatureInfo, take_indices
 from ._registry import ModelEntry, list_models, split_tag, with_known_tag
 from .layers import recomputed
+
+logger = logging.getLogger(__name__)
 
 COUNTER = "num_batches_tracked"
 QUARTERS = 4  # stages of a network whose features all have one stride
@@ -49,6 +52,9 @@ class BridgedNet(GraphLayer):
         if not features_only:
             wanted["logits"] = graph.outputs["logits"]
         super().__init__(graph, wanted, drop_path_rate, in_chans, None if features_only else num_classes)
+        if graph.info.get("training_differs"):
+            logger.warning("%s follows what %s compute in evaluation, also while it trains", graph.name,
+                           ", ".join(graph.info["training_differs"]))
         self.feature_info = info
         self._made = info.out_indices
         self.features_only = features_only
