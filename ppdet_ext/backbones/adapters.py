@@ -9,12 +9,11 @@ from paddle import nn
 from ppdet.utils.logger import setup_logger
 
 from ..errors import UserError, nearest
+from ..user_class import NECK_STRIDES
 from .layers import LayerNorm2d, pad_image, uniform_
 from .layers.window import map_size
 
 logger = setup_logger("ppdet_ext")
-
-NECK_STRIDES = (8, 16, 32)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import UserError
 from . import graph
 from .download import home
+from .load import file_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def file_of(name, img_size=None):
     """A graph's file name: 'torchvision--vit_b_16.graph.gz', 'levit_128--384x384.graph.gz'."""
     size = "" if not img_size else "--" + "x".join(map(str, (img_size, img_size) if isinstance(img_size, int)
                                                        else img_size))
-    return f"{name.replace('/', '--')}{size}{SUFFIX}"
+    return f"{file_name(name)}{size}{SUFFIX}"
 
 
 def shipped():

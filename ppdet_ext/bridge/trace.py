@@ -48,6 +48,7 @@ def trace_timm(arch, img_size=None, prepare=None):
     settings = _timm_settings(build, arch, img_size)
     cfg = timm.models.get_pretrained_cfg(arch)
     sizes = [_square(img_size)] if img_size else _candidates(cfg.input_size, cfg.fixed_input_size)
+
     def add_features(graph, tracer):
         _describe_features(graph, tracer, list(getattr(tracer.root, "feature_info", None) or []))
 
@@ -136,9 +137,7 @@ def _timm_settings(build, arch, img_size):
     wanted = {"drop_path_rate": DROP_PATH, **OPEN_SETTINGS}
     settings = {key: value for key, value in wanted.items() if key in signature}
     if img_size:
-        if "img_size" not in signature:
-            raise UserError(f"{arch} takes no img_size: it works at any size, or at its own only; leave img_size out")
-        settings["img_size"] = img_size
+        settings[_wanted_setting("img_size" if "img_size" in signature else "", arch)] = img_size
     return settings
 
 
@@ -208,15 +207,16 @@ def _trace_once(name, model, forward, shape, add_features):
 
 
 def _follow(tracer, model, name):
+    from .tracer import NeedsValues
     try:
         return tracer.trace(model)
     except UserError as error:
         raise UserError(f"{name} cannot be traced: {error}") from None
     except RecursionError:
         raise UserError(f"{name} cannot be traced: it calls itself without end") from None
+    except NeedsValues:
+        raise
     except Exception as error:
-        if type(error).__name__ == "NeedsValues":
-            raise
         raise UserError(f"{name} cannot be traced: {tracer.error(_one_line(error))}") from error
 
 
@@ -290,11 +290,11 @@ def _describe_features(graph, tracer, info):
         size = shapes[str(ref)]
         if len(size) != 4:
             raise UserError(f"{graph.name} gives features of shape {list(size)}, not [B, C, H, W]")
-        graph.features.append({"num_chs": size[1], "reduction": known.get("reduction") or shape_ratio(tracer, size),
+        graph.features.append({"num_chs": size[1], "reduction": known.get("reduction") or _shape_ratio(tracer, size),
                                "module": known.get("module") or f"features.{index}"})
 
 
-def shape_ratio(tracer, size):
+def _shape_ratio(tracer, size):
     ratio = tracer.example.shape[2] / size[2]
     return int(ratio) if ratio == int(ratio) else ratio
 

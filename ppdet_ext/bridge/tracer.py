@@ -285,7 +285,6 @@ class Tracer(fx.Tracer):
     def _recorded(self, kind, target, args, kwargs, name=None):
         self._check_known(kind, target)
         proxy = super().create_proxy(kind, target, args, kwargs, name)
-        proxy.node.meta["where"] = self.scope.module_path
         with self._computation():
             proxy.value = self._compute(kind, target, args, kwargs)
         if isinstance(proxy.value, torch.Tensor):
@@ -303,12 +302,9 @@ class Tracer(fx.Tracer):
         return changed
 
     def add_guard(self, proxy, known):
-        if isinstance(proxy.value, bool):
-            condition, words = proxy, _words(proxy.node)
-        else:
-            condition, words = proxy, f"{_words(proxy.node)} == {known!r}"
+        words = _words(proxy.node) if isinstance(proxy.value, bool) else f"{_words(proxy.node)} == {known!r}"
         words = words if known is not False else f"not {words}"
-        self.create_node("call_function", guard, (condition.node, known, words, True), {})
+        self.create_node("call_function", guard, (proxy.node, known, words, True), {})
 
     def add_assertion(self, condition, message=""):
         if not isinstance(condition, Value):

@@ -345,7 +345,7 @@ def train_step(ours, theirs, image, graph):
     sum((one * paddle.to_tensor(weight)).mean() for one, weight in zip(found, weights)).backward()
     errors = gradient_errors(ours, theirs)
     statistics = expected.errors(ours)
-    expected.restore(theirs)
+    expected.restore()
     theirs.eval()
     return max(errors.values()), max(statistics.values(), default=None)
 
@@ -394,7 +394,7 @@ class Statistics:
                     errors[key] = relative_error(state[key].numpy(), wanted.numpy())
         return errors
 
-    def restore(self, _net):
+    def restore(self):
         for hook in self.hooks:
             hook.remove()
         for path, (mean, variance) in self.before.items():

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ..resize import interpolation_matrix
 from . import _values
 from ._table import op
 from ._values import any_tensor, cast, is_tensor, known, per_axis
@@ -65,39 +66,15 @@ def _nearest_exact(x, target):
     return x
 
 
-def _triangle(x):
-    return np.maximum(1.0 - np.abs(x), 0.0)
-
-
-def _cubic(x, a=-0.5):
-    """Keys' kernel with a = -0.5, as Pillow; without antialias torch and Paddle take a = -0.75."""
-    x = np.abs(x)
-    near, far = ((a + 2) * x - (a + 3)) * x * x + 1, a * (((x - 5) * x + 8) * x - 4)
-    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
-
-
-_FILTERS = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}
-
-
 @functools.lru_cache(maxsize=256)
-def antialias_matrix(size, wanted, mode, align_corners=False):
-    """[wanted, size] float32: the filter widened by the scale, cut at the border and normalised."""
-    kernel, support = _FILTERS[mode]
-    scale = (size - 1) / max(wanted - 1, 1) if align_corners else size / wanted
-    stretch = max(scale, 1.0)
-    centre = scale * (np.arange(wanted) + 0.5)
-    first = np.maximum((centre - support * stretch + 0.5).astype(np.int64), 0)
-    last = np.minimum((centre + support * stretch + 0.5).astype(np.int64), size)
-    column = np.arange(size)
-    weights = kernel((column + 0.5 - centre[:, None]) / stretch)
-    weights = np.where((column >= first[:, None]) & (column < last[:, None]), weights, 0.0)
-    return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+def _antialias_matrix(size, wanted, mode, align_corners):
+    return interpolation_matrix(size, wanted, mode, antialias=True, align_corners=align_corners).astype(np.float32)
 
 
 def _antialiased(x, target, mode, align_corners):
     """Two matrix products: rows, then columns."""
     sizes = known([_values.size(x, 2), _values.size(x, 3), *target], "the antialiased resize")
-    rows, columns = (paddle.to_tensor(antialias_matrix(sizes[i], sizes[i + 2], mode, bool(align_corners)))
+    rows, columns = (paddle.to_tensor(_antialias_matrix(sizes[i], sizes[i + 2], mode, bool(align_corners)))
                      for i in (0, 1))
     return paddle.matmul(paddle.matmul(cast(rows, _values.dtype_of(x)), x), cast(columns, _values.dtype_of(x)),
                          transpose_y=True)
