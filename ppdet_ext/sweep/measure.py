@@ -2,6 +2,7 @@
 """One network through the bridge, held against its torch original: forward, gradients, statistics, export."""
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import time
 from functools import partial
@@ -22,7 +23,7 @@ from ..errors import UserError
 FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32
 OPEN_SIZES = ((2, 96, 96), (2, 128, 64))  # where a network takes any size that its strides divide
 FIXED_ONLY = "export with a fixed image size"  # how a layer says so
-DROPOUTS = (paddle.nn.Dropout, paddle.nn.Dropout2D, paddle.nn.AlphaDropout)
+ROOMY = 320  # side of an image that networks take which refuse both sizes above and the one they were traced at
 RESIZES_POSITIONS = "timm.layers.pos_embed"  # for a known size only
 TINY = 1e-2  # parameters that start below this are branches switched off, and would hide what is behind them
 
@@ -107,17 +108,18 @@ class Row:
         """The torch network and the pictures for it; of the traced size where it takes no other."""
         pictures = [picture(size) for size in sizes(self.graph)]
         own = picture((2, *self.graph.info["input_size"][1:]))
-        try:
-            return reference(self.name, self.graph, pictures[0], prepare), pictures
-        except (AssertionError, RuntimeError):
-            return reference(self.name, self.graph, own, prepare), [own, *pictures[1:]]
+        for first in (pictures[0], own):
+            with contextlib.suppress(AssertionError, RuntimeError):
+                return reference(self.name, self.graph, first, prepare), [first, *pictures[1:]]
+        roomy = picture((2, ROOMY, ROOMY))
+        return reference(self.name, self.graph, roomy, prepare), [roomy, *pictures[1:]]
 
     def _forward(self):
         self.ours = self._copy()
         for image in list(self.inputs):
             try:
                 self.values["forward"].append(compare(self.ours, self.torch, image, self.graph))
-            except (UserError, AssertionError):
+            except (UserError, AssertionError, RuntimeError):
                 if not self.values["forward"]:
                     raise
                 self.values["sizes"].pop()  # a guard, or the original itself: it holds at the first size only
@@ -214,7 +216,7 @@ def reference(name, graph, image, prepare=None):
     else:
         net = build(**settings)
     for module in net.modules():
-        if type(module).__name__ in ("StochasticDepth", "DropPath", "Dropout", "Dropout2d"):
+        if type(module).__name__ in ("StochasticDepth", "DropPath") or "Dropout" in type(module).__name__:
             setattr(module, "drop_prob" if hasattr(module, "drop_prob") else "p", 0.0)
     stir(net)
     settle(net, image)
@@ -283,7 +285,7 @@ def copy_of(graph, theirs, dtype="float32"):
     tensors = {key: value.detach().numpy() for key, value in theirs.state_dict().items()}
     load_into(ours, to_paddle(tensors, ours), unused=ours.unused_prefixes)
     for layer in ours.sublayers():
-        if isinstance(layer, DROPOUTS):
+        if "Dropout" in type(layer).__name__ and hasattr(layer, "p"):
             layer.p = 0.0  # chance cannot be compared
     ours.eval()
     return ours
