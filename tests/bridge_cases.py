@@ -349,7 +349,8 @@ cases("torch.full_like", C(like, 2.0), C(i(2), 3), C(like, 1, dtype="int64"))
 cases("torch.zeros_like torch.ones_like", C(like), C(b(2, 3)), C(like, dtype="int64"))
 cases("torch.empty_like", C(like, random=True))
 cases(".new_full", C(like, (2, 3), 1.5), C(like, (2, 3), 1, dtype="int64"))
-cases(".new_zeros .new_ones", C(like, 2, 3), C(like, size=(2, 3)), C(like, (2, 3), dtype="bool"), C(like, dyn(lambda s: [s[0], 2])))
+cases(".new_zeros .new_ones", C(like, 2, 3), C(like, size=(2, 3)),
+      C(like, (2, 3), dtype="bool"), C(like, dyn(lambda s: [s[0], 2])))
 cases(".new_empty", C(like, (2, 3), random=True))
 cases("torch.tensor torch.as_tensor", C(2), C(0.5), C([1, 2]), C([[1.0, 2.0], [3.0, 4.0]]), C([1, 2], dtype="float32"),
       C(True))

@@ -56,7 +56,8 @@ def assigned(x):
 def test_followed(function):
     made = GraphLayer(trace_module(module(function), (3, 4)))
     x = np.random.RandomState(0).randn(3, 4).astype("float32")
-    np.testing.assert_allclose(made(paddle.to_tensor(x))["output"].numpy(), function(torch.tensor(x)).numpy(), rtol=1e-6)
+    found = made(paddle.to_tensor(x))["output"].numpy()
+    np.testing.assert_allclose(found, function(torch.tensor(x)).numpy(), rtol=1e-6)
 
 
 def changed_through_a_view(x):

@@ -384,7 +384,7 @@ class Converter:
 
 def _name(node):
     """A node's name as a variable of generated source, where some names have a meaning already."""
-    return f"{node.name}_" if node.name in ("self", "check", "ops", "inf", "nan") else node.name
+    return f"{node.name}_" if node.name in ("self", "check", "remember", "ops", "inf", "nan") else node.name
 
 
 def _is_place(value):

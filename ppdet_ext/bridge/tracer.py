@@ -25,8 +25,8 @@ from .starts import Starts
 
 OPERATOR_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                   "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
-STALE = ("a tensor is used that was changed in place through another one that shares its memory, which a traced network "
-         "cannot follow; change it by name, or a copy")
+STALE = ("a tensor is used that was changed in place through another one that shares its memory, which a traced "
+         "network cannot follow; change it by name, or a copy")
 
 
 class NeedsValues(Exception):
