@@ -222,7 +222,7 @@ def check_size(layer, image):
 
 
 class Writer:
-    """Writes the source of a GraphLayer: ``begin``, one function a stage, ``end``; and one for each sizes-only value."""
+    """Writes the source of a GraphLayer: one function for each sizes-only value, ``begin``, one a stage, ``end``."""
 
     def __init__(self, layer, outputs):
         self.layer, self.outputs = layer, outputs
