@@ -124,6 +124,7 @@ def test_recomputing_changes_nothing(make, monkeypatch):
 
 @pytest.mark.parametrize("arch", ["focalnet_T_224_1k_lrf", "focalnet_L_384_22k_fl4", "focalnet_H_224_22k_fl3"])
 def test_focalnet_equals_timm_s(focalnet, arch):
+    """In float64: LayerNorm over eight channels makes much of float32's rounding."""
     torch, timm = pytest.importorskip("torch"), pytest.importorskip("timm")
     ours = focalnet(arch)
     randomise(ours)
@@ -140,13 +141,15 @@ def test_focalnet_equals_timm_s(focalnet, arch):
     assert set(weights) == {name for name in wanted if not name.startswith(("norm.", "head."))}
 
     ours.eval()
-    theirs.eval()
+    ours.to(dtype="float64")
+    theirs.eval().double()
+    picture = image(64, 96).astype("float64")
     with torch.no_grad():
-        maps = theirs.forward_intermediates(torch.from_numpy(image(64, 96).numpy()), intermediates_only=True)
-    for index, (have, want) in enumerate(zip(ours(image(64, 96)), maps)):
+        maps = theirs.forward_intermediates(torch.from_numpy(picture.numpy()), intermediates_only=True)
+    for index, (have, want) in enumerate(zip(ours(picture), maps)):
         norm = getattr(ours, f"norm{index}")
         want = norm(paddle.to_tensor(want.numpy()).transpose([0, 2, 3, 1])).transpose([0, 3, 1, 2])
-        assert relative_error(have.numpy(), want.numpy()) <= 1e-5
+        assert relative_error(have.numpy(), want.numpy()) <= 1e-10
 
 
 def to_timm(net, post_norm):
