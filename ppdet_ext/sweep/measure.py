@@ -25,6 +25,7 @@ OPEN_SIZES = ((2, 96, 96), (2, 128, 64))  # where a network takes any size that 
 FIXED_ONLY = "export with a fixed image size"  # how a layer says so
 ROOMY = 320  # side of an image that networks take which refuse both sizes above and the one they were traced at
 RESIZES_POSITIONS = "timm.layers.pos_embed"  # for a known size only
+SMALLER = (256, 224)  # sides of images that networks are built for which are made for larger ones
 MAGNIFIED = 1e3  # times what one rounding of the image does to the original's gradients: a step rounds often
 TINY = 1e-2  # parameters that start below this are branches switched off, and would hide what is behind them
 
@@ -78,6 +79,7 @@ class Row:
     def run(self, reduce_above, trace_above):
         self._trace_full()
         reduced = self.values["parameters"] > reduce_above and self._reduce()
+        self._make_smaller(shorten if reduced else None)
         if count(self.graph) > trace_above:
             self.values["depth"] = "trace only"
             return
@@ -104,6 +106,13 @@ class Row:
             return False
         self.values["depth"] = "reduced"
         return True
+
+    def _make_smaller(self, prepare):
+        """Build it for a smaller image, where it would be compared at a large one and has that setting."""
+        for side in SMALLER:
+            if max(sizes(self.graph)[0][1:]) > SMALLER[0]:
+                with contextlib.suppress(UserError):
+                    self.graph = traced(self.name, prepare, side)
 
     def _original(self, prepare):
         """The torch network and the pictures for it; of the traced size where it takes no other."""
@@ -187,11 +196,11 @@ class Row:
         return copy_of(self.graph, self.torch, dtype)
 
 
-def traced(name, prepare=None):
-    """A fresh Graph; ``prepare`` changes the torch network first."""
+def traced(name, prepare=None, img_size=None):
+    """A fresh Graph; ``prepare`` changes the torch network first, which is built for ``img_size``."""
     package, _, arch = name.rpartition("/")
     function = trace.trace_torchvision if package else trace.trace_timm
-    return function(arch, prepare=prepare)
+    return function(arch, img_size, prepare)
 
 
 def count(graph):
