@@ -55,7 +55,11 @@ class TestAttention:
         attention.attention_weights.weight.set_value(paddle.randn([16, 8]))
         inputs = [paddle.randn([2, 5, 16]), paddle.rand([2, 5, 1, 4]), paddle.randn([2, 16, 16])]
         spec = [paddle.static.InputSpec([None, *tensor.shape[1:]]) for tensor in inputs]
-        exported = paddle.jit.to_static(lambda q, r, v: attention(q, r, v, shapes), input_spec=spec, full_graph=True)
+
+        def attend(query, reference_points, value):
+            return attention(query, reference_points, value, shapes)
+
+        exported = paddle.jit.to_static(attend, input_spec=spec, full_graph=True)
         assert relative_error(exported(*inputs).numpy(), attention(*inputs, shapes).numpy()) <= 1e-5
         assert ("grid_sample" in str(exported.main_program)) == (method == "default")
 

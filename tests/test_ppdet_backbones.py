@@ -84,16 +84,22 @@ class TestSwin:
     def test_padding_comes_before_rolling(self):
         """In a map of 5 x 5, window 4, shift 2, the roll brings rows from the padded border of eight."""
         block = ppdet_swin.PaddedBlock(4, 1, 4, 2, 0.0)
+        block.norm1 = paddle.nn.Identity()
         x = paddle.rand([1, 5, 5, 4])
         padded = paddle.nn.functional.pad(x.transpose([0, 3, 1, 2]), [0, 3, 0, 3]).transpose([0, 2, 3, 1])
         seen = []
 
-        def attention(windows, mask):
-            seen.append(windows)
-            return windows
-        out = ppdet_swin.attend_in_windows(attention, x, block.window, block.shift, pad_first=True)
+        class Attention(paddle.nn.Layer):
+            def forward(self, windows, mask):
+                seen.append(windows)
+                return windows
+
+        block.attn = Attention()
+        out = block(x)
         first = paddle.roll(padded, [-2, -2], [1, 2])[0, :4, :4].reshape([16, 4])
-        assert (seen[0][0, 0] == first).all() and (out == x).all()
+        assert (seen[0][0, 0] == first).all()
+        doubled = 2 * x  # the map and its way through the windows and back
+        assert (out == doubled + block.mlp(block.norm2(doubled))).all()
 
     def test_frozen_stages(self):
         net = SwinTransformer(frozen_stages=2, ape=True, **SMALL_SWIN)

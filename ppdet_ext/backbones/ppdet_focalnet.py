@@ -3,8 +3,9 @@
 backbones/focalnet.py, which 2.6.0 lacks). Inside, maps are [B, H, W, C]."""
 import paddle
 from paddle import nn
+from ppdet.core.workspace import serializable
 
-from ..registry import register_over, serializable
+from ..registry import register_over
 from ._ppdet import Stage, StagedBackbone, chosen, image_of, start_from
 from .layers import Mlp, drop_path, linear, pad_image
 

@@ -2,9 +2,10 @@
 """PPHGNetV2 under PaddleDetection's parameter names (develop's ppdet/modeling/backbones/hgnet_v2.py, which 2.6.0
 lacks). The network is hgnetv2.py's; what differs is two names and the border of one pooling."""
 from paddle import nn
+from ppdet.core.workspace import serializable
 
 from ..errors import UserError
-from ..registry import register_over, serializable
+from ..registry import register_over
 from ._ppdet import batch_norms, chosen, freeze, image_of, shapes_of
 from .hgnetv2 import STAGE_KINDS, VARIANTS, Affine, Block, Stem, make_stage
 

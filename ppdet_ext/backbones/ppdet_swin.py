@@ -8,8 +8,9 @@ ends with the merging that timm's next one begins with, and each feature has a L
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
+from ppdet.core.workspace import serializable
 
-from ..registry import register_over, serializable
+from ..registry import register_over
 from ._ppdet import Stage, StagedBackbone, chosen, image_of, start_from
 from .layers import attend_in_windows, small_weights
 from .swin import PATCH, Block, PatchEmbed, PatchMerging
