@@ -111,40 +111,46 @@ def _class_names(checkpoint, count, class_file):
 
 
 def check_parity(conversion):
-    """Run both networks. Returns ``(rows, what was compared)``; rows are None where nothing could be run.
+    """Run this project's network and transformers' on the converted weights.
+
+    Returns:
+        ``(parity rows, what was compared)``; no rows where nothing could be run, and then the reason.
 
     Raises:
         UserError: they differ, or transformers does not read what was written.
     """
-    model, classes = conversion.model, conversion.classes
-    pair = {conversion.origin, conversion.target}
+    why_not = _not_runnable(conversion.model)
+    if why_not:
+        return [], f"no network was run: {why_not}"
+    with tempfile.TemporaryDirectory() as folder:
+        folder, whose = _reference(conversion, folder)
+        net = models.build(conversion.model.path, len(conversion.classes)).net
+        load_into(net, conversion.tensors, label=conversion.model.name, source=conversion.checkpoint.source)
+        rows = verify.compare(net, folder, conversion.model.size)
+    parity.check(rows)
+    return rows, f"this project's network against {whose}"
+
+
+def _not_runnable(model):
+    """Why transformers' network cannot be run for comparison; '' where it can."""
     try:
         huggingface.require_expressible(model)
         model.name_map("hf")
     except UserError as error:
-        return None, f"no network was run: {error}"
-    if not verify.installed():
-        return None, "no network was run: transformers and torch are not installed (pip install transformers torch)"
-    net = models.build(model.path, len(classes)).net
-    load_into(net, conversion.tensors, label=model.name, source=conversion.checkpoint.source)
-    with tempfile.TemporaryDirectory() as folder:
-        given = Path(conversion.checkpoint.path).parent
-        if conversion.origin == "hf" and (given / files.HF_CONFIG).is_file():
-            folder, whose = given, "the network that transformers reads from the source"
-        else:
-            files.write_hf(conversion.outgoing("hf"), folder, conversion.info("hf"))
-            whose = "transformers' network, filled with the converted weights"
-        rows = parity_rows(net, folder, model)
-    if "hf" not in pair:
-        whose += " (lyuwenyu/RT-DETR is no installable package, so its own code was not run)"
-    return rows, f"boxes and logits of this project's network against {whose}"
+        return str(error)
+    return "" if verify.installed() else "transformers is not installed (pip install transformers torch)"
 
 
-def parity_rows(net, folder, model):
-    """Rows that have been checked against parity's limit."""
-    rows = verify.compare(net, folder, model.size)
-    parity.check(rows)
-    return rows
+def _reference(conversion, folder):
+    """``(folder with transformers' network, what it is)``: the source itself where it is one, else written here."""
+    source = Path(conversion.checkpoint.path).parent
+    if conversion.origin == "hf" and (source / files.HF_CONFIG).is_file():
+        return source, "the one that transformers reads from the source"
+    files.write_hf(conversion.outgoing("hf"), folder, conversion.info("hf"))
+    whose = "transformers' with the converted weights"
+    if "torch" in (conversion.origin, conversion.target):
+        whose += "; lyuwenyu/RT-DETR is no installable package, so that its own code was not run"
+    return folder, whose
 
 
 def round_trip(conversion):
@@ -154,7 +160,7 @@ def round_trip(conversion):
     back = conversion.map.to_paddle(there, label, source)
     lost = [name for name, value in conversion.tensors.items() if not np.array_equal(back.get(name), value)]
     if lost:
-        raise UserError(f"{len(lost)} tensors do not come back from {conversion.target}'s layout: {', '.join(lost[:3])}")
+        raise UserError(f"{len(lost)} tensors do not come back from {conversion.target}'s layout: {lost[:3]}")
     return len(back)
 
 

@@ -140,7 +140,8 @@ def _head_rows():
     for kind, part in (("linear", "enc_output.0"), ("layer_norm", "enc_output.1"), ("linear", "enc_score_head"),
                        ("linear", "enc_bbox_head.layers.{i}")):
         yield Row(kind, f"transformer.{part}", f"decoder.{part}", f"model.{part}")
-    for ours, hf in (("query_pos_head.layers.{i}", "query_pos_head.layers.{i}"), ("dec_score_head.{l}", "class_embed.{l}"),
+    for ours, hf in (("query_pos_head.layers.{i}", "query_pos_head.layers.{i}"),
+                     ("dec_score_head.{l}", "class_embed.{l}"),
                      ("dec_bbox_head.{l}.layers.{i}", "bbox_embed.{l}.layers.{i}")):
         yield Row("linear", f"transformer.{ours}", f"decoder.{ours}", f"model.decoder.{hf}")
 
