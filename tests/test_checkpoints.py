@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
-from golden import golden_state
+from golden import golden_array, golden_state
 
 from ppdet_ext.bridge import parity
 from ppdet_ext.checkpoints import convert, files, huggingface, models, names, rules
 from ppdet_ext.data import names as class_names
 from ppdet_ext.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("cheap_start")  # weights are set; what a network starts from does not matter
 
 DATA = Path(__file__).parent / "data"
 OFFICIAL = sorted(path.name[:-len(".tsv.gz")] for path in (DATA / "state_dict").glob("*.tsv.gz"))
@@ -50,9 +52,14 @@ def frozen(name):
 
 
 def numbered(shapes):
-    """Bytes that tell tensors and places in them apart; one byte each, so that the largest model is small."""
+    """Bytes that tell tensors and places in them apart."""
     return {name: (np.arange(int(np.prod(shape)), dtype=np.uint32) * 2654435761 + zlib.crc32(name.encode()) >> 24
                    ).astype(np.uint8).reshape(shape) for name, shape in shapes.items()}
+
+
+def shrunk(shapes):
+    """The same model with a thirty-second of the channels."""
+    return {name: tuple(size // 32 if size >= 64 else size for size in shape) for name, shape in shapes.items()}
 
 
 def small(tmp_path, version, classes=3, more=""):
@@ -151,7 +158,7 @@ def test_backbones_that_the_others_lack_are_refused(name):
 @pytest.mark.parametrize("name", IN_TORCH)
 def test_round_trips_are_exact(name):
     """Every official model, into both other projects' layout and back."""
-    shapes = table("state_dict", name)
+    shapes = shrunk(table("state_dict", name))
     tensors = numbered(shapes)
     for project in ("torch", "hf"):
         found = names.name_map(shapes, project, frozen(name))
@@ -242,7 +249,7 @@ def test_projects_are_told_apart_by_names(r18):
 
 
 # ---------------------------------------------------------------- files
-@pytest.mark.parametrize("name", ["rtdetr_r18vd", "rtdetrv2_r18vd"])
+@pytest.mark.parametrize("name", [pytest.param("rtdetr_r18vd", marks=pytest.mark.slow), "rtdetrv2_r18vd"])
 def test_six_directions_through_files_are_exact(name, tmp_path):
     """The full R18: two circles through all three projects' files, each of the six directions once."""
     pytest.importorskip("torch", reason="writes a .pth")
@@ -277,19 +284,19 @@ def test_transformers_computes_the_same_from_what_we_write(version, tmp_path):
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_we_compute_the_same_from_what_transformers_writes(version, tmp_path):
-    """A network of theirs with random weights, moved statistics included, saved by themselves."""
+    """A network of theirs with random weights, saved by themselves."""
     torch = pytest.importorskip("torch", reason="makes the checkpoint")
     transformers = pytest.importorskip("transformers", reason="makes the checkpoint")
     model = small(tmp_path, version)
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "config.json").write_text(json.dumps(huggingface.config(model, ["ant", "bee", "cow"])))
-    torch.manual_seed(0)
     theirs = transformers.AutoModelForObjectDetection.from_config(
         transformers.AutoConfig.from_pretrained(tmp_path / "hf"))
     with torch.no_grad():
         for name, value in theirs.state_dict().items():
-            if value.dtype == torch.float32 and "n_points_scale" not in name and value.dim() < 2:
-                value.copy_(torch.rand_like(value) * 0.5 + (0.5 if name.endswith(("weight", "running_var")) else 0))
+            if value.dtype == torch.float32 and "n_points_scale" not in name:
+                seed = rules.canonical(name, "hf").replace("running_var", "_variance").replace("running_mean", "_mean")
+                value.copy_(torch.from_numpy(golden_array(seed, tuple(value.shape))))
     theirs.save_pretrained(tmp_path / "hf")
     found = convert.convert(model, tmp_path / "hf", "paddledet", "hf")
     assert found.classes == ["ant", "bee", "cow"]
@@ -305,7 +312,8 @@ def test_verify_sees_wrong_weights(tmp_path):
     found = convert.convert(model, tmp_path / "start.pdparams", "hf")
     convert.write(found, tmp_path / "hf")
     found = convert.convert(model, tmp_path / "hf", "paddledet")
-    found.tensors["neck.fpn_blocks.0.conv1.bn._mean"] += 0.05
+    name = "neck.fpn_blocks.0.conv1.bn._mean"
+    found.tensors[name] = found.tensors[name] + 0.05
     with pytest.raises(UserError, match="parity lost: boxes"):
         convert.check_parity(found)
 
@@ -403,7 +411,7 @@ def test_the_tool(tmp_path, tool, monkeypatch, capsys):
     call(tool, monkeypatch, "--model", tmp_path / "v2.yml", "--from", "paddledet", "--to", "torch", source,
          tmp_path / "out.safetensors", "--verify")
     said = capsys.readouterr().out
-    for words in ("matched 465, missing 0, unexpected 0", "come back to the last bit; made anew: anchors",
+    for words in ("matched 436, missing 0, unexpected 0", "come back to the last bit; made anew: anchors",
                   "lyuwenyu/RT-DETR is no installable package", "\nlogits "):
         assert words in said, said
     with pytest.raises(UserError, match="has lyuwenyu/RT-DETR .*names, not PaddleDetection's: --from torch"):

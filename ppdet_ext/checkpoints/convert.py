@@ -16,7 +16,8 @@ from . import files, huggingface, models, names, rules, verify
 @dataclass(frozen=True)
 class Conversion:
     """What ``convert`` found. ``tensors`` are in Paddle's names and layout; ``class_source`` says whose class names
-    ``classes`` are."""
+    ``classes`` are, ``counts`` how the names of the source were accounted for, ``returned`` how many tensors were seen
+    to come back from the target's layout to the last bit."""
     model: models.Model
     origin: str
     target: str
@@ -25,6 +26,7 @@ class Conversion:
     classes: list
     class_source: str
     counts: str
+    returned: int
 
     @property
     def map(self):
@@ -80,7 +82,8 @@ def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
     tensors = reader.to_paddle(checkpoint.tensors, model.name, checkpoint.source, allow)
     labels, whose = _class_names(checkpoint, classes or model.net.transformer.num_classes, class_file)
     report = reader.account(reader.tidy(checkpoint.tensors, checkpoint.source), model.name, checkpoint.source)
-    return Conversion(model, origin, target, checkpoint, tensors, labels, whose, report.counts())
+    returned = round_trip(model.name_map(target, len(labels)), tensors)
+    return Conversion(model, origin, target, checkpoint, tensors, labels, whose, report.counts(), returned)
 
 
 def _origin(checkpoint, maps, asked, model):
@@ -153,14 +156,16 @@ def _reference(conversion, folder):
     return folder, whose
 
 
-def round_trip(conversion):
-    """How many tensors of the output come back from it to the last bit: all of them, or UserError."""
-    there = conversion.outgoing()
-    label, source = conversion.model.name, "the converted weights"
-    back = conversion.map.to_paddle(there, label, source)
-    lost = [name for name, value in conversion.tensors.items() if not np.array_equal(back.get(name), value)]
+def round_trip(found, tensors):
+    """How many tensors come back from a NameMap's layout to the last bit: all of them.
+
+    Raises:
+        UserError: one does not.
+    """
+    back = found.translate(found.from_paddle(tensors))
+    lost = [name for name, value in tensors.items() if not np.array_equal(back.get(name), value)]
     if lost:
-        raise UserError(f"{len(lost)} tensors do not come back from {conversion.target}'s layout: {lost[:3]}")
+        raise UserError(f"{len(lost)} tensors do not come back from {found.project}'s layout: {lost[:3]}")
     return len(back)
 
 
@@ -178,7 +183,7 @@ def summary(conversion, output):
             ("from", f"{rules.TITLES[conversion.origin]}: {conversion.checkpoint.source}"),
             ("keys", conversion.counts),
             ("classes", f"{len(conversion.classes)}; names: {conversion.class_source}"),
-            ("round trip", f"{round_trip(conversion)} tensors come back to the last bit"
+            ("round trip", f"{conversion.returned} tensors come back to the last bit"
                            + (f"; made anew: {', '.join(made)}" if made else "")),
             ("written", f"{output} ({rules.TITLES[conversion.target]})")]
     return "\n".join(f"{name + ':':12}{value}" for name, value in rows)
