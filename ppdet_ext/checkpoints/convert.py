@@ -40,18 +40,18 @@ class Conversion:
 
     def info(self, project=None):
         """What a project's writer notes beside the numbers."""
-        known = {"source": self.checkpoint.source, "sha256": files.digest(self.checkpoint), "license": "unknown",
-                 "tool_version": meta.version()}
-        mean, std = self.model.normalization
-        return {
-            "paddledet": {"arch": self.model.name, "mean": mean, "std": std, **known, "classes": self.classes},
-            "torch": {"arch": self.model.name, **known},
-            "hf": {**known, **_hf_files(self.model, self.classes)} if (project or self.target) == "hf" else known,
-        }[project or self.target]
+        known = {"arch": self.model.name, "source": self.checkpoint.source, "sha256": files.digest(self.checkpoint),
+                 "license": "unknown", "tool_version": meta.version()}
+        return {**known, **BESIDE[project or self.target](self.model, self.classes)}
 
 
-def _hf_files(model, classes):
-    return {"config": huggingface.config(model, classes), "processor": huggingface.processor(model)}
+# project -> what its writer is told beside the source: a .yml's fields for Paddle, transformers' two JSON files
+BESIDE = {
+    "paddledet": lambda model, classes: {**dict(zip(("mean", "std"), model.normalization)), "classes": classes},
+    "torch": lambda _model, _classes: {},
+    "hf": lambda model, classes: {"config": huggingface.config(model, classes),
+                                  "processor": huggingface.processor(model)},
+}
 
 
 def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
@@ -69,14 +69,13 @@ def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
             does not fit.
     """
     model = model if isinstance(model, models.Model) else models.build(model)
-    if "hf" in (origin, target):
-        huggingface.require_expressible(model)
     for project in filter(None, (origin, target)):
-        model.name_map(project)
+        _require(model, project)
     maps = names.reading_maps(model.shapes)
     known = {name for found in maps.values() for name in found.shapes}
     checkpoint = files.read(spec, known, part)
     origin = _origin(checkpoint, maps, origin, model)
+    _require(model, origin)
     classes = maps[origin].classes_of(names.one_name_each(checkpoint.tensors, origin, checkpoint.source))
     reader = model.name_map(origin, classes)
     tensors = reader.to_paddle(checkpoint.tensors, model.name, checkpoint.source, allow)
@@ -84,6 +83,13 @@ def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
     report = reader.account(reader.tidy(checkpoint.tensors, checkpoint.source), model.name, checkpoint.source)
     returned = round_trip(model.name_map(target, len(labels)), tensors)
     return Conversion(model, origin, target, checkpoint, tensors, labels, whose, report.counts(), returned)
+
+
+def _require(model, project):
+    """Raise UserError where a project has no such network."""
+    if project == "hf":
+        huggingface.require_expressible(model)
+    model.name_map(project)
 
 
 def _origin(checkpoint, maps, asked, model):
@@ -137,8 +143,7 @@ def check_parity(conversion):
 def _not_runnable(model):
     """Why transformers' network cannot be run for comparison; '' where it can."""
     try:
-        huggingface.require_expressible(model)
-        model.name_map("hf")
+        _require(model, "hf")
     except UserError as error:
         return str(error)
     return "" if verify.installed() else "transformers is not installed (pip install transformers torch)"
