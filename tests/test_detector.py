@@ -8,7 +8,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 
 from ppdet_ext.bridge import relative_error
 from ppdet_ext.detector import DINOLoss, HungarianMatcher, HybridEncoder
-from ppdet_ext.detector.attention import SAMPLING
+from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_of_levels
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh
 from ppdet_ext.detector.decoder import make_anchors
 from ppdet_ext.detector.denoising import _noisy_boxes, attention_mask, contrastive_denoising
@@ -46,6 +46,27 @@ class TestAttention:
         errors = [relative_error(a, b) for a, b in zip(on_cpu, on_gpu)]
         print("max|d|/max|ref|: value and gradients", [f"{e:.1e}" for e in errors])
         assert max(errors) <= 1e-5
+
+    @pytest.mark.parametrize("method", SAMPLING)
+    def test_exported_equals_eager(self, method):
+        """Points of their own for each level, any batch size, and no grid_sample where sampling is discrete."""
+        attention, shapes = StoredScaleAttention(16, 2, [3, 1], method), [(4, 3), (2, 2)]
+        attention.sampling_offsets.weight.set_value(paddle.randn([16, 16]))
+        attention.attention_weights.weight.set_value(paddle.randn([16, 8]))
+        inputs = [paddle.randn([2, 5, 16]), paddle.rand([2, 5, 1, 4]), paddle.randn([2, 16, 16])]
+        spec = [paddle.static.InputSpec([None, *tensor.shape[1:]]) for tensor in inputs]
+
+        def attend(query, reference_points, value):
+            return attention(query, reference_points, value, shapes)
+
+        exported = paddle.jit.to_static(attend, input_spec=spec, full_graph=True)
+        assert relative_error(exported(*inputs).numpy(), attention(*inputs, shapes).numpy()) <= 1e-5
+        assert ("grid_sample" in str(exported.main_program)) == (method == "default")
+
+    def test_points_of_levels(self):
+        assert points_of_levels(4, 3) == [4, 4, 4] and points_of_levels([1, 2], 2) == [1, 2]
+        with pytest.raises(UserError, match=r"num_decoder_points is \[4, 4\]"):
+            points_of_levels([4, 4], 3)
 
     def test_discrete_sampling_by_hand(self):
         """A level of 2 x 3 pixels that hold their own number, and one of 1 x 1: size * location, rounded and cut."""

@@ -24,6 +24,9 @@ from ppdet_ext.bridge import relative_error
 
 DATA = Path(__file__).parent / "data"
 NAMES = sorted(path.name[:-len(".tsv.gz")] for path in (DATA / "state_dict").glob("*.tsv.gz"))
+# stochastic depth is off on both sides, for its random numbers differ
+DETERMINISTIC = {"SwinTransformer": {"drop_path_rate": 0.0}, "FocalNet": {"drop_path_rate": 0.0}}
+SIDES = {"rtdetr_focalnet_L_384_3x_coco": 320}
 FAST = ("rtdetr_r18vd_6x_coco", "rtdetrv2_r18vd_120e_coco")
 GOLDEN = [pytest.param(path.stem, marks=[] if path.stem in FAST else pytest.mark.slow)
           for path in sorted(DATA.glob("rtdetr*.npz"))]
@@ -52,14 +55,19 @@ def test_state_dict_has_the_official_names_and_shapes(name, cheap_start):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_outputs_equal_the_golden_ones(name):
     golden = np.load(DATA / f"{name}.npz")
-    model, batch = build_detector(config_of(name)), eval_batch(640, 640)
+    side = SIDES.get(name, 640)
+    model, batch = build_detector(config_of(name), eval_size=[side, side]), eval_batch(side, side)
     boxes, logits = in_same_order(*raw_outputs(model, batch), golden["dec_boxes"])
     with paddle.no_grad():
         found = model(batch)
+    detections = found["bbox"].numpy()
+    # detections of almost equal scores may change places
+    same_order, _ = in_same_order(detections[None], detections[None], golden["bbox"][None])
     errors = {
         "boxes": relative_error(boxes, golden["dec_boxes"]),
         "logits": relative_error(logits, golden["dec_logits"]),
-        "detections": relative_error(found["bbox"].numpy(), golden["bbox"]),
+        "scores": relative_error(detections[:, 1], golden["bbox"][:, 1]),
+        "detections": relative_error(same_order[0], golden["bbox"]),
     }
     print({name: f"max|d|/max|ref| = {error:.1e}" for name, error in errors.items()})
     assert max(errors.values()) <= 1e-4
@@ -71,8 +79,7 @@ def test_losses_and_gradients_equal_the_golden_ones(name):
     golden = np.load(DATA / f"{name}.npz")
     without_noise = {"num_denoising": 0}
     model = frozen_norm_train(build_detector(
-        config_of(name), RTDETRTransformer=without_noise, RTDETRTransformerv2=without_noise,
-        SwinTransformer={"drop_path_rate": 0.0}))
+        config_of(name), RTDETRTransformer=without_noise, RTDETRTransformerv2=without_noise, **DETERMINISTIC))
     losses = model(train_batch(320, 320, 2))
     losses["loss"].backward()
     squares = [float((p.grad.astype("float64") ** 2).sum()) for p in model.parameters() if p.grad is not None]

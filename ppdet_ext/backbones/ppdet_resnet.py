@@ -2,9 +2,10 @@
 """The installed ppdet's ResNet with ``freeze_stem_only``, which RT-DETR's official configs set and 2.6.0 lacks."""
 import inspect
 
+from ppdet.core.workspace import serializable
 from ppdet.modeling.backbones.resnet import ResNet as InstalledResNet
 
-from ..registry import register_over, serializable
+from ..registry import register_over
 
 if 'freeze_stem_only' in inspect.signature(InstalledResNet.__init__).parameters:
     ResNet = InstalledResNet

@@ -68,7 +68,8 @@ def of_weights(cfg, name, settings):
     from ppdet_ext.backbones import _factory, _pretrained, split_tag
     owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
-    arch = f"{getattr(owner, 'PREFIX', '')}{settings['arch']}" if settings.get("arch") else ""
+    named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
+    arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
     if arch:
         size = settings.get("img_size")
         entry = _factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)

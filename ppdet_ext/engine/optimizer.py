@@ -1,0 +1,108 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""OptimizerBuilder: one rule for groups of parameters.
+
+Paddle's own parameter groups undo the rates of layers (lr_mult_list), and clip the gradient's norm group by group
+(Paddle 3.3.1). Here all parameters stay one list, so the norm is that of the whole gradient.
+"""
+import logging
+import re
+from numbers import Real
+
+from ppdet.optimizer.optimizer import OptimizerBuilder as InstalledBuilder
+
+from ..errors import UserError
+from ..registry import register_over
+
+log = logging.getLogger("ppdet.engine")
+
+GROUP_KEYS = {"params", "learning_rate", "weight_decay"}
+OWN_RATE = "own_learning_rate"  # what the layer itself asks for, kept so that a second optimizer begins from it
+
+
+@register_over
+class OptimizerBuilder(InstalledBuilder):
+    """ppdet's, with another way to ``param_groups`` of the optimizer.
+
+    ``param_groups: [{params: [...], learning_rate: 0.1, weight_decay: 0.}]``: ``params`` are regular expressions that
+    are searched for in names. A parameter's rate is base_lr (as scheduled), times its layer's factor (lr_mult_list),
+    times its group's ``learning_rate`` (a factor, as in Paddle; 1 where it is left out). Its weight decay is the
+    optimizer's, or none in groups with ``weight_decay: 0``.
+
+    Args:
+        clip_grad_by_norm, clip_grad_by_value: limit of the whole gradient's norm, or of each of its elements.
+        regularizer: L1 or L2, for optimizers other than AdamW.
+        optimizer: type and arguments of a paddle.optimizer.
+
+    Raises (when called): UserError, where a group is not written as above, has another weight_decay, shares a
+    parameter with another group, or is not AdamW's.
+    """
+
+    __category__ = 'optim'
+
+    def __init__(self,
+                 clip_grad_by_norm=None,
+                 clip_grad_by_value=None,
+                 regularizer={'type': 'L2',
+                              'factor': .0001},
+                 optimizer={'type': 'Momentum',
+                            'momentum': .9}):
+        super().__init__(clip_grad_by_norm, clip_grad_by_value, regularizer, optimizer)
+
+    def __call__(self, learning_rate, model=None):
+        settings = dict(self.optimizer)
+        groups = settings.pop('param_groups', None) or []
+        if groups:
+            if settings.get('type') != 'AdamW':
+                raise UserError(f"param_groups are understood for AdamW, not for {settings.get('type')}")
+            undecayed = apply_groups(model, groups, settings.get('weight_decay', 0.01))
+            settings['apply_decay_param_fun'] = lambda name: name not in undecayed
+        builder = InstalledBuilder(self.clip_grad_by_norm, self.clip_grad_by_value, self.regularizer, settings)
+        return builder(learning_rate, model)
+
+
+def apply_groups(model, groups, weight_decay):
+    """Set the rate of every parameter that learns.
+
+    Args:
+        groups: see OptimizerBuilder.
+        weight_decay: the optimizer's.
+
+    Returns:
+        Paddle's names (``parameter.name``) of the parameters without weight decay.
+
+    Raises:
+        UserError: see OptimizerBuilder.
+    """
+    learning = {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    owner, undecayed = {}, set()
+    for group in groups:
+        _check_group(group, weight_decay)
+        members = {name: parameter for name, parameter in learning.items()
+                   if any(re.search(pattern, name) for pattern in group['params'])}
+        for name, parameter in members.items():
+            if name in owner:
+                raise UserError(f"param_groups: '{name}' is in the group {owner[name]} and in {group['params']}")
+            owner[name] = group['params']
+            _set_rate(parameter, group.get('learning_rate', 1.0))
+        if 'weight_decay' in group and not group['weight_decay']:
+            undecayed.update(parameter.name for parameter in members.values())
+        log.info(f"param_groups: {len(members)} of {len(learning)} parameters match {', '.join(group['params'])}: "
+                 f"learning rate x{group.get('learning_rate', 1.0)}, "
+                 f"weight decay {group.get('weight_decay', weight_decay)}")
+    return undecayed
+
+
+def _check_group(group, weight_decay):
+    if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not set(group) <= GROUP_KEYS:
+        raise UserError(f"param_groups: {group} is no group; write {{params: [PATTERN], learning_rate: FACTOR, "
+                        "weight_decay: 0.}")
+    if not isinstance(group.get('learning_rate', 1.0), Real):
+        raise UserError(f"param_groups: learning_rate is {group['learning_rate']!r}; give a factor on base_lr")
+    if group.get('weight_decay', weight_decay) not in (0, weight_decay):
+        raise UserError(f"param_groups: weight_decay is {group['weight_decay']}; a group has the optimizer's "
+                        f"({weight_decay}) or none (0.)")
+
+
+def _set_rate(parameter, factor):
+    own = parameter.optimize_attr.get(OWN_RATE, parameter.optimize_attr['learning_rate'])
+    parameter.optimize_attr = {**parameter.optimize_attr, OWN_RATE: own, 'learning_rate': own * factor}
