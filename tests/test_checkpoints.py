@@ -119,6 +119,11 @@ def test_names_of_a_pytorch_hgnet():
         {name: shape for name, shape in wanted.items() if name.startswith("backbone.")}
 
 
+def test_pytorchs_first_version_has_no_hgnet():
+    with pytest.raises(UserError, match="has HGNetV2 in its second version only"):
+        names.name_map(table("state_dict", "rtdetr_hgnetv2_l_6x_coco"), "torch")
+
+
 RESNETS = {
     "r18vd": ("basic", [2, 2, 2, 2], [64, 128, 256, 512], 256, 1024, 3, 0.5),
     "r34vd": ("basic", [3, 4, 6, 3], [64, 128, 256, 512], 256, 1024, 4, 0.5),
@@ -388,7 +393,7 @@ def test_models_are_found_by_short_names():
         models.find("rtdetr_r50")
 
 
-@pytest.mark.parametrize("more, words", [(", eval_idx: 0", "decoder layer 0 of 2"),
+@pytest.mark.parametrize("more, words", [(", eval_idx: 0", "decoder layer 1 of 2"),
                                          (", query_pos_head_inv_sig: true", "query_pos_head_inv_sig")])
 def test_networks_that_transformers_lacks(tmp_path, more, words):
     model = small(tmp_path, "v1", more=more)

@@ -118,6 +118,10 @@ def name_map(shapes, project, frozen_backbone=False, anchors=None):
         links = tuple(Link(name, (name,), rules.SAME) for name in shapes)
         return NameMap(project, links, {name: tuple(shape) for name, shape in shapes.items()})
     second = is_second_version(shapes)
+    begin, backbone = rules.TORCH_V2_BACKBONE
+    if project == "torch" and not second and any(name.startswith(begin) for name in shapes):
+        raise UserError(f"{rules.TITLES[project]} has {backbone} in its second version only: this model cannot be "
+                        "converted to or from it")
     links, counters = [], {}
     for name in shapes:
         row, leaf, fields = _row_of(name, project)

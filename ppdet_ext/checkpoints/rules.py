@@ -155,6 +155,8 @@ TORCH_V2 = {
     "decoder.enc_output.0": "decoder.enc_output.proj",
     "decoder.enc_output.1": "decoder.enc_output.norm",
 }
+# a backbone that only it has: how its names begin, and what it is called
+TORCH_V2_BACKBONE = ("backbone.stem.", "HGNetV2")
 # buffers that only it saves; they are computed from the image size
 TORCH_V2_ANCHORS = ("decoder.anchors", "decoder.valid_mask")
 
