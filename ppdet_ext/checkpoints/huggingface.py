@@ -48,8 +48,8 @@ def require_expressible(model):
     encoder, decoder = net.neck, net.transformer
     for wrong, why in (
             (decoder.decoder.eval_idx != decoder.num_decoder_layers - 1,
-             f"its boxes come from decoder layer {decoder.decoder.eval_idx + 1} of {decoder.num_decoder_layers}, theirs "
-             "always from the last"),
+             f"its boxes come from decoder layer {decoder.decoder.eval_idx + 1} of {decoder.num_decoder_layers}, "
+             "theirs always from the last"),
             (len(encoder.fpn_blocks[0].bottlenecks) != BLOCKS, f"its CSP blocks do not have {BLOCKS} RepVGG blocks"),
             (decoder.query_pos_head_inv_sig, "query_pos_head_inv_sig is set"),
             (len(set(_points(decoder))) != 1, "its levels have different numbers of sampled points"),
