@@ -2,12 +2,15 @@
 """What the detector's tests share: a model from a config, golden inputs, and comparing outputs of equal queries."""
 from pathlib import Path
 
-import numpy as np
 import paddle
 from golden import golden_image, golden_state, golden_targets
 from ppdet.core.workspace import create
 
 from ppdet_ext import config
+from ppdet_ext.checkpoints.verify import in_same_order, raw_outputs
+
+__all__ = ["CONFIGS", "build_detector", "eval_batch", "frozen_norm_train", "golden_image", "golden_state",
+           "golden_targets", "in_same_order", "raw_outputs", "train_batch"]
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -47,25 +50,3 @@ def train_batch(height, width, batch, num_classes=80, targets=None):
         "gt_bbox": [paddle.to_tensor(b) for b in boxes],
         "gt_class": [paddle.to_tensor(c) for c in classes],
     }
-
-
-def raw_outputs(model, batch):
-    """Boxes [B, Q, 4] and logits [B, Q, classes] before post-processing, as arrays."""
-    model.eval()
-    with paddle.no_grad():
-        feats = model.backbone(batch)
-        feats = model.neck(feats) if model.neck is not None else feats
-        boxes, logits, _ = model.detr_head(model.transformer(feats), feats)
-    return boxes.numpy(), logits.numpy()
-
-
-def in_same_order(boxes, logits, ref_boxes):
-    """Queries put into the reference's order, image by image.
-
-    Tokens whose scores are equal to the last bit may be selected in either order, which moves queries but changes
-    nothing else. Each reference query takes the nearest box, each box once.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    order = [linear_sum_assignment(np.abs(ref[:, None] - out[None]).sum(-1))[1] for ref, out in zip(ref_boxes, boxes)]
-    return tuple(np.stack([image[i] for image, i in zip(array, order)]) for array in (boxes, logits))

@@ -36,17 +36,6 @@ def config_of(name):
     return f"{name.partition('_')[0]}/{name}.yml"
 
 
-@pytest.fixture
-def cheap_start(monkeypatch):
-    """Parameters start from zeros: no time goes into random numbers that nobody looks at."""
-    from paddle.nn import initializer
-
-    zeros = initializer.Constant(0.0)
-    for kind in ("Uniform", "Normal", "XavierUniform", "XavierNormal", "KaimingUniform", "KaimingNormal",
-                 "TruncatedNormal"):
-        monkeypatch.setattr(getattr(initializer, kind), "forward", lambda self, *args: zeros.forward(*args))
-
-
 def test_every_official_config_is_here():
     here = {path.stem for folder in ("rtdetr", "rtdetrv2") for path in (CONFIGS / folder).glob("*.yml")}
     assert len(NAMES) == 19 and set(NAMES) <= here

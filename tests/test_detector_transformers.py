@@ -14,9 +14,9 @@ from detector_cases import (
     raw_outputs,
     train_batch,
 )
-from hf_weights import to_hf
 
 from ppdet_ext.bridge import relative_error
+from ppdet_ext.checkpoints import names, rules
 
 torch = pytest.importorskip("torch", reason="compares with torch")
 transformers = pytest.importorskip("transformers", reason="compares with transformers' RTDetr")
@@ -51,7 +51,10 @@ def pair(request):
     theirs = transformers.RTDetrForObjectDetection(transformers.RTDetrConfig(
         backbone_config=backbone, num_labels=80, num_denoising=0, eval_size=None, anchor_image_size=None,
         **case["theirs"]))
-    weights = {name: torch.from_numpy(a) for name, a in to_hf(golden_state(ours.state_dict())).items()}
+    renamed = {rules.canonical(name, "hf"): name for name in theirs.state_dict()}  # to those of this version's modules
+    golden = golden_state(ours.state_dict())
+    files_names = names.name_map({name: a.shape for name, a in golden.items()}, "hf").from_paddle(golden)
+    weights = {renamed.get(name, name): torch.from_numpy(np.array(a)) for name, a in files_names.items()}
     report = theirs.load_state_dict(weights, strict=False)
     # without denoising queries they have no embedding for them; everything else must be there on both sides
     assert [name for name in report.unexpected_keys if "denoising_class_embed" not in name] == []

@@ -1,8 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Convert timm or torchvision weights to .pdparams, with their metadata beside them; trained ones back; other models.
+"""Convert timm or torchvision weights to .pdparams and trained ones back; whole detectors between three projects.
 
 python tools/convert_weights.py --arch cspresnet50 --checkpoint hub -o weights/cspresnet50.pdparams --verify
 python tools/convert_weights.py --to torch --arch cspresnet50 --checkpoint output/best_model.pdparams --fill hub
+python tools/convert_weights.py --model rtdetr_r50vd --from torch --to hf rtdetr_r50vd.pth rtdetr_r50vd_hf --verify
 python tools/convert_weights.py --via x2paddle --model net.onnx -o converted/net
 """
 import argparse
@@ -12,15 +13,25 @@ import logging
 from ppdet_ext.backbones import create_model
 from ppdet_ext.bridge import convert, load, parity, torch_out, x2paddle
 from ppdet_ext.bridge.rules import RENAMES
+from ppdet_ext.checkpoints import convert as detectors
+from ppdet_ext.checkpoints import files
+from ppdet_ext.checkpoints.rules import PROJECTS
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
 
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", nargs="*", metavar="IN OUT", help="with --model MODEL --to PROJECT: a detector's "
+                        "checkpoint (file, URL or transformers' folder) and where it goes")
     parser.add_argument("--arch", help="timm name, with or without tag, or torchvision/NAME")
-    parser.add_argument("--to", choices=("paddle", "torch"), default="paddle",
-                        help="torch: from a trained .pdparams (a backbone's or a detector's) to .safetensors")
+    parser.add_argument("--from", dest="origin", choices=PROJECTS, default="",
+                        help="whose checkpoint IN is (default: found by its names)")
+    parser.add_argument("--to", choices=("paddle", *PROJECTS), default="paddle",
+                        help="with IN OUT: whose checkpoint OUT becomes: .pdparams, .pth or .safetensors, or a folder; "
+                        "with --arch: torch makes a .safetensors of a trained .pdparams (a backbone's or a detector's)")
+    parser.add_argument("--classes", default="", metavar="FILE", help="with IN OUT: a COCO .json, or a .txt with one "
+                        "class name a line, where IN does not name its classes")
     parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .pdparams), URL, hub (default) or "
                         "package:NAME; with --to torch: a .pdparams or .pdema")
     parser.add_argument("-o", "--output", help="default: where pretrained: true looks, "
@@ -31,12 +42,14 @@ def parse_args():
     parser.add_argument("--rename", default="", metavar="TABLE", help=f"rename table: {', '.join(RENAMES)}")
     parser.add_argument("--num-classes", type=int, help="classes of the checkpoint's head (default: the arch's own)")
     parser.add_argument("--part", default="", metavar="PREFIX",
-                        help="what precedes the network's names in a file that holds more: teacher.backbone.")
+                        help="what precedes the network's names in a file that holds more: teacher.backbone.; with IN "
+                        "OUT the weights to take: model (default: the averaged ones, ema, where there are some)")
     parser.add_argument("--fill", default="", metavar="CHECKPOINT",
                         help="with --to torch: FILE, hub or package:NAME for parts that a detector does without")
     parser.add_argument("--via", choices=("x2paddle",), help="with --model and -o DIR: let x2paddle convert a model "
                         "that comes without source code")
-    parser.add_argument("--model", metavar="FILE", help="with --via x2paddle: .onnx, or TorchScript as .pt")
+    parser.add_argument("--model", help="with IN OUT: rtdetr_r50vd, rtdetrv2_r18vd_dsp, ... or a config file (.yml); "
+                        "with --via x2paddle: .onnx, or TorchScript as .pt")
     parser.add_argument("--input-shape", type=int, nargs=4, default=x2paddle.SHAPE, metavar=("N", "C", "H", "W"),
                         help="with --via x2paddle: the image it converts with (default: %(default)s)")
     return parser.parse_args()
@@ -45,11 +58,29 @@ def parse_args():
 def main():
     args = parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.paths:
+        return whole_detector(args)
     if bool(args.model) != bool(args.via) or (args.via and not args.output):
         raise UserError("--via x2paddle, --model FILE and -o DIR belong together")
     if not args.via and not args.arch:
         raise UserError("--arch NAME says which network the weights are for")
+    if args.to not in DIRECTIONS:
+        raise UserError(f"--to {args.to} is for whole detectors: --model MODEL --to {args.to} IN OUT")
     (via_x2paddle if args.via else DIRECTIONS[args.to])(args)
+
+
+def whole_detector(args):
+    if len(args.paths) != 2 or not args.model or args.via or args.arch or args.to not in PROJECTS:
+        raise UserError("a detector's checkpoint is converted with --model MODEL --to {" + ",".join(PROJECTS) + "} "
+                        "IN OUT")
+    source, output = args.paths
+    files.check_output(args.to, output)
+    found = detectors.convert(args.model, source, args.to, args.origin, args.part, args.allow, args.classes)
+    if args.verify:
+        rows, compared = detectors.check_parity(found)
+        print("\n".join([parity.table(rows)] * bool(rows) + [f"{'verified:':12}{compared}"]))
+    detectors.write(found, output)
+    print(detectors.summary(found, output))
 
 
 def via_x2paddle(args):
@@ -89,7 +120,7 @@ def show_parity(args, compare):
         parity.check(rows)
 
 
-DIRECTIONS = {"paddle": to_paddle, "torch": to_torch}
+DIRECTIONS = {"paddle": to_paddle, "paddledet": to_paddle, "torch": to_torch}
 
 if __name__ == "__main__":
     run(main)

@@ -86,6 +86,7 @@ def _tensor(storage, offset, shape, strides, *_ignored):
 
 ALLOWED = {
     "collections.OrderedDict": collections.OrderedDict,
+    "collections.Counter": dict,  # learning-rate schedules keep their milestones so
     "argparse.Namespace": Settings,
     "torch.Size": tuple,
     "torch._utils._rebuild_tensor": _tensor,

@@ -16,7 +16,7 @@ import paddle.nn.functional as F
 from paddle import ParamAttr
 from paddle.regularizer import L2Decay
 from ppdet.modeling.heads.detr_head import MLP
-from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, xavier_uniform_
+from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, normal_, xavier_uniform_
 from ppdet.modeling.layers import MultiHeadAttention
 
 from ..errors import UserError
@@ -175,8 +175,7 @@ class RTDETRTransformer(nn.Layer):
         layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, cross_attn)
         self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx)
 
-        self.denoising_class_embed = nn.Embedding(
-            num_classes, hidden_dim, weight_attr=ParamAttr(initializer=nn.initializer.Normal()))
+        self.denoising_class_embed = nn.Embedding(num_classes, hidden_dim)
         self.num_denoising = num_denoising
         self.label_noise_ratio = label_noise_ratio
         self.box_noise_scale = box_noise_scale
@@ -218,12 +217,17 @@ class RTDETRTransformer(nn.Layer):
                           ('norm', batch_norm(self.hidden_dim))) for c, window in given + made
         ])
 
-    def _reset_parameters(self):
+    def reset_classes(self):
+        """Make all that depends on the classes anew: score heads and the denoising queries' label embedding."""
         # a prior of one per cent keeps the focal-type losses of the many background queries small at the start
         prior = bias_init_with_prob(0.01)
         for score_head in (self.enc_score_head, *self.dec_score_head):
             linear_init_(score_head)
             constant_(score_head.bias, prior)
+        normal_(self.denoising_class_embed.weight)
+
+    def _reset_parameters(self):
+        self.reset_classes()
         for bbox_head in (self.enc_bbox_head, *self.dec_bbox_head):
             constant_(bbox_head.layers[-1].weight)
             constant_(bbox_head.layers[-1].bias)

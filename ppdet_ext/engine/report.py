@@ -17,7 +17,8 @@ from .metrics import Samples, class_ap, main_ap
 
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
-                    "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "worker_num", "log_iter")
+                    "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "class_map", "worker_num",
+                    "log_iter")
 TITLES = ("ground truth", "detections")
 
 

@@ -11,6 +11,7 @@ from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
 from ..backbones.modules import without_pretrained
+from ..data import names as class_names
 from ..errors import UserError
 from ..files import require_writable
 from . import predict, weights
@@ -48,7 +49,8 @@ class Trainer(PaddleDetectionTrainer):
 
     Args:
         cfg: ppdet's global config (see ``ppdet_ext.cli.load_cfg``). Keys beside ppdet's: ``validate`` (evaluate during
-            training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold).
+            training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold),
+            ``class_map`` (classes whose rows of ``pretrain_weights`` are kept).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
     Attributes:
@@ -117,7 +119,9 @@ class Trainer(PaddleDetectionTrainer):
             return
         if self.mode == "train":
             allow = self.cfg.get("allow_missing") or ()
-            self.started_from = weights.load_pretrained(self.model, weights_path, allow)
+            class_map = self.cfg.get("class_map")
+            own_names = None if class_map is None else class_names.of_data_set(self.cfg)
+            self.started_from = weights.load_pretrained(self.model, weights_path, allow, class_map, own_names)
         else:
             weights.load_exact(self.model, weights_path)
 

@@ -5,64 +5,93 @@ from pathlib import Path
 
 import paddle
 
-from ..bridge import readers, report, rules, source
+from ..bridge import readers, report, source
+from ..bridge import rules as bridge_rules
+from ..checkpoints import files, finetune, names, rules
 from ..errors import UserError
 
 log = logging.getLogger("ppdet.engine")
-PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:// stands for
+#: fewer parameters than this share are another network's, whatever a config lets be missing
+LEAST_COVERAGE = 0.1
 
 
 def read(spec):
-    """A local file (.pdparams may be left out, as in PaddleDetection) or URL -> bridge.source.Checkpoint.
+    """A local file (.pdparams may be left out, as in PaddleDetection), a folder of transformers' or a URL, read.
 
     Raises:
         UserError: not there, cannot be downloaded, truncated, or of an unknown kind.
     """
-    spec = str(spec)
-    if spec.startswith("ppdet://"):
-        spec = PPDET_HOST + spec[len("ppdet://"):]
-    if "://" not in spec and not Path(spec).is_file() and Path(f"{spec}.pdparams").is_file():
-        spec = f"{spec}.pdparams"
-    return source.read(spec)
+    return files.read(spec)
 
 
-def load_pretrained(model, spec, allow=()):
-    """Start a detector from ``spec``: its own weights, or its backbone's where the file holds only those.
+def load_pretrained(model, spec, allow=(), class_map=None, own_names=None):
+    """Start a detector from ``spec``: a detector's weights of any project, or a backbone's where it holds only those.
 
     Args:
         model: the detector; ``model.backbone`` takes a backbone's file.
         spec: see :func:`read`.
         allow: names or patterns (``transformer.*``) of parameters that may stay as they are.
+        class_map, own_names: see ``checkpoints.finetune.fit_classes``.
     Returns:
         One line that says what was loaded.
     Raises:
-        UserError: not every parameter outside ``allow`` is in the file with the right shape; the way out is named.
+        UserError: not every parameter outside ``allow`` is in the file with the right shape, or hardly any; the way
+            out is named.
     """
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    maps = names.reading_maps(shapes)
     try:
-        checkpoint = read(spec)
+        checkpoint = files.read(spec, {name for found in maps.values() for name in found.shapes})
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; to go on without it: -o pretrain_weights=''") from None
-    layer, what = _owner(model, checkpoint)
-    tensors = checkpoint.tensors if checkpoint.framework == "paddle" else rules.to_paddle(checkpoint.tensors, layer)
-    if layer is not model:  # a backbone's file also carries its classifier
-        tensors = {name: value for name, value in tensors.items() if name in layer.state_dict()}
+    found, _ = names.identify(checkpoint.tensors, maps.values())
+    if found is None:
+        return _load_backbone(model, checkpoint, spec, allow)
+    tensors = _whole(model, found, checkpoint, class_map, own_names)
+    _load(model, tensors, spec, allow)
+    return f"the detector's weights from {spec} ({rules.TITLES[found.project]}'s format)"
+
+
+def _whole(model, found, checkpoint, class_map, own_names):
+    """The checkpoint's tensors in Paddle's names and layout, for the model's classes; what it has beside them stays."""
+    theirs = found.tidy(checkpoint.tensors, checkpoint.source)
+    tensors = found.translate(theirs)
+    log.info(f"{checkpoint.source}: {len(tensors)} tensors in {rules.TITLES[found.project]}'s names")
+    if names.SCORE_BIAS in tensors and hasattr(getattr(model, "transformer", None), "reset_classes"):
+        start = finetune.fit_classes(tensors, model, class_map, own_names, checkpoint.classes)
+        tensors = start.tensors
+        for line in start.lines:
+            log.info(line)
+    elif class_map is not None:
+        raise UserError("class_map is for RT-DETR checkpoints with their score heads; leave it out of the config")
+    return {**tensors, **{name: theirs[name] for name in found.unknown(theirs)}}
+
+
+def _load_backbone(model, checkpoint, spec, allow):
+    """Load a file that holds a backbone alone, as training frameworks publish them with their classifier."""
+    layer = getattr(model, "backbone", None)
+    if layer is None or not any(name in checkpoint.tensors for name in layer.state_dict()):
+        given, wanted = list(checkpoint.tensors)[:3], list(model.state_dict())[:3]
+        raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it "
+                        f"holds {', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
+    tensors = checkpoint.tensors if checkpoint.framework == "paddle" else \
+        bridge_rules.to_paddle(checkpoint.tensors, layer)
+    _load(layer, {name: value for name, value in tensors.items() if name in layer.state_dict()}, spec, allow)
+    return f"the backbone's weights from {spec}"
+
+
+def _load(layer, tensors, spec, allow):
+    own = layer.state_dict()
+    fits = sum(name in tensors and tuple(tensors[name].shape) == tuple(own[name].shape) for name in own)
+    if allow and fits < LEAST_COVERAGE * len(own):
+        raise UserError(f"pretrain_weights: only {fits} of the {len(own)} parameters of {type(layer).__name__} are in "
+                        f"'{spec}' with the right shape, whatever allow_missing lets pass: it is another network's")
     try:
         found = report.load_into(layer, tensors, allow=allow, source=str(spec))
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; in a config, parameters that shall keep their initial values are "
                         "listed as allow_missing: [name, 'group.*']") from None
     log.info(str(found))
-    return f"the {what}'s weights from {spec}"
-
-
-def _owner(model, checkpoint):
-    """(layer, its name) the tensors are for: the detector, else its backbone."""
-    for layer, what in ((model, "detector"), (getattr(model, "backbone", None), "backbone")):
-        if layer is not None and any(name in checkpoint.tensors for name in layer.state_dict()):
-            return layer, what
-    given, wanted = list(checkpoint.tensors)[:3], list(model.state_dict())[:3]
-    raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it "
-                    f"holds {', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
 
 
 def load_exact(model, spec):

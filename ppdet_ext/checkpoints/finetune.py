@@ -1,0 +1,92 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""A checkpoint for some classes into a detector for others: what depends on the classes starts anew, row by row."""
+from dataclasses import dataclass
+
+from ..bridge.report import fold
+from ..data.names import of_coco
+from ..errors import UserError, nearest
+from . import names, rules
+
+CLASS_MAP = "class_map"
+
+
+@dataclass(frozen=True)
+class Start:
+    """Tensors to start from, and in words what was kept of the checkpoint's and what was reset."""
+    tensors: dict
+    lines: tuple
+
+
+def fit_classes(tensors, net, class_map=None, own_names=None, their_names=None):
+    """Make a checkpoint fit a detector of other classes.
+
+    Without ``class_map`` a checkpoint for as many classes is taken as it is. Otherwise the tensors that depend on the
+    classes (``rules.CLASS_AXES``) are initialised as before training, and the rows of mapped classes are copied.
+
+    Args:
+        tensors: ``{Paddle name: array}`` of a whole detector.
+        net: the detector; its class-dependent parameters are made anew where they are needed.
+        class_map: ``{class here: class of the checkpoint}``, names or numbers from 0.
+        own_names, their_names: the classes' names in order, or None where they are not known.
+
+    Returns:
+        Start
+
+    Raises:
+        UserError: a class of class_map that is in neither, or a name where names are not known.
+    """
+    wanted, given = len(net.state_dict()[names.SCORE_BIAS]), len(tensors[names.SCORE_BIAS])
+    if class_map is None and wanted == given:
+        return Start(tensors, (f"classes: all {given} of the checkpoint are kept, in its order",))
+    pairs = pair_classes(class_map or {}, (wanted, own_names), (given, their_names))
+    net.transformer.reset_classes()
+    made = {name: _rows(value.numpy(), tensors[name], rules.class_axis(name), pairs)
+            for name, value in net.state_dict().items() if rules.class_axis(name) is not None and name in tensors}
+    return Start({**tensors, **made}, tuple(_lines(tensors, made, pairs, (wanted, own_names), (given, their_names))))
+
+
+def pair_classes(class_map, ours, theirs):
+    """``[(number here, number in the checkpoint)]``; ``ours`` and ``theirs`` are (count, names or None).
+
+    Raises:
+        UserError: see ``fit_classes``.
+    """
+    if not isinstance(class_map, dict):
+        raise UserError(f"{CLASS_MAP} is {class_map!r}; write one line a class, 'class here: class of the checkpoint'")
+    if theirs[1] is None and theirs[0] == len(of_coco()):
+        theirs = (theirs[0], of_coco())
+    return [(_number(own, *ours, "this data set"), _number(other, *theirs, "the checkpoint"))
+            for own, other in class_map.items()]
+
+
+def _number(key, count, known, whose):
+    """The number of a class that is given by name or number."""
+    if known and key in known:
+        return known.index(key)
+    if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < count:
+        return key
+    if not known:
+        raise UserError(f"{CLASS_MAP}: '{key}': the class names of {whose} are not known; give a number from 0 to "
+                        f"{count - 1}")
+    raise UserError(f"{CLASS_MAP}: {whose} has no class '{key}'{nearest(key, known)} (its {count}: "
+                    f"{', '.join(map(str, known[:5]))}{', ...' if count > 5 else ''})")
+
+
+def _rows(fresh, old, axis, pairs):
+    """``fresh`` with the mapped classes' rows of ``old``, along ``axis``."""
+    made = fresh.copy()
+    for own, other in pairs:
+        target, source = ([slice(None)] * axis + [number] for number in (own, other))
+        made[tuple(target)] = old[tuple(source)]
+    return made
+
+
+def _lines(tensors, made, pairs, ours, theirs):
+    """What was kept and what was reset, one line each."""
+    def title(number, known):
+        return f"{known[number]} ({number})" if known else str(number)
+    yield f"kept: {len(tensors) - len(made)} of {len(tensors)} tensors, all that do not depend on the classes"
+    yield (f"reset: {len(made)} tensors ({theirs[0]} classes -> {ours[0]}; scores start at one per cent): "
+           f"{', '.join(fold(made))}")
+    copied = ", ".join(f"{title(own, ours[1])} from {title(other, theirs[1])}" for own, other in pairs)
+    yield f"rows copied ({CLASS_MAP}): {len(pairs)} of {ours[0]} classes" + (f": {copied}" if copied else "")
