@@ -92,8 +92,10 @@ def load_cfg(args, mode="train"):
         args: what a :func:`config_parser` parser returned.
         mode: 'train', 'eval' or 'test'.
     Raises:
-        UserError: anything in the config that cannot work.
+        UserError: anything in the config that cannot work, or several processes for a tool that is for one.
     """
+    if mode == "test" and processes.count() > 1:
+        raise UserError("this tool runs in one process: start it without paddle.distributed.launch")
     for path in args.imports:
         import_file(path)
     cfg = config.load(args.config, args.opt)

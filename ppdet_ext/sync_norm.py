@@ -6,52 +6,66 @@ import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
 
-class _Total(PyLayer):
-    """Sum over the processes; the gradient of every process's loss comes back to every summand."""
+def forward(norm, x):
+    """What ``norm`` (a SyncBatchNorm) gives for ``x`` [B, C, ...] or, in its NHWC format, [B, ..., C].
+
+    In training mode every process calls this with as many norms in the same order; sizes of their batches may differ.
+    """
+    if norm.training:
+        return _Normalized.apply(x, norm.weight, norm.bias, norm)
+    return F.batch_norm(x, norm._mean, norm._variance, norm.weight, norm.bias, training=False,
+                        epsilon=norm._epsilon, data_format=_layout(norm, x))
+
+
+class _Normalized(PyLayer):
+    """Sums run in float64: their errors come back enlarged from every following norm."""
 
     @staticmethod
-    def forward(ctx, value):
-        return _sum(value)
+    def forward(ctx, x, weight, bias, norm):
+        ctx.axes, ctx.shape = _other_axes(norm, x)
+        wide = x.astype("float64")
+        ones = paddle.full(weight.shape, x.size // weight.size, "float64")
+        sums = _total(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]))
+        ctx.number, mean = sums[0], sums[1] / sums[0]
+        variance = (sums[2] / sums[0] - mean * mean).clip(min=0.0)
+        _remember(norm, mean, variance)
+        scale = (variance + norm._epsilon).rsqrt()
+        normal = ((wide - mean.reshape(ctx.shape)) * scale.reshape(ctx.shape)).astype("float32")
+        ctx.save_for_backward(normal, weight, scale)
+        return (normal * weight.reshape(ctx.shape) + bias.reshape(ctx.shape)).astype(x.dtype)
 
     @staticmethod
     def backward(ctx, gradient):
-        return _sum(gradient)
+        """Gradients of the sum of all processes' losses for ``x``; of this one's own for weight and bias."""
+        normal, weight, scale = ctx.saved_tensor()
+        kind = weight.dtype
+        wide = gradient.astype("float64")
+        normal, weight = normal.astype("float64"), weight.astype("float64")
+        own = paddle.stack([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
+        mean, along = (part.reshape(ctx.shape) for part in _total(own) / ctx.number)
+        for_x = (wide - mean - normal * along) * (weight * scale).reshape(ctx.shape)
+        return for_x.astype(gradient.dtype), own[1].astype(kind), own[0].astype(kind)
 
 
-def _sum(value):
+def _other_axes(norm, x):
+    """Axes that statistics run over, and the shape that lays a value per channel over ``x``."""
+    channel = x.ndim - 1 if norm._data_format == "NHWC" else 1
+    return ([axis for axis in range(x.ndim) if axis != channel],
+            [-1 if axis == channel else 1 for axis in range(x.ndim)])
+
+
+def _total(value):
+    """Sum over the processes."""
     value = value.clone()
     if dist.get_world_size() > 1:
         dist.all_reduce(value)
     return value
 
 
-def forward(norm, x):
-    """What ``norm`` (a SyncBatchNorm) gives for ``x`` [B, C, ...] or, in its NHWC format, [B, ..., C].
-
-    In training mode every process calls this with as many norms in the same order; sizes of their batches may differ.
-    """
-    if not norm.training:
-        return F.batch_norm(x, norm._mean, norm._variance, norm.weight, norm.bias, training=False,
-                            epsilon=norm._epsilon, data_format=_layout(norm, x))
-    channel = x.ndim - 1 if norm._data_format == "NHWC" else 1
-    axes = [axis for axis in range(x.ndim) if axis != channel]
-    shape = [-1 if axis == channel else 1 for axis in range(x.ndim)]
-    values = x.astype("float32")
-    summed = _Total.apply(paddle.concat([values.sum(axes), paddle.full([1], x.size // x.shape[channel], "float32")]))
-    number = summed[-1].detach()
-    mean = summed[:-1] / number
-    centred = values - mean.reshape(shape)
-    # squares of what is centred already: E[x²] - E[x]² loses digits
-    variance = _Total.apply((centred * centred).sum(axes)) / number
-    _remember(norm, mean.detach(), variance.detach())
-    scale = norm.weight.astype("float32") * (variance + norm._epsilon).rsqrt()
-    return (centred * scale.reshape(shape) + norm.bias.astype("float32").reshape(shape)).astype(x.dtype)
-
-
 def _remember(norm, mean, variance):
     """Move the running statistics as Paddle's BatchNorm does."""
     for kept, new in ((norm._mean, mean), (norm._variance, variance)):
-        kept.set_value((kept * norm._momentum + new * (1 - norm._momentum)).astype(kept.dtype))
+        kept.set_value(kept * norm._momentum + new.astype(kept.dtype) * (1 - norm._momentum))
 
 
 def _layout(norm, x):
