@@ -211,7 +211,8 @@ def test_what_processes_do_together(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank, image", [(0, "000001"), (1, "000002")])
+# images that the check of the data set, which looks at a few in every process, leaves out
+@pytest.mark.parametrize("rank, image", [(0, "000001"), (1, "000003")])
 def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank, image):
     (tmp_path / "data" / "train" / f"{image}.jpg").write_bytes(b"no picture")
     code, out = launch(tmp_path, REPO / "tools" / "train.py", "-c", half_empty, "-o", *FIXED,
