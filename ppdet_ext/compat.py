@@ -142,6 +142,7 @@ def _ema_filter_no_grad():
 def _sync_batch_norm():
     """Paddle 3.3.1's SyncBatchNorm has no CPU kernel, and its conversion makes a plain one of every subclass, also of
     one that is a SyncBatchNorm already (which costs the activations of timm's norms)."""
+    import paddle
     from paddle import nn
 
     from . import sync_norm
@@ -153,7 +154,7 @@ def _sync_batch_norm():
 
     @functools.wraps(forward)
     def forward_anywhere(self, x):
-        if not x.place.is_cpu_place():
+        if not paddle.in_dynamic_mode() or not x.place.is_cpu_place():
             return forward(self, x)
         self._check_data_format()
         return sync_norm.forward(self, x)
