@@ -4,14 +4,16 @@ import argparse
 import importlib.util
 import logging
 import os
+import random
 import sys
 import traceback
 from pathlib import Path
 
+import numpy as np
 import paddle
-from ppdet.engine import init_fleet_env, init_parallel_env, set_random_seed
+from ppdet.engine import init_fleet_env
 
-from . import config
+from . import config, processes
 from .data import checks, normalize, sample
 from .deploy import DeployError
 from .errors import UserError
@@ -24,15 +26,25 @@ CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_pre
 
 
 def run(main):
-    """Call ``main()`` and leave the process: 0, or 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C."""
+    """Call ``main()`` and leave the process: 0, or 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C.
+
+    Of several processes the launcher ends all when one fails. One that only notices the other's end (3) is in no hurry.
+    """
     try:
         main()
     except (UserError, DeployError) as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {processes.label()}{error}", file=sys.stderr, flush=True)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
+    except Exception as error:
+        if not processes.is_loss(error):
+            raise
+        processes.wait_for_the_end()
+        print(f"error: {processes.label()}another process ended too early; its log says why (log/workerlog.N)",
+              file=sys.stderr, flush=True)
+        sys.exit(3)
 
 
 def boolean(text):
@@ -80,8 +92,10 @@ def load_cfg(args, mode="train"):
         args: what a :func:`config_parser` parser returned.
         mode: 'train', 'eval' or 'test'.
     Raises:
-        UserError: anything in the config that cannot work.
+        UserError: anything in the config that cannot work, or several processes for a tool that is for one.
     """
+    if mode == "test" and processes.count() > 1:
+        raise UserError("this tool runs in one process: start it without paddle.distributed.launch")
     for path in args.imports:
         import_file(path)
     cfg = config.load(args.config, args.opt)
@@ -179,11 +193,16 @@ def required_weights(cfg):
 
 
 def start_workers(cfg):
-    """Set up distributed training as ppdet's tools do, and the random seed (``seed:``, or 0 with ``--enable_ce``)."""
+    """Connect the processes of a data-parallel run, and set the random seed (``seed:``, or 0 with ``--enable_ce``).
+
+    Each process draws its own numbers: its number is added to the seed. Without a seed one process starts anywhere.
+    """
+    processes.start()
     if cfg.get("fleet"):
-        init_fleet_env(cfg.get("find_unused_parameters", False))
-    elif int(os.environ.get("PADDLE_TRAINERS_NUM", 1)) > 1:
-        init_parallel_env()
+        init_fleet_env(cfg.get("find_unused_parameters", True))
     seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
+    if seed is None and processes.count() > 1:
+        seed = processes.gather(int.from_bytes(os.urandom(3), "big"))[0]
     if seed is not None:
-        set_random_seed(seed)
+        for start in (random.seed, np.random.seed, paddle.seed):
+            start(seed + processes.rank())

@@ -4,6 +4,7 @@
 Patches go in only where the installed release lacks what develop has, so a newer ppdet is left alone.
 """
 import contextlib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -66,7 +67,8 @@ def apply():
     """Put all patches in. Safe to call more than once."""
     from .data import reading, schedule
 
-    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, schedule.install, reading.install):
+    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install,
+                  reading.install):
         patch()
 
 
@@ -136,3 +138,52 @@ def _ema_filter_no_grad():
     for module in (ema, trainer, importlib.import_module("ppdet.optimizer")):
         if hasattr(module, "ModelEMA"):
             module.ModelEMA = ModelEMA
+
+
+def _sync_batch_norm():
+    """Paddle 3.3.1's SyncBatchNorm has no CPU kernel, and its conversion makes a plain one of every subclass, also of
+    one that is a SyncBatchNorm already (which costs the activations of timm's norms)."""
+    import paddle
+    from paddle import nn
+
+    from . import sync_norm
+
+    base = nn.SyncBatchNorm
+    forward, convert = base.forward, base.convert_sync_batchnorm.__func__
+    if hasattr(forward, "__wrapped__"):
+        return
+
+    @functools.wraps(forward)
+    def forward_anywhere(self, x):
+        if not paddle.in_dynamic_mode() or not x.place.is_cpu_place():
+            return forward(self, x)
+        self._check_data_format()
+        return sync_norm.forward(self, x)
+
+    @functools.wraps(convert)
+    def convert_once(cls, layer):
+        return layer if isinstance(layer, base) else convert(cls, layer)
+
+    base.forward, base.convert_sync_batchnorm = forward_anywhere, classmethod(convert_once)
+
+
+def _parallel():
+    """ppdet 2.6.0 with several processes: gradients that only some have block them, and one process evaluates."""
+    from ppdet.data.reader import EvalReader
+    from ppdet.engine import trainer
+
+    from . import processes
+    from .engine import parallel
+
+    trainer.fused_allreduce_gradients = parallel.average_gradients
+    read = EvalReader.__call__
+    if hasattr(read, "__wrapped__"):
+        return
+
+    @functools.wraps(read)
+    def read_share(self, dataset, worker_num, batch_sampler=None, return_list=False):
+        if batch_sampler is not None and processes.count() > 1:
+            batch_sampler = parallel.Share(batch_sampler)
+        return read(self, dataset, worker_num, batch_sampler, return_list)
+
+    EvalReader.__call__ = read_share

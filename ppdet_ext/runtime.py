@@ -11,7 +11,8 @@ import platform
 
 def _defaults():
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    defaults = {"OMP_NUM_THREADS": str(cores)}
+    neighbours = int(os.environ.get("PADDLE_LOCAL_SIZE", 1))  # processes that paddle.distributed.launch started here
+    defaults = {"OMP_NUM_THREADS": str(max(cores // neighbours, 1))}
     if "AMD" in _cpu_name():
         # the MKL inside Paddle's CPU wheel takes its slowest path on AMD processors unless told which one to take
         defaults["MKL_DEBUG_CPU_TYPE"] = "5"
@@ -31,11 +32,27 @@ def setup():
 
     Has no effect on a Paddle that is already loaded: call it first (importing ppdet_ext does).
     """
+    if _threads_by_launcher():
+        del os.environ["OMP_NUM_THREADS"]
     chosen = {name: value for name, value in _defaults().items() if name not in os.environ}
     os.environ.update(chosen)
     if not any(name.startswith("MALLOC_") for name in os.environ):
         _keep_freed_memory()
     return chosen
+
+
+def _threads_by_launcher():
+    """Whether OMP_NUM_THREADS=1 is from paddle.distributed.launch (importing Paddle sets it), not from the user.
+
+    The launcher's own environment, as it was at its start, tells; where that cannot be read it counts as the user's.
+    """
+    if "PADDLE_LOCAL_SIZE" not in os.environ or os.environ.get("OMP_NUM_THREADS") != "1":
+        return False
+    try:
+        with open(f"/proc/{os.getppid()}/environ", "rb") as file:
+            return not any(entry.startswith(b"OMP_NUM_THREADS=") for entry in file.read().split(b"\0"))
+    except OSError:
+        return False
 
 
 def _keep_freed_memory():

@@ -219,11 +219,11 @@ def test_norm_decay_replaces_the_optimizers_regularizer(decay, change):
     assert changes["model.conv1.weight"] == pytest.approx(0.05 * 0.25 * weight, rel=1e-4)
 
 
-def test_norm_type_sync_bn_is_bn_on_one_device(monkeypatch):
+def test_norm_type_sync_bn_is_bn_in_one_process(monkeypatch):
     backbone = build(norm_type="sync_bn")
     assert not any(isinstance(layer, nn.SyncBatchNorm) for layer in backbone.sublayers())
     step(backbone, adamw(backbone))
-    monkeypatch.setattr(modules, "_several_gpus", lambda: True)
+    monkeypatch.setattr(modules.processes, "count", lambda: 2)
     backbone = build(norm_type="sync_bn", lr_mult_list=0.5, freeze_norm=True)
     norms = [layer for layer in backbone.sublayers() if isinstance(layer, nn.SyncBatchNorm)]
     assert len(norms) == 20 and norms[0].weight.optimize_attr["learning_rate"] == 0.5 and norms[0].weight.stop_gradient

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """AP of a checkpoint (-o weights=FILE) or of an exported model (--model_dir); PaddleDetection's tools/eval.py flags."""
-from ppdet_ext import cli
+from ppdet_ext import cli, processes
 from ppdet_ext.engine import evaluate
 from ppdet_ext.engine.trainer import Trainer
 
@@ -26,14 +26,14 @@ def parse_args(argv=None):
 def main(argv=None):
     args = parse_args(argv)
     cfg = cli.load_cfg(args, "eval")
+    cli.start_workers(cfg)
     slices = args if args.slice_infer else None
     if args.json_eval:
-        return evaluate.saved_boxes(cfg, args.output_eval)
+        return evaluate.saved_boxes(cfg, args.output_eval) if processes.is_main() else None
     if args.model_dir:
         return evaluate.exported_model(cfg, args.model_dir, slices=slices, device=cli.current_device(),
                                        run_mode=args.run_mode, enable_mkldnn=args.enable_mkldnn,
                                        cpu_threads=args.cpu_threads, batch_size=args.batch_size)
-    cli.start_workers(cfg)
     weights = cli.required_weights(cfg)
     trainer = Trainer(cfg, "eval")
     trainer.load_weights(weights)

@@ -5,12 +5,12 @@ import math
 from collections.abc import Mapping
 from numbers import Integral, Real
 
-import paddle
 from paddle import nn
 from paddle.regularizer import L2Decay
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.utils.logger import setup_logger
 
+from .. import processes
 from ..bridge import load
 from ..bridge.ops.timm_norm_leaves import sync_batch_norms
 from ..errors import UserError
@@ -248,7 +248,7 @@ class NamedBackbone(nn.Layer):
         return [layer for layer in self.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
 
     def _sync_norms(self):
-        if self.norm_type == "sync_bn" and _several_gpus():
+        if self.norm_type == "sync_bn" and processes.count() > 1:
             self.model = sync_batch_norms(self.model)
 
     def _log(self):
@@ -279,7 +279,7 @@ class TimmBackbone(NamedBackbone):
             stride 4; the stem is all before it. Frozen parts run in eval mode and keep their statistics.
         freeze_stem_only (bool): freeze_at >= 0 freezes the stem alone, as in RT-DETR's configs.
         freeze_norm (bool): weights, biases and statistics of every BatchNorm stay as they are.
-        norm_type (str): bn, or sync_bn: statistics over all GPUs; the same as bn on one device or a CPU.
+        norm_type (str): bn, or sync_bn: statistics over all processes (GPUs); the same as bn in one process.
         norm_decay (float): L2 factor of BatchNorm's weights and biases, in place of the optimizer's regularizer. The
             decoupled weight_decay of AdamW does not look at it.
         lr_mult_list (list|float): factor on the learning rate, one for each stage behind the stem (which shares the
@@ -330,7 +330,3 @@ def _as_tuple(indices):
 
 def _parameters(layers):
     return [parameter for layer in layers for parameter in layer.parameters()]
-
-
-def _several_gpus():
-    return paddle.get_device().startswith("gpu") and paddle.distributed.get_world_size() > 1

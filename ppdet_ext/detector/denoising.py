@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 import paddle
 
+from .. import processes
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 
 #: content [B, N, C], boxes [B, N, 4] before the sigmoid, mask [N + Q, N + Q] (True: may attend), meta for the head
@@ -31,9 +32,10 @@ def contrastive_denoising(gt_class, gt_bbox, num_classes, num_queries, class_emb
     Returns:
         DenoisingQueries, or None when denoising is off or no image has a box.
     """
-    counts = [len(c) for c in gt_class]
-    most = max(counts, default=0)
-    if num_denoising <= 0 or most == 0:
+    if num_denoising <= 0:
+        return None
+    most = processes.largest(max((len(c) for c in gt_class), default=0))
+    if most == 0:
         return None
     groups = max(num_denoising // most, 1)
 

@@ -9,6 +9,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
+from .. import processes
 from ..errors import UserError
 from ..registry import register_over
 from .boxes import cxcywh_to_xyxy, iou_and_giou
@@ -104,14 +105,11 @@ class DINOLoss(nn.Layer):
         return shared * (len(boxes) - 1) + self.matcher.match(boxes[-1:], logits[-1:], gt_bbox, gt_class)
 
     def _num_gts(self, gt_class):
-        """Number of boxes, averaged over the processes, at least one."""
-        count = sum(len(c) for c in gt_class)
-        world = paddle.distributed.get_world_size()
-        if world > 1:
-            total = paddle.to_tensor([float(count)])
-            paddle.distributed.all_reduce(total)
-            count = float(total) / world
-        return max(count, 1.0)
+        """Boxes of the whole batch (at least one) per process: gradients averaged over the processes are then those of
+        one process with all images. (DETR takes the larger of the average and one, which differs for very few boxes.)
+        """
+        boxes = processes.total(paddle.to_tensor([float(sum(len(c) for c in gt_class))]))
+        return max(float(boxes), 1.0) / processes.count()
 
     def _named(self, boxes, logits, gt_bbox, gt_class, matches, num_gts, postfix=''):
         per_layer = self._layer_losses(boxes, logits, gt_bbox, gt_class, matches)

@@ -1,5 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""AP without the Trainer's loop: of an exported model through its predictor, of slices, and of a bbox.json."""
+"""AP without the Trainer's loop: of an exported model through its predictor, of slices, and of a bbox.json.
+
+Several processes share the pictures of the first two.
+"""
 import sys
 from pathlib import Path
 
@@ -10,10 +13,12 @@ from ppdet.metrics import COCOMetric, VOCMetric
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
+from .. import processes
 from ..deploy import Predictor, slicing
 from ..errors import UserError
 from ..files import require_writable
 from .metrics import ap_values
+from .parallel import Gathered
 from .predict import Windows
 
 
@@ -62,8 +67,8 @@ def _dataset():
 
 def _score(cfg, dataset, detect, chunk):
     """AP of ``detect``: paths of up to ``chunk`` images -> a [N, 6] array (class, score, x1, y1, x2, y2) for each."""
-    metric = _metric(cfg, dataset)
-    records = dataset.roidbs
+    metric = Gathered([_metric(cfg, dataset)], {})
+    records = dataset.roidbs[processes.rank()::processes.count()]
     for start in tqdm(range(0, len(records), chunk), disable=not sys.stderr.isatty()):
         part = records[start:start + chunk]
         for record, boxes in zip(part, detect([record["im_file"] for record in part])):

@@ -18,7 +18,7 @@ class History(Callback):
     seconds, and after an evaluation ``ap``. Stops training when the loss is no longer a number.
 
     ``first``: earlier rows are shown, but the best is not looked for among them (their best_model is not at hand).
-    Of several processes only rank 0 keeps a history: ppdet gathers losses and evaluates there alone.
+    Of several processes only the main one keeps a history; all stop at such a loss, since they see the same mean.
     """
 
     def __init__(self, trainer):
@@ -54,7 +54,7 @@ class History(Callback):
             self._sums, self._steps, self._start = {}, 0, time.time()
 
     def on_step_end(self, status):
-        if not self.active or status["mode"] != "train":
+        if status["mode"] != "train":
             return
         losses = {name: float(meter.value) for name, meter in status["training_staus"].meters.items()}
         if not math.isfinite(losses["loss"]):

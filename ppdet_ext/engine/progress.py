@@ -11,6 +11,8 @@ import paddle.distributed as dist
 from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
+from .. import processes
+
 log = logging.getLogger("ppdet.engine")
 
 
@@ -66,7 +68,7 @@ class Progress(Callback):
 
     def _line(self, status):
         steps = status["steps_per_epoch"]
-        images = self.model.cfg["TrainReader"]["batch_size"]
+        images = self.model.cfg["TrainReader"]["batch_size"] * processes.count()
         return (f"Epoch: [{status['epoch_id']}] [{status['step_id']:{len(str(steps))}d}/{steps}] "
                 f"learning_rate: {status['learning_rate']:.6f} {status['training_staus'].log()} "
                 f"eta: {_eta(self, status)} batch_cost: {status['batch_time']} data_cost: {status['data_time']} "

@@ -13,7 +13,7 @@ from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..files import atomic_path
 from .draw import beside
-from .metrics import Samples, class_ap, main_ap
+from .metrics import class_ap, main_ap
 
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
@@ -38,7 +38,7 @@ class Report(Callback):
         best = self.model.history.best()
         if status["mode"] != "eval" or best is None or best["epoch"] != status["epoch_id"]:
             return
-        self.samples = next(m for m in self.model._metrics if isinstance(m, Samples)).detections
+        self.samples = self.model.samples.detections
         written = Path(self.model.cfg["output_eval"]) / "bbox.json"
         if self.model.cfg["metric"] == "COCO" and written.is_file():
             with atomic_path(self.boxes_path) as path:

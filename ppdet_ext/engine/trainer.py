@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+from paddle import nn
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
+from .. import processes
 from ..backbones.modules import without_pretrained
 from ..data import names as class_names
 from ..errors import UserError
 from ..files import require_writable
-from . import predict, weights
+from . import parallel, predict, weights
 from .checkpoint import Checkpointer, take_over_best
 from .history import History
 from .metrics import Samples, ap_values
@@ -76,6 +78,8 @@ class Trainer(PaddleDetectionTrainer):
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
             # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors
             super().__init__(_without(cfg, "print_params"), mode)
+        # ppdet lets only its local rank 0 see losses and evaluate; here all do, and callbacks look who may write
+        self._local_rank = 0
         if cfg.get("print_params"):
             log.info(f"Model Params : {parameter_count(self.model) / 1e6:.3f} M.")
         if mode == "train" and len(self.loader) == 0:
@@ -88,8 +92,10 @@ class Trainer(PaddleDetectionTrainer):
         self.history = History(self) if self.mode == "train" else None
         own = {"train": [Progress(self), self.history, Checkpointer(self), Plots(self), Report(self)],
                "eval": [Progress(self)]}.get(self.mode, [])
+        if processes.count() > 1 and self.mode == "train":
+            own.insert(0, parallel.WholeBatch(self))
         for key, (module, callback, modes) in EXTRAS.items():
-            if self.cfg.get(key) and self.mode in modes:
+            if self.cfg.get(key) and self.mode in modes and processes.is_main():
                 if importlib.util.find_spec(module) is None:
                     raise UserError(f"{key} needs {module}: pip install {module}")
                 own.append(callback(self))
@@ -99,7 +105,10 @@ class Trainer(PaddleDetectionTrainer):
     def _init_metrics(self, validate=False):
         super()._init_metrics(validate)
         if self.mode == "train" and self._metrics:
-            self._metrics.append(Samples())
+            self.samples = Samples()
+            self._metrics.append(self.samples)
+        if processes.count() > 1 and self._metrics:
+            self._metrics = [parallel.Gathered(self._metrics, self.status)]
 
     def _reset_metrics(self):
         self.ap = ap_values(self._metrics) or self.ap
@@ -107,6 +116,8 @@ class Trainer(PaddleDetectionTrainer):
 
     def _eval_with_loader(self, loader):
         self.status["mode"] = "eval"  # ppdet says so only after on_epoch_begin
+        if self.mode == "train":  # BatchNorm statistics are each process's own; the checkpoint has the main one's
+            processes.copy_from_main(self.model)
         super()._eval_with_loader(loader)
 
     def load_weights(self, weights_path):
@@ -154,11 +165,22 @@ class Trainer(PaddleDetectionTrainer):
 
     def train(self, validate=False):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
+        if processes.count() > 1:
+            self._join_processes()
         super().train(bool(validate or self.cfg.get("validate", False)))
+
+    def _join_processes(self):
+        """What ppdet leaves out when several processes train together."""
+        self.cfg.setdefault("use_fused_allreduce_gradients", True)
+        self.cfg.setdefault("find_unused_parameters", True)
+        if self.cfg.get("norm_type") == "sync_bn" and paddle.get_device() == "cpu":
+            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+        processes.meet()
 
     def evaluate(self):
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
-        super().evaluate()
+        with paddle.no_grad():
+            self._eval_with_loader(self.loader)
         return self.ap
 
     def predict(self, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,

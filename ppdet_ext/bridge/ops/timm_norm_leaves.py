@@ -71,7 +71,7 @@ class CumulativeBatchNormAct2d(BatchNormAct2d):
 
 
 class SyncBatchNormAct2d(nn.SyncBatchNorm):
-    """BatchNormAct2d with statistics over all GPUs."""
+    """BatchNormAct2d with statistics over all processes."""
 
     def forward(self, x):
         return followed(self, nn.SyncBatchNorm.forward(self, x))

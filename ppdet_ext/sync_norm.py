@@ -1,0 +1,75 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""BatchNorm over the images of all processes, on a CPU; Paddle's SyncBatchNorm has a GPU kernel only."""
+import paddle
+import paddle.distributed as dist
+import paddle.nn.functional as F
+from paddle.autograd import PyLayer
+
+
+def forward(norm, x):
+    """What ``norm`` (a SyncBatchNorm) gives for ``x`` [B, C, ...] or, in its NHWC format, [B, ..., C].
+
+    In training mode every process calls this with as many norms in the same order; sizes of their batches may differ.
+    """
+    if norm.training:
+        return _Normalized.apply(x, norm.weight, norm.bias, norm)
+    return F.batch_norm(x, norm._mean, norm._variance, norm.weight, norm.bias, training=False,
+                        epsilon=norm._epsilon, data_format=_layout(norm, x))
+
+
+class _Normalized(PyLayer):
+    """Sums run in float64: their errors come back enlarged from every following norm."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, norm):
+        ctx.axes, ctx.shape = _other_axes(norm, x)
+        wide = x.astype("float64")
+        ones = paddle.full(weight.shape, x.size // weight.size, "float64")
+        sums = _total(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]))
+        ctx.number, mean = sums[0], sums[1] / sums[0]
+        variance = (sums[2] / sums[0] - mean * mean).clip(min=0.0)
+        _remember(norm, mean, variance)
+        scale = (variance + norm._epsilon).rsqrt()
+        normal = ((wide - mean.reshape(ctx.shape)) * scale.reshape(ctx.shape)).astype("float32")
+        ctx.save_for_backward(normal, weight, scale)
+        return (normal * weight.reshape(ctx.shape) + bias.reshape(ctx.shape)).astype(x.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        """Gradients of the sum of all processes' losses for ``x``; of this one's own for weight and bias."""
+        normal, weight, scale = ctx.saved_tensor()
+        kind = weight.dtype
+        wide = gradient.astype("float64")
+        normal, weight = normal.astype("float64"), weight.astype("float64")
+        own = paddle.stack([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
+        mean, along = (part.reshape(ctx.shape) for part in _total(own) / ctx.number)
+        for_x = (wide - mean - normal * along) * (weight * scale).reshape(ctx.shape)
+        return for_x.astype(gradient.dtype), own[1].astype(kind), own[0].astype(kind)
+
+
+def _other_axes(norm, x):
+    """Axes that statistics run over, and the shape that lays a value per channel over ``x``."""
+    channel = x.ndim - 1 if norm._data_format == "NHWC" else 1
+    return ([axis for axis in range(x.ndim) if axis != channel],
+            [-1 if axis == channel else 1 for axis in range(x.ndim)])
+
+
+def _total(value):
+    """Sum over the processes."""
+    value = value.clone()
+    if dist.get_world_size() > 1:
+        dist.all_reduce(value)
+    return value
+
+
+def _remember(norm, mean, variance):
+    """Move the running statistics as Paddle's BatchNorm does."""
+    for kept, new in ((norm._mean, mean), (norm._variance, variance)):
+        kept.set_value(kept * norm._momentum + new.astype(kept.dtype) * (1 - norm._momentum))
+
+
+def _layout(norm, x):
+    """F.batch_norm's name of the layout; SyncBatchNorm shortens its own to NCHW or NHWC."""
+    last = norm._data_format == "NHWC"
+    return {2: "NC", 3: "NLC" if last else "NCL", 4: "NHWC" if last else "NCHW",
+            5: "NDHWC" if last else "NCDHW"}[x.ndim]
