@@ -12,8 +12,8 @@ import torch
 
 VIEWS = frozenset(
     "view view_as reshape flatten unflatten transpose swapaxes swapdims permute movedim t squeeze unsqueeze narrow "
-    "select "
-    "chunk split split_with_sizes tensor_split unbind expand expand_as broadcast_to diagonal detach contiguous".split())
+    "select chunk split split_with_sizes tensor_split unbind expand expand_as broadcast_to diagonal detach "
+    "contiguous".split())
 READ_SIZES_ONLY = ("size", "dim", "ndimension", "numel", "nelement")
 BASIC = (int, slice, type(None), type(Ellipsis))
 

@@ -65,6 +65,8 @@ class GraphLayer(nn.Layer):
                 _HOLDERS[node.kind](self, node)
         self._begin()
         self._remembered = {}
+        # in a list, or it would become a parameter of this layer; looked for once, as every forward asks for its dtype
+        self._some_parameter = [next(iter(self.parameters()), None)]
         writer = Writer(self, outputs)
         self._code, self._owned = writer.code, writer.owned
         self._functions = writer.functions()
@@ -88,7 +90,8 @@ class GraphLayer(nn.Layer):
     @property
     def float_dtype(self):
         """Name of the type that the network computes in: what ``x.to(y.dtype)`` meant when it was traced in float32."""
-        return str(next(iter(self.parameters())).dtype).rpartition(".")[2]
+        parameter = self._some_parameter[0]
+        return str(parameter.dtype).rpartition(".")[2] if parameter is not None else paddle.get_default_dtype()
 
     def __getitem__(self, name):
         return self._sub_layers[name]

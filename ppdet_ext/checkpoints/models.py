@@ -10,6 +10,7 @@ import paddle
 from ppdet.core.workspace import create
 
 from .. import config
+from ..backbones._ppdet import batch_norms
 from ..backbones.modules import without_pretrained
 from ..detector.decoder import RTDETRTransformer, make_anchors
 from ..detector.hybrid_encoder import HybridEncoder
@@ -47,8 +48,7 @@ class Model:
     @property
     def frozen_backbone(self):
         """Whether normalisation in the backbone never learns (freeze_norm)."""
-        norms = [layer for layer in self.net.backbone.sublayers()
-                 if isinstance(layer, paddle.nn.layer.norm._BatchNormBase)]
+        norms = batch_norms(self.net.backbone)
         return bool(norms) and all(norm._use_global_stats for norm in norms)
 
     def name_map(self, project, classes=None):
