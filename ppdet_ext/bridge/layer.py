@@ -65,8 +65,9 @@ class GraphLayer(nn.Layer):
                 _HOLDERS[node.kind](self, node)
         self._begin()
         self._remembered = {}
-        # in a list, or it would become a parameter of this layer; looked for once, as every forward asks for its dtype
-        self._some_parameter = [next(iter(self.parameters()), None)]
+        # looked for once, as every forward asks for its dtype; in a list, or it would become another sublayer
+        self._with_parameters = [layer for layer in self.sublayers(include_self=True)
+                                 if any(map(_there, layer._parameters.values()))][:1]
         writer = Writer(self, outputs)
         self._code, self._owned = writer.code, writer.owned
         self._functions = writer.functions()
@@ -90,8 +91,9 @@ class GraphLayer(nn.Layer):
     @property
     def float_dtype(self):
         """Name of the type that the network computes in: what ``x.to(y.dtype)`` meant when it was traced in float32."""
-        parameter = self._some_parameter[0]
-        return str(parameter.dtype).rpartition(".")[2] if parameter is not None else paddle.get_default_dtype()
+        for layer in self._with_parameters:
+            return str(next(filter(_there, layer._parameters.values())).dtype).rpartition(".")[2]
+        return paddle.get_default_dtype()
 
     def __getitem__(self, name):
         return self._sub_layers[name]
@@ -155,6 +157,10 @@ _FILLS = {
     "uniform": lambda shape, low, high: paddle.uniform(shape, min=low, max=high),
 }
 _START = nn.initializer.TruncatedNormal(0.0, 0.02)
+
+
+def _there(value):
+    return value is not None
 
 
 def paddle_name(path):
