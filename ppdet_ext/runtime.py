@@ -7,6 +7,7 @@ A value the user has set is never changed.
 import ctypes
 import os
 import platform
+import sys
 
 
 def _defaults():
@@ -32,7 +33,7 @@ def setup():
 
     Has no effect on a Paddle that is already loaded: call it first (importing ppdet_ext does).
     """
-    if _threads_by_launcher():
+    if _threads_by_paddle():
         del os.environ["OMP_NUM_THREADS"]
     chosen = {name: value for name, value in _defaults().items() if name not in os.environ}
     os.environ.update(chosen)
@@ -41,15 +42,21 @@ def setup():
     return chosen
 
 
-def _threads_by_launcher():
-    """Whether OMP_NUM_THREADS=1 is from paddle.distributed.launch (importing Paddle sets it), not from the user.
+def _threads_by_paddle():
+    """Whether OMP_NUM_THREADS=1 is Paddle's, not the user's: importing it sets that, here or in its launcher.
 
-    The launcher's own environment, as it was at its start, tells; where that cannot be read it counts as the user's.
+    The environment as it was at that process's start tells; where it cannot be read the value counts as the user's.
     """
-    if "PADDLE_LOCAL_SIZE" not in os.environ or os.environ.get("OMP_NUM_THREADS") != "1":
+    if "PADDLE_LOCAL_SIZE" in os.environ:  # paddle.distributed.launch started this process
+        importer = os.getppid()
+    elif "paddle" in sys.modules:
+        importer = os.getpid()
+    else:
+        return False
+    if os.environ.get("OMP_NUM_THREADS") != "1":
         return False
     try:
-        with open(f"/proc/{os.getppid()}/environ", "rb") as file:
+        with open(f"/proc/{importer}/environ", "rb") as file:
             return not any(entry.startswith(b"OMP_NUM_THREADS=") for entry in file.read().split(b"\0"))
     except OSError:
         return False

@@ -198,7 +198,7 @@ def test_threads_are_shared_among_neighbours(monkeypatch):
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
     assert runtime._defaults()["OMP_NUM_THREADS"] == str(max(cores // 2, 1))
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert not runtime._threads_by_launcher()
+    assert not runtime._threads_by_paddle()
 
 
 # ---------------------------------------------------------------- in two processes, slowly
