@@ -20,6 +20,7 @@ compat.preload()
 
 from . import backbones, detector, registry
 from .backbones import modules, ppdet_resnet  # noqa: F401  registers the backbones
+from .engine import optimizer  # noqa: F401  registers OptimizerBuilder
 
 compat.apply()
 registry.announce_replaced()
