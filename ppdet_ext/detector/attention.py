@@ -37,7 +37,9 @@ class PPMSDeformableAttention(MSDeformableAttention):
             value = value * value_mask.astype(value.dtype).unsqueeze(-1)
         value = value.reshape([-1, value.shape[1], self.num_heads, self.head_dim])
 
-        offsets = self.sampling_offsets(query).reshape([-1, queries, *points, 2])
+        # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
+        # third of a cell (bfloat16), and its bilinear shares with it
+        offsets = self.sampling_offsets(query).astype('float32').reshape([-1, queries, *points, 2])
         weights = self.attention_weights(query).reshape([-1, queries, self.num_heads, points[1] * points[2]])
         weights = F.softmax(weights).reshape([-1, queries, *points])
 

@@ -18,6 +18,7 @@ from ppdet.modeling.heads.detr_head import MLP
 from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, xavier_uniform_
 from ppdet.modeling.layers import MultiHeadAttention
 
+from ..backbones.layers import recomputed
 from ..errors import UserError
 from ..registry import register_over
 from .attention import PPMSDeformableAttention
@@ -70,8 +71,9 @@ class TransformerDecoderLayer(nn.Layer):
 class TransformerDecoder(nn.Layer):
     """A stack of layers, each of which moves the boxes that the one before gave."""
 
-    def __init__(self, decoder_layer, num_layers, eval_idx=-1):
+    def __init__(self, decoder_layer, num_layers, eval_idx=-1, recompute=False):
         super().__init__()
+        self.recompute = recompute
         self.layers = nn.LayerList([copy.deepcopy(decoder_layer) for _ in range(num_layers)])
         self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
 
@@ -92,8 +94,8 @@ class TransformerDecoder(nn.Layer):
         ref_points, ref_points_detach = None, F.sigmoid(ref_points_unact)
         for i, layer in enumerate(self.layers):
             place = inverse_sigmoid(ref_points_detach) if query_pos_head_inv_sig else ref_points_detach
-            tgt = layer(tgt, ref_points_detach.unsqueeze(2), memory, spatial_shapes, attn_mask, memory_mask,
-                        query_pos_head(place))
+            fixed = spatial_shapes, attn_mask, memory_mask
+            tgt = self._run(layer, fixed, tgt, ref_points_detach.unsqueeze(2), memory, query_pos_head(place))
             # boxes stay in float32 under mixed precision: half precision would place them to a third of a pixel at 640
             delta = bbox_head[i](tgt).astype('float32')
             refined = F.sigmoid(delta + inverse_sigmoid(ref_points_detach))
@@ -105,6 +107,11 @@ class TransformerDecoder(nn.Layer):
             ref_points = refined
             ref_points_detach = refined.detach() if self.training else refined
         return paddle.stack(boxes), paddle.stack(logits)
+
+    def _run(self, layer, fixed, *values):
+        def call(tgt, ref_points, memory, position):
+            return layer(tgt, ref_points, memory, *fixed, position)
+        return recomputed(call, [layer], *values) if self.recompute and self.training else call(*values)
 
 
 @register_over
@@ -121,6 +128,7 @@ class RTDETRTransformer(nn.Layer):
         eval_size: [H, W] for which the anchors are kept; other sizes compute theirs.
         eval_idx: decoder layer whose output counts outside training.
         eps: anchors closer than this to the border of [0, 1] are not used.
+        recompute: while training, run the decoder's layers again in the backward pass, for less memory.
     """
 
     __shared__ = ['num_classes', 'hidden_dim', 'eval_size']
@@ -146,7 +154,8 @@ class RTDETRTransformer(nn.Layer):
                  query_pos_head_inv_sig=False,
                  eval_size=None,
                  eval_idx=-1,
-                 eps=1e-2):
+                 eps=1e-2,
+                 recompute=False):
         super().__init__()
         _check_arguments(position_embed_type, backbone_feat_channels, feat_strides, num_levels)
         _check_sizes(hidden_dim, nhead, num_decoder_layers, eval_idx)
@@ -164,7 +173,7 @@ class RTDETRTransformer(nn.Layer):
         self.input_proj = self._build_input_proj(backbone_feat_channels, extra_levels)
         layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, num_levels,
                                         num_decoder_points)
-        self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx)
+        self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx, recompute)
 
         self.denoising_class_embed = nn.Embedding(
             num_classes, hidden_dim, weight_attr=ParamAttr(initializer=nn.initializer.Normal()))

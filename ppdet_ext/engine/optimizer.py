@@ -1,95 +1,108 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""OptimizerBuilder whose ``param_groups`` do what the recipes mean: patterns, learning rates, no weight decay.
+"""OptimizerBuilder: one rule for groups of parameters.
 
-ppdet 2.6.0 hands the groups to Paddle, and four things go wrong without a word: it looks for the patterns as plain
-substrings (RT-DETRv2's are regular expressions, as in develop, so they match nothing); a backbone's ``lr_mult_list`` is
-cancelled, since AdamW writes 1.0 over what a group does not set; ``clip_grad_by_norm`` clips every group by its own norm
-instead of all gradients by one; and no weight decay on a norm cannot be asked for otherwise, because AdamW does not read
-a parameter's regularizer (``norm_decay: 0``). So nothing is grouped here: every parameter carries its own factor.
+Paddle's own parameter groups undo the rates of layers (lr_mult_list), and clip the gradient's norm group by group
+(Paddle 3.3.1). Here all parameters stay one list, so the norm is that of the whole gradient.
 """
 import logging
 import re
+from numbers import Real
 
-from ppdet.core.workspace import global_config
-from ppdet.optimizer import OptimizerBuilder as InstalledBuilder
+from ppdet.optimizer.optimizer import OptimizerBuilder as InstalledBuilder
 
 from ..errors import UserError
 from ..registry import register_over
 
 log = logging.getLogger("ppdet.engine")
-KEYS = {"params", "learning_rate", "weight_decay"}
-#: a factor below this is taken for a learning rate that was meant absolutely, and said
-SMALL_FACTOR = 1e-3
+
+GROUP_KEYS = {"params", "learning_rate", "weight_decay"}
+OWN_RATE = "own_learning_rate"  # what the layer itself asks for, kept so that a second optimizer begins from it
 
 
 @register_over
 class OptimizerBuilder(InstalledBuilder):
-    """ppdet's builder; with ``param_groups`` in ``optimizer`` these rules hold.
+    """ppdet's, with another way to ``param_groups`` of the optimizer.
 
-    A group is ``{params: [pattern, ...], learning_rate: factor, weight_decay: 0}``. It takes the parameters in whose
-    names (``backbone.conv1.conv1_1.norm.weight``) a pattern is found by ``re.search``; no parameter may be in two.
-    ``learning_rate`` is a factor on the scheduled one, as in Paddle; where a group has none, the parameter's own
-    (``lr_mult_list``) stays. ``weight_decay`` is 0 or the optimizer's own. Gradients are clipped by the norm of all.
+    ``param_groups: [{params: [...], learning_rate: 0.1, weight_decay: 0.}]``: ``params`` are regular expressions that
+    are searched for in names. A parameter's rate is base_lr (as scheduled), times its layer's factor (lr_mult_list),
+    times its group's ``learning_rate`` (a factor, as in Paddle; 1 where it is left out). Its weight decay is the
+    optimizer's, or none in groups with ``weight_decay: 0``.
 
-    Raises:
-        UserError: unknown keys, a pattern that finds nothing, a parameter in two groups, another weight decay, or
-            groups under another optimizer than AdamW.
+    Args:
+        clip_grad_by_norm, clip_grad_by_value: limit of the whole gradient's norm, or of each of its elements.
+        regularizer: L1 or L2, for optimizers other than AdamW.
+        optimizer: type and arguments of a paddle.optimizer.
+
+    Raises (when called): UserError, where a group is not written as above, has another weight_decay, shares a
+    parameter with another group, or is not AdamW's.
     """
 
-    __category__ = "optim"
+    __category__ = 'optim'
+
+    def __init__(self,
+                 clip_grad_by_norm=None,
+                 clip_grad_by_value=None,
+                 regularizer={'type': 'L2',
+                              'factor': .0001},
+                 optimizer={'type': 'Momentum',
+                            'momentum': .9}):
+        super().__init__(clip_grad_by_norm, clip_grad_by_value, regularizer, optimizer)
 
     def __call__(self, learning_rate, model=None):
         settings = dict(self.optimizer)
-        groups = settings.pop("param_groups", None)
-        if not groups:
-            return super().__call__(learning_rate, model)
-        if settings.get("type") != "AdamW":
-            raise UserError(f"OptimizerBuilder: param_groups need type: AdamW, not {settings.get('type')}")
-        spared = self._apply(groups, model, settings.get("weight_decay", 0.01))
-        settings["apply_decay_param_fun"] = lambda name: name not in spared
-        plain = InstalledBuilder(self.clip_grad_by_norm, self.clip_grad_by_value, self.regularizer, settings)
-        return plain(learning_rate, model)
-
-    def _apply(self, groups, model, weight_decay):
-        """Write the groups' learning rates to the parameters; the parameters' own names that no decay is for."""
-        spared = set()
-        for group, parameters in zip(groups, _split(groups, dict(model.named_parameters()))):
-            if group.get("weight_decay", weight_decay) not in (0, weight_decay):
-                raise UserError(f"OptimizerBuilder.param_groups: weight_decay {group['weight_decay']} of "
-                                f"{group['params']} is neither 0 nor the optimizer's {weight_decay}")
-            if group.get("weight_decay", weight_decay) == 0:
-                spared.update(parameter.name for parameter in parameters)
-            if "learning_rate" in group:
-                for parameter in parameters:
-                    parameter.optimize_attr["learning_rate"] = group["learning_rate"]
-        return spared
+        groups = settings.pop('param_groups', None) or []
+        if groups:
+            if settings.get('type') != 'AdamW':
+                raise UserError(f"param_groups are understood for AdamW, not for {settings.get('type')}")
+            undecayed = apply_groups(model, groups, settings.get('weight_decay', 0.01))
+            settings['apply_decay_param_fun'] = lambda name: name not in undecayed
+        builder = InstalledBuilder(self.clip_grad_by_norm, self.clip_grad_by_value, self.regularizer, settings)
+        return builder(learning_rate, model)
 
 
-def _split(groups, named):
-    """The parameters of each group, as lists."""
-    owner = {}
-    for index, group in enumerate(groups):
-        _check(group)
-        for pattern in group["params"]:
-            found = [name for name in named if re.search(pattern, name)]
-            if not found:
-                raise UserError(f"OptimizerBuilder.param_groups: '{pattern}' is found in no parameter's name, such as "
-                                f"'{next(iter(named))}'")
-            for name in found:
-                if owner.setdefault(name, index) != index:
-                    raise UserError(f"OptimizerBuilder.param_groups: '{name}' is in two groups, {group['params']} and "
-                                    f"{groups[owner[name]]['params']}; make the patterns exclude each other")
-    return [[named[name] for name in named if owner.get(name) == index] for index in range(len(groups))]
+def apply_groups(model, groups, weight_decay):
+    """Set the rate of every parameter that learns.
+
+    Args:
+        groups: see OptimizerBuilder.
+        weight_decay: the optimizer's.
+
+    Returns:
+        Paddle's names (``parameter.name``) of the parameters without weight decay.
+
+    Raises:
+        UserError: see OptimizerBuilder.
+    """
+    learning = {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}
+    owner, undecayed = {}, set()
+    for group in groups:
+        _check_group(group, weight_decay)
+        members = {name: parameter for name, parameter in learning.items()
+                   if any(re.search(pattern, name) for pattern in group['params'])}
+        for name, parameter in members.items():
+            if name in owner:
+                raise UserError(f"param_groups: '{name}' is in the group {owner[name]} and in {group['params']}")
+            owner[name] = group['params']
+            _set_rate(parameter, group.get('learning_rate', 1.0))
+        if 'weight_decay' in group and not group['weight_decay']:
+            undecayed.update(parameter.name for parameter in members.values())
+        log.info(f"param_groups: {len(members)} of {len(learning)} parameters match {', '.join(group['params'])}: "
+                 f"learning rate x{group.get('learning_rate', 1.0)}, "
+                 f"weight decay {group.get('weight_decay', weight_decay)}")
+    return undecayed
 
 
-def _check(group):
-    unknown = sorted(set(group) - KEYS) if isinstance(group, dict) else [group]
-    if unknown or not isinstance(group.get("params"), list):
-        raise UserError(f"OptimizerBuilder.param_groups: a group has params: [pattern, ...] and may have learning_rate "
-                        f"and weight_decay, got {group}")
-    factor = group.get("learning_rate", 1.0)
-    if 0 < factor < SMALL_FACTOR:
-        base = global_config.get("LearningRate", {}).get("base_lr")
-        log.warning("param_groups: learning_rate %g of %s is a FACTOR on base_lr (%s), as Paddle reads it; RT-DETRv2's "
-                    "official configs write the absolute rate, which all but freezes these: write %s", factor,
-                    group["params"], base, f"{factor / base:g}" if base else "their quotient")
+def _check_group(group, weight_decay):
+    if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not set(group) <= GROUP_KEYS:
+        raise UserError(f"param_groups: {group} is no group; write {{params: [PATTERN], learning_rate: FACTOR, "
+                        "weight_decay: 0.}")
+    if not isinstance(group.get('learning_rate', 1.0), Real):
+        raise UserError(f"param_groups: learning_rate is {group['learning_rate']!r}; give a factor on base_lr")
+    if group.get('weight_decay', weight_decay) not in (0, weight_decay):
+        raise UserError(f"param_groups: weight_decay is {group['weight_decay']}; a group has the optimizer's "
+                        f"({weight_decay}) or none (0.)")
+
+
+def _set_rate(parameter, factor):
+    own = parameter.optimize_attr.get(OWN_RATE, parameter.optimize_attr['learning_rate'])
+    parameter.optimize_attr = {**parameter.optimize_attr, OWN_RATE: own, 'learning_rate': own * factor}

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import paddle
+from ppdet.core.workspace import create
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
 from ..backbones.modules import without_pretrained
 from ..errors import UserError
 from ..files import require_writable
-from . import predict, weights
+from . import precision, predict, stepping, weights
 from .checkpoint import Checkpointer, take_over_best
 from .history import History
 from .metrics import Samples, ap_values
@@ -36,10 +37,11 @@ def parameter_count(model):
                if not name.endswith(("_mean", "_variance")))
 
 
-def _without(cfg, key):
-    """A copy of ppdet's config that lacks a key."""
+def _without(cfg, *keys):
+    """A copy of ppdet's config that lacks some keys."""
     copy = cfg.copy()
-    copy.pop(key, None)
+    for key in keys:
+        copy.pop(key, None)
     return copy
 
 
@@ -48,7 +50,8 @@ class Trainer(PaddleDetectionTrainer):
 
     Args:
         cfg: ppdet's global config (see ``ppdet_ext.cli.load_cfg``). Keys beside ppdet's: ``validate`` (evaluate during
-            training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold).
+            training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold),
+            ``amp_dtype`` (see precision.Precision), ``accumulate_steps`` (batches that count as one, see stepping).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
     Attributes:
@@ -71,16 +74,38 @@ class Trainer(PaddleDetectionTrainer):
             require_writable(cfg["output_eval"])
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
+        self.precision = precision.Precision.of(cfg)
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
-            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors
-            super().__init__(_without(cfg, "print_params"), mode)
+            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors; ours replaces its precision
+            super().__init__(_without(cfg, "print_params", "amp"), mode)
         if cfg.get("print_params"):
             log.info(f"Model Params : {parameter_count(self.model) / 1e6:.3f} M.")
         if mode == "train" and len(self.loader) == 0:
             raise UserError(f"TrainReader.batch_size {cfg['TrainReader']['batch_size']} is more than the data set's "
                             f"{len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
-        if self.use_amp and not any(cfg.get(f"use_{name}") for name in ("gpu", "npu", "mlu")):
-            log.warning("--amp has NO effect on this device: everything runs in float32")
+        if mode == "train":
+            self._set_steps()
+
+    def _set_steps(self):
+        """Where batches are grouped or precisions mixed, ppdet's loop gets stand-ins for what moves the weights."""
+        self.steps = stepping.Steps(len(self.loader), self.cfg.get("accumulate_steps", 1), self.precision.scaler())
+        if self.steps.every > 1:
+            self.lr = create("LearningRate")(self.steps.per_epoch)
+            self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
+        if self.steps.every > 1 or self.precision.enabled:
+            if self.use_ema:
+                self.ema = stepping.Average(self.ema, self.steps, self.model, self.optimizer)
+            self.optimizer = stepping.Optimizer(self.optimizer, self.steps)
+            self.lr = stepping.Schedule(self.lr, self.steps)
+
+    def weights_to_save(self, status):
+        """At the end of an epoch: (the model's weights, the average's or None), in float32."""
+        # on snapshot epochs ppdet's Trainer has put the average into the model and the model's weights into status
+        inside = self.model.state_dict()
+        weights, average = (status["weight"], inside) if self.use_ema else (inside, None)
+        if not self.precision.half_weights:
+            return weights, average
+        return precision.full(weights, self.model, self.optimizer), self.ema.applied if self.use_ema else None
 
     def _init_callbacks(self):
         self.history = History(self) if self.mode == "train" else None
@@ -149,11 +174,14 @@ class Trainer(PaddleDetectionTrainer):
 
     def train(self, validate=False):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
-        super().train(bool(validate or self.cfg.get("validate", False)))
+        self.precision.decorate(self.model, self.optimizer)
+        with self.precision.applied(self.model), self.steps.applied(self.model):
+            super().train(bool(validate or self.cfg.get("validate", False)))
 
     def evaluate(self):
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
-        super().evaluate()
+        with self.precision.applied(self.model):
+            super().evaluate()
         return self.ap
 
     def predict(self, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
