@@ -22,6 +22,7 @@ NORMS = ("batch_norm", "layer_norm", "sync_batch_norm_", "group_norm", "instance
 # what moves values without looking at them runs in any type on a CPU too
 ANY_TYPE = ("cast", "full_like", "assign", "zeros_like", "ones_like", "memcpy_d2h", "is_empty", "shape", "numel",
             "copy_to", "uniform", "gaussian", "sync_calc_stream")
+IN_PLACE = ("add_", "subtract_", "multiply_", "divide_", "scale_", "clip_")
 # Python's operators are C functions of their own; the right-hand ones swap
 OPERATORS = {"__add__": "add", "__radd__": "add", "__sub__": "subtract", "__rsub__": "subtract", "__mul__": "multiply",
              "__rmul__": "multiply", "__truediv__": "divide", "__rtruediv__": "divide", "__pow__": "elementwise_pow",
@@ -133,6 +134,18 @@ def _adamw(function):
     return call
 
 
+def _in_place(function):
+    """An operation that writes its result into its first argument, which no gradient flows through."""
+    def call(x, *args, **kwargs):
+        if x.dtype not in HALF:
+            return function(x, *args, **kwargs)
+        wide = x.astype("float32")
+        function(wide, *_mapped(_to(paddle.float32, *HALF), args), **kwargs)
+        x.set_value(wide.astype(x.dtype))
+        return x
+    return call
+
+
 def _unscale(gradients, scale, _, found):
     """Gradients divided by the loss scale, in place; ``found`` becomes True where one is not finite."""
     finite = True
@@ -150,6 +163,8 @@ def _replacements():
         function = getattr(_C_ops, name)
         if name == "adamw_":
             new[id(function)] = _adamw(function)
+        elif name in IN_PLACE:
+            new[id(function)] = _in_place(function)
         elif callable(function) and not name.startswith("__") and not name.endswith("_") and name not in ANY_TYPE:
             new[id(function)] = _wrapped(name, function)
     modules = [module for name, module in list(sys.modules.items()) if name.startswith("paddle") and module]
