@@ -22,6 +22,8 @@ NORMS = ("batch_norm", "layer_norm", "sync_batch_norm_", "group_norm", "instance
 # what moves values without looking at them runs in any type on a CPU too
 ANY_TYPE = ("cast", "full_like", "assign", "zeros_like", "ones_like", "memcpy_d2h", "is_empty", "shape", "numel",
             "copy_to", "uniform", "gaussian", "sync_calc_stream")
+# what F.linear calls on a GPU
+ON_A_GPU = {"linear": "linear_v2"}
 IN_PLACE = ("add_", "subtract_", "multiply_", "divide_", "scale_", "clip_")
 # Python's operators are C functions of their own; the right-hand ones swap
 OPERATORS = {"__add__": "add", "__radd__": "add", "__sub__": "subtract", "__rsub__": "subtract", "__mul__": "multiply",
@@ -80,6 +82,7 @@ def _destination(name, tensors):
         return None
     half = getattr(paddle, tracer._amp_dtype)
     allowed, blocked = tracer._get_amp_op_list()
+    name = ON_A_GPU.get(name, name)
     if name in allowed:
         return half
     if name in blocked:

@@ -96,8 +96,8 @@ def double_precision(patch):
     """Both sides in float64.
 
     In float32 the curves start 1e-6 apart and are one per cent apart after 14 steps, although every step is right: Adam
-    divides a gradient by its own size, so where it is nearly zero rounding decides its sign, and the selection of tokens
-    and the matching turn such differences into other queries. In float64 they stay within 1e-8.
+    divides a gradient by its own size, so where it is nearly zero rounding decides its sign, and the selection of
+    tokens and the matching turn such differences into other queries. In float64 they stay within 1e-8.
     """
     cast = paddle.Tensor.astype
     # our parts keep boxes and losses in float32; here that means float64
@@ -233,4 +233,5 @@ def test_twenty_steps_stay_on_the_reference_curve(pair, monkeypatch):
         losses = np.array(our_curve(ours, patch))
     errors = np.abs(losses / reference - 1)
     print("theirs", reference.round(4), "relative error", [f"{error:.0e}" for error in errors])
-    assert np.isfinite(reference).all() and errors.max() <= 1e-3
+    # 1e-3 is what was asked for; a weight decay ten times too large still passes that, and 1e-6 shows it
+    assert np.isfinite(reference).all() and errors.max() <= 1e-6

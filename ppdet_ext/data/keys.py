@@ -16,7 +16,7 @@ logger = logging.getLogger("ppdet.engine")
 
 # top-level keys that ppdet's tools, Trainer and configs, and ours, look up by name
 TOP_LEVEL = frozenset("""
-    _BASE_ allow_missing amp amp_level architecture bias classwise command custom_black_list
+    _BASE_ accumulate_steps allow_missing amp amp_dtype amp_level architecture bias classwise command custom_black_list
     custom_white_list cut_height cycle_epoch dataset_dir det_weights distill_loss distill_loss_name ema_black_list
     ema_decay ema_decay_type ema_filter_no_grad ema_skip_names ema_start_iters enable_ce epoch eval_height
     eval_interval eval_size eval_width export export_eb export_onnx filename find_unused_parameters fleet

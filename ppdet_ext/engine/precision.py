@@ -10,10 +10,12 @@ import logging
 from dataclasses import dataclass
 
 import paddle
+from paddle.base import core
 
 from ..errors import UserError
 
 log = logging.getLogger("ppdet.engine")
+HALF = (paddle.float16, paddle.bfloat16)
 LEVELS, TYPES = ("O1", "O2"), ("float16", "bfloat16")
 
 
@@ -79,9 +81,17 @@ class Precision:
             del model.forward
 
     def decorate(self, model, optimizer):
-        """Under O2: weights, but those of norms, in half precision from here on, with masters in ``optimizer``."""
-        if self.half_weights:
-            paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", dtype=self.dtype)
+        """Under O2: weights, but those of norms, in half precision from here on, with masters in ``optimizer``.
+
+        Raises:
+            UserError: a weight has a decay of its own (``norm_decay``).
+        """
+        if not self.half_weights:
+            return
+        optimizer = getattr(optimizer, "target", optimizer)  # Paddle takes no stand-in
+        paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", dtype=self.dtype)
+        for name, parameter in model.named_parameters():
+            _drop_idle_regularizer(name, parameter)
 
     def scaler(self):
         """Paddle's GradScaler; idle but for float16, whose smallest gradients would become zero."""
@@ -89,9 +99,31 @@ class Precision:
                                      init_loss_scaling=self.first_scale)
 
 
+def _drop_idle_regularizer(name, parameter):
+    """Paddle looks for the regularizer of a half-precision weight at its master, which has none, and fails (3.3.1)."""
+    own = getattr(parameter, "regularizer", None)
+    if own is None or parameter.dtype not in HALF:
+        return
+    if own._coeff != 0:
+        raise UserError(f"amp_level O2: '{name}' has a weight decay of its own ({own._coeff}), which Paddle cannot do "
+                        "in half precision; set its norm_decay to 0, or amp_level: O1")
+    parameter.regularizer = None
+
+
 def device_has_half():
     """Whether Paddle mixes precisions on the current device; amp.is_bfloat16_supported says yes of a CPU, too."""
     return not paddle.get_device().startswith("cpu")
+
+
+def widen_gradients(parameters):
+    """Gradients of half-precision weights in float32, before they are clipped.
+
+    Paddle clips by a norm that it computes in the gradients' type: squares of float16 overflow at a norm of 256, after
+    which every gradient is multiplied by zero, and the training stands still without a word (3.3.1). This is what
+    amp.decorate's ``master_grad`` calls after every backward; once a step is enough, and leaves other models alone.
+    """
+    core.eager.set_master_grads([parameter for parameter in parameters
+                                 if parameter.grad is not None and parameter.grad.dtype in HALF])
 
 
 def full(state, model, optimizer):
@@ -103,7 +135,7 @@ def full(state, model, optimizer):
 
 def widened(state):
     """``state`` with its half-precision tensors in float32."""
-    return {name: tensor.astype("float32") if tensor.dtype in (paddle.float16, paddle.bfloat16) else tensor
+    return {name: tensor.astype("float32") if tensor.dtype in HALF else tensor
             for name, tensor in state.items()}
 
 

@@ -72,31 +72,32 @@ class Stand:
     """Hands everything through to ``target``; subclasses hold back what is not due."""
 
     def __init__(self, target, steps):
-        self._target, self._steps = target, steps
+        self.target, self._steps = target, steps
 
     def __getattr__(self, name):
-        return getattr(self._target, name)
+        return getattr(self.target, name)
 
 
 class Optimizer(Stand):
     def step(self):
         if not self._steps.complete:
             return
+        precision.widen_gradients(self.target._parameter_list)
         if self._steps.scaler.is_enable():
-            self._steps.scaler.step(self._target)  # skips where a gradient is not finite
+            self._steps.scaler.step(self.target)  # skips where a gradient is not finite
             self._steps.scaler.update()
         else:
-            self._target.step()
+            self.target.step()
 
     def clear_grad(self):
         if self._steps.complete:
-            self._target.clear_grad()
+            self.target.clear_grad()
 
 
 class Schedule(Stand):
     def step(self):
         if self._steps.complete:
-            self._target.step()
+            self.target.step()
 
 
 class Average(Stand):
@@ -113,8 +114,8 @@ class Average(Stand):
     def update(self):
         if self._steps.complete:
             weights = precision.full(self._model.state_dict(), self._model, self._optimizer)
-            self._target.update(types.SimpleNamespace(state_dict=lambda: weights))
+            self.target.update(types.SimpleNamespace(state_dict=lambda: weights))
 
     def apply(self):
-        self.applied = precision.widened(self._target.apply())
+        self.applied = precision.widened(self.target.apply())
         return precision.fitting(self.applied, self._model)
