@@ -101,7 +101,7 @@ def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
 
 
 def test_mixed_precision_stays_near_float32(half):
-    """Same weights, same batch; another token selected or box matched moves the loss of these few queries by per cents."""
+    """Same weights, same batch; another token selected or box matched moves these few queries' loss by per cents."""
     def first(level=None, dtype=None):
         paddle.seed(7)
         model = small("tf_efficientnet_lite0")
@@ -134,22 +134,24 @@ def trainer_of(config, *options):
     return Trainer(cli.load_cfg(args, "train"), "train")
 
 
-def test_an_o2_run_saves_float32_averages_and_goes_on(half, tiny_config, tmp_path):
+@pytest.mark.parametrize("dtype, every", [("bfloat16", 1), ("float16", 2)])
+def test_an_o2_run_saves_float32_averages_and_goes_on(half, tiny_config, tmp_path, dtype, every):
     """A whole run: the average comes from the masters, files are float32, and a resumed run has the same masters."""
-    options = ["amp=true", "amp_level=O2", "amp_dtype=bfloat16", "ema_decay=0.5", "ema_decay_type=normal"]
+    options = ["amp=true", "amp_level=O2", f"amp_dtype={dtype}", "ema_decay=0.5", "ema_decay_type=normal",
+               f"accumulate_steps={every}"]
     trainer = trainer_of(tiny_config, *options, "epoch=1")
     trainer.train()
     folder = tmp_path / "output" / "tiny"
     files = {suffix: paddle.load(str(folder / f"model_final{suffix}")) for suffix in (".pdparams", ".pdema", ".pdopt")}
     masters = files[".pdopt"]["master_weights"]
     parameters = dict(trainer.model.named_parameters())
-    half_named = [name for name, value in parameters.items() if value.dtype == paddle.bfloat16]
+    half_named = [name for name, value in parameters.items() if value.dtype == getattr(paddle, dtype)]
     assert len(half_named) > 50 and {parameters[name].name for name in half_named} == set(masters)
     for name in half_named:
         assert files[".pdparams"][name].dtype == files[".pdema"][name].dtype == paddle.float32
         np.testing.assert_array_equal(files[".pdema"][name].numpy(), masters[parameters[name].name].numpy())
     rounded = [name for name in half_named if np.array_equal(
-        files[".pdparams"][name].numpy(), files[".pdparams"][name].astype("bfloat16").astype("float32").numpy())]
+        files[".pdparams"][name].numpy(), files[".pdparams"][name].astype(dtype).astype("float32").numpy())]
     assert len(rounded) < len(half_named) / 2  # biases that never moved may be round by themselves
 
     again = trainer_of(tiny_config, *options, "epoch=2")

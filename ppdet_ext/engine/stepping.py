@@ -45,7 +45,8 @@ class Steps:
         size = min(self.every, self.batches - first)
         self.done, self.complete = self.done + 1, place == first + size - 1
         if size > 1 or self.scaler.is_enable():
-            loss.register_hook(lambda gradient: self.scaler.scale(gradient / size))
+            # the scale has one element, a loss none
+            loss.register_hook(lambda gradient: self.scaler.scale(gradient / size).reshape(gradient.shape))
 
     @contextlib.contextmanager
     def applied(self, model):
