@@ -12,7 +12,6 @@ import platform
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -55,7 +54,7 @@ def peak_bytes():
 
 
 def measure(backbone, setting, size, batch):
-    """{'mib': peak of two steps, 'seconds': of the second}."""
+    """Peak of two steps in MiB."""
     import paddle
     from detector_cases import train_batch
 
@@ -70,12 +69,11 @@ def measure(backbone, setting, size, batch):
     before = 0 if not paddle.get_device().startswith("cpu") else peak_bytes()
     with Steps(groups, groups, Precision().scaler()).applied(model):
         for _ in range(2):
-            start = time.time()
             for _ in range(groups):
                 model(train_batch(size, size, part))["loss"].backward()
             optimizer.step()
             optimizer.clear_grad()
-    return {"mib": round((peak_bytes() - before) / 2**20), "seconds": round(time.time() - start, 2)}
+    return round((peak_bytes() - before) / 2**20)
 
 
 def worker(args):
@@ -93,6 +91,12 @@ def run(args, backbone, setting):
     if done.returncode:
         raise SystemExit(f"error: {backbone}, {setting}: {done.stderr.strip().splitlines()[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def paddle_device():
+    import paddle
+
+    return f"{paddle.get_device()}, Paddle {paddle.__version__}"
 
 
 def table(rows):
@@ -113,11 +117,12 @@ def main():
     rows = []
     for backbone in BACKBONES:
         for setting in SETTINGS:
-            rows.append({"backbone": backbone, "setting": setting, **run(args, backbone, setting)})
-            first = next(row["mib"] for row in rows if row["backbone"] == backbone)
-            rows[-1]["of plain"] = f"{rows[-1]['mib'] / first:.0%}"
+            rows.append({"backbone": backbone, "setting": setting, "MiB": run(args, backbone, setting)})
+            first = next(row["MiB"] for row in rows if row["backbone"] == backbone)
+            rows[-1]["of plain"] = f"{rows[-1]['MiB'] / first:.0%}"
             print(rows[-1], flush=True)
-    about = {"machine": platform.processor() or platform.machine(), "size": args.size, "batch": args.batch}
+    about = {"machine": platform.processor() or platform.machine(), "device": paddle_device(), "size": args.size,
+             "batch": args.batch}
     args.out.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
 

@@ -80,6 +80,12 @@ def test_a_wrong_number_is_refused(every):
         Steps(4, every, IDLE)
 
 
+def test_fleet_is_refused(tiny_config):
+    args = cli.config_parser("").parse_args(["-c", str(tiny_config), "-o", "accumulate_steps=2", "fleet=true"])
+    with pytest.raises(UserError, match="--fleet goes with neither"):
+        Trainer(cli.load_cfg(args, "train"), "train")
+
+
 def trained(config, *options):
     """A Trainer after its run: deterministic, with frozen norms, so that a batch's loss is its pictures' own."""
     fixed = ["RTDETRTransformer.num_denoising=0", "TrainReader.sample_transforms=[Decode: {}]", "ema_decay=0.5",

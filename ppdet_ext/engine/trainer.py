@@ -59,7 +59,8 @@ class Trainer(PaddleDetectionTrainer):
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
-        UserError: the output folder cannot be written, or what a flag asks for is not installed.
+        UserError: the output folder cannot be written, what a flag asks for is not installed, or settings exclude each
+            other.
     """
 
     def __init__(self, cfg, mode="train"):
@@ -93,6 +94,9 @@ class Trainer(PaddleDetectionTrainer):
             self.lr = create("LearningRate")(self.steps.per_epoch)
             self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
         if self.steps.every > 1 or self.precision.enabled:
+            if self.cfg.get("fleet"):
+                raise UserError("--fleet goes with neither accumulate_steps nor --amp here; leave --fleet out: several "
+                                "GPUs train together without it")
             if self.use_ema:
                 self.ema = stepping.Average(self.ema, self.steps, self.model, self.optimizer)
             self.optimizer = stepping.Optimizer(self.optimizer, self.steps)
