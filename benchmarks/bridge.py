@@ -2,7 +2,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What the bridge costs: memory of a conversion, time of a bridged network beside its native port, time of a trace.
 
-OMP_NUM_THREADS=1 python benchmarks/bridge.py --output docs/bridge [--sweep docs/bridge/sweep.jsonl]
+OMP_NUM_THREADS=1 python benchmarks/bridge.py --output docs/bridge [--every 1]
 
 Needs torch and timm, for tracing. Every figure is a ratio of things measured in the same run, but for the seconds of
 tracing.
@@ -16,8 +16,7 @@ layers      the same network as native port and as bridged graph, with the same 
             a fixed size, Paddle Inference. The time of a bridged one over that of the native one. The native one runs
             twice in each turn: its second time over its first is what this machine's noise makes of 1. Times are
             the process's own (time.process_time), so run it with one thread.
-tracing     seconds that tracing all names took in a sweep (of the clock, beside whatever else ran), or the process's
-            own seconds for a sample of them here.
+tracing     the process's own seconds for all names of timm and torchvision, or for a sample of them.
 """
 import argparse
 import json
@@ -40,7 +39,7 @@ LAYERS = ("resnet50", "cspresnet50", "efficientnet_b0", "mobilenetv3_small_100",
           "convnext_atto", "swin_tiny_patch4_window7_224")
 SIZE, FIXED_SIZES = 320, {"swin_tiny_patch4_window7_224": 224}
 LIMITS = {"conversion": 1.5, "layers": 1.05, "tracing": 15 * 60}
-STEP = 60  # every 60th name is traced where there is no sweep
+STEP = 60  # every 60th name is traced where --every does not say otherwise
 
 
 def conversion(cases=CONVERSIONS):
@@ -196,23 +195,22 @@ def operations(native, bridged):
             "only_bridged": dict(bridged.operations - native.operations)}
 
 
-def tracing(sweep=""):
-    """Seconds of tracing: of all names in a sweep's rows, else of a sample here, carried over to all."""
-    if sweep:
-        from ppdet_ext.sweep import rows
-        seconds = [row["trace_seconds"] for row in rows.read(sweep).values() if row.get("trace_seconds") is not None]
-        return {"names": len(seconds), "seconds": round(sum(seconds)), "median": round(statistics.median(seconds), 2),
-                "traced": "in a sweep"}
-    import timm
-
-    from ppdet_ext.bridge import trace
-    names, seconds = timm.list_models(), []
-    for name in names[::STEP]:
+def tracing(every=STEP):
+    """The process's own seconds of tracing every so-many-th name of timm and torchvision, carried over to all."""
+    from ppdet_ext.errors import UserError
+    from ppdet_ext.sweep import measure
+    names, seconds, refused = measure.names(), [], {}
+    for name in names[::every]:
         begin = time.process_time()
-        trace.trace_timm(name)
+        try:
+            measure.traced(name)
+        except UserError as error:
+            refused[name] = str(error)
         seconds.append(time.process_time() - begin)
+    print(refused, flush=True)
     return {"names": len(names), "seconds": round(statistics.mean(seconds) * len(names)),
-            "median": round(statistics.median(seconds), 2), "traced": f"{len(seconds)} of them, carried over to all"}
+            "median": round(statistics.median(seconds), 2), "refused": refused,
+            "traced": "all" if every == 1 else f"{len(seconds)} of them, carried over to all"}
 
 
 def page(results):
@@ -242,7 +240,7 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=list(LIMITS), default=list(LIMITS))
     parser.add_argument("--names", nargs="+", default=LAYERS, help="networks of the part layers")
     parser.add_argument("--rounds", type=int, default=21, help="of a forward; a third of it of a training step")
-    parser.add_argument("--sweep", default="", metavar="JSONL", help="rows of tools/sweep_bridge.py, for the tracing")
+    parser.add_argument("--every", type=int, default=STEP, help=f"name is traced; 1 for all (default: {STEP})")
     parser.add_argument("--output", metavar="FOLDER", help="write speed.json and speed.md there")
     parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--convert", nargs=2, help=argparse.SUPPRESS)
@@ -250,7 +248,7 @@ def main():
     if args.write or args.convert:
         print(json.dumps(write_checkpoint(*args.write) if args.write else convert_checkpoint(*args.convert)))
         return
-    measures = {"conversion": conversion, "tracing": lambda: tracing(args.sweep),
+    measures = {"conversion": conversion, "tracing": lambda: tracing(args.every),
                 "layers": lambda: layers(args.names, args.rounds, max(3, args.rounds // 3))}
     results = {part: measures[part]() for part in args.parts}
     print(page(results))

@@ -15,13 +15,14 @@ def case(batch, queries, heads=8, channels=32, points=4, shapes=((40, 40), (20, 
     """A function of the sampling core: one forward and backward pass on random inputs, as at 320x320."""
     paddle.seed(0)
     value = paddle.randn([batch, sum(h * w for h, w in shapes), heads, channels])
-    locations = paddle.rand([batch, queries, heads, len(shapes), points, 2])
-    weights = paddle.rand([batch, queries, heads, len(shapes), points])
+    levels = [points] * len(shapes)
+    locations = paddle.rand([batch, queries, heads, sum(levels), 2])
+    weights = paddle.rand([batch, queries, heads, sum(levels)])
     for tensor in (value, locations, weights):
         tensor.stop_gradient = False
 
     def step(core):
-        core(value, list(shapes), locations, weights).sum().backward()
+        core(value, list(shapes), locations, weights, levels).sum().backward()
         for tensor in (value, locations, weights):
             tensor.clear_gradient()
 

@@ -19,8 +19,8 @@ except UserError:
 compat.preload()
 
 from . import backbones, detector, registry
-from .backbones import modules, ppdet_resnet  # noqa: F401  registers the backbones
-from .engine import optimizer  # noqa: F401  registers OptimizerBuilder
+from .backbones import modules, ppdet_focalnet, ppdet_hgnetv2, ppdet_resnet, ppdet_swin  # noqa: F401  they register
+from .engine import optimizer  # noqa: F401  registers
 
 compat.apply()
 registry.announce_replaced()

@@ -64,9 +64,9 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
-    from .data import reading
+    from .data import reading, schedule
 
-    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, reading.install):
+    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, schedule.install, reading.install):
         patch()
 
 

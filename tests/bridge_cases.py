@@ -217,7 +217,7 @@ cases(".t torch.t", C(f(2, 3)), C(f(3)))
 cases("getattr.mT", C(f(2, 3, 4)))
 cases("torch.transpose .transpose torch.swapaxes .swapaxes torch.swapdims .swapdims", C(f(2, 3, 4), 1, -1),
       C(f(2, 3, 4), -2, 0))
-cases("torch.permute", C(f(2, 3, 4), (2, 0, 1)), C(f(2, 3, 4), (0, -1, 1)))
+cases("torch.permute", C(f(2, 3, 4), (2, 0, 1)), C(f(2, 3, 4), dims=(0, -1, 1)))
 cases(".permute", C(f(2, 3, 4), 2, 0, 1), C(f(2, 3, 4), (0, -1, 1)), C(b(2, 3), 1, 0),
       C(f(1, 2, 3, 2, 2, 3), 0, 5, 1, 3, 2, 4))
 cases("torch.movedim .movedim torch.moveaxis .moveaxis", C(f(2, 3, 4), 0, -1), C(f(2, 3, 4), (0, 1), (-1, 0)))
@@ -247,7 +247,8 @@ cases(".repeat", C(f(2, 3), 2, 1), C(f(2, 3), 2, 1, 3), C(f(2, 3), (1, 2)), C(f(
 cases(".tile", C(f(2, 3), 2, 1), C(f(2, 3), (2,)), C(f(2, 3), 2))
 cases("torch.tile", C(f(2, 3), (2, 1, 3)))
 cases("torch.repeat_interleave .repeat_interleave", C(f(2, 3), 2), C(f(2, 3), 3, 1), C(f(2, 3), 2, -1),
-      C(f(2, 3), np.array([1, 2]), 0, static=False), C(f(2, 3, 4), 2, dim=1))
+      C(f(2, 3), np.array([1, 2]), 0, static=False), C(f(2, 3, 4), 2, dim=1),
+      C(f(2, 3), dyn(lambda s: s[0] // 1), dim=0))
 cases("torch.cat torch.concat torch.concatenate", C([f(2, 3), f(4, 3)]), C([f(2, 3), f(2, 1)], 1),
       C([f(2, 3), f(2, 2)], dim=-1),
       C((f(2, 3), i(2, 3)), 1), C([f(0), f(2, 3)], static=False, grad=False), C([f(2, 3)]))
@@ -265,7 +266,7 @@ cases("torch.tensor_split .tensor_split", C(f(7, 3), 3, open=(1,)), C(f(7, 3), (
 cases("torch.roll .roll", C(f(3, 4), 1), C(f(3, 4), -1, 1), C(f(2, 3, 4), (1, -2), (1, 2)),
       C(f(2, 3, 4), shifts=(-1, -1), dims=(0, -1)),
       C(f(6, 3), dyn(lambda s: s[1] // 2), 0), C(f(6, 3), (dyn(lambda s: s[1] // 2), 1), (0, 1)))
-cases("torch.flip .flip", C(f(2, 3, 4), (1, -1)), C(f(2, 3, 4), [0]))
+cases("torch.flip .flip", C(f(2, 3, 4), (1, -1)), C(f(2, 3, 4), [0]), C(f(2, 3, 4), dims=(2,)))
 cases("torch.rot90 .rot90", C(f(3, 4), 1, (0, 1)), C(f(3, 4, 2), k=3, dims=(1, 2)))
 cases(".unfold", C(f(2, 3, 8), 2, 3, 1), C(f(2, 8, 3), 1, 4, 4), C(f(2, 3, 9), -1, 4, 2), C(f(2, 8, 6, 3), 1, 4, 2))
 
@@ -348,7 +349,8 @@ cases("torch.full_like", C(like, 2.0), C(i(2), 3), C(like, 1, dtype="int64"))
 cases("torch.zeros_like torch.ones_like", C(like), C(b(2, 3)), C(like, dtype="int64"))
 cases("torch.empty_like", C(like, random=True))
 cases(".new_full", C(like, (2, 3), 1.5), C(like, (2, 3), 1, dtype="int64"))
-cases(".new_zeros .new_ones", C(like, 2, 3), C(like, (2, 3), dtype="bool"), C(like, dyn(lambda s: [s[0], 2])))
+cases(".new_zeros .new_ones", C(like, 2, 3), C(like, size=(2, 3)),
+      C(like, (2, 3), dtype="bool"), C(like, dyn(lambda s: [s[0], 2])))
 cases(".new_empty", C(like, (2, 3), random=True))
 cases("torch.tensor torch.as_tensor", C(2), C(0.5), C([1, 2]), C([[1.0, 2.0], [3.0, 4.0]]), C([1, 2], dtype="float32"),
       C(True))

@@ -8,7 +8,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 
 from ppdet_ext.bridge import relative_error
 from ppdet_ext.detector import DINOLoss, HungarianMatcher, HybridEncoder
-from ppdet_ext.detector.attention import sample_by_grid, sample_by_lookup
+from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_of_levels
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh
 from ppdet_ext.detector.decoder import make_anchors
 from ppdet_ext.detector.denoising import _noisy_boxes, attention_mask, contrastive_denoising
@@ -30,19 +30,50 @@ class TestAttention:
         """Value and gradients of a random case with points inside, outside and far outside of the maps."""
         paddle.seed(3)
         shapes = [(9, 7), (5, 4), (2, 3)]
-        inputs = [paddle.randn([2, 63 + 20 + 6, 4, 8]), paddle.rand([2, 11, 4, 3, 2, 2]) * 1.6 - 0.3,
-                  paddle.rand([2, 11, 4, 3, 2])]
-        inputs[1][0, 0, 0, 0, 0] = 1e12
+        inputs = [paddle.randn([2, 63 + 20 + 6, 4, 8]), paddle.rand([2, 11, 4, 6, 2]) * 1.6 - 0.3,
+                  paddle.rand([2, 11, 4, 6])]
+        inputs[1][0, 0, 0, 0] = 1e12
         for tensor in inputs:
             tensor.stop_gradient = False
-        out = core(inputs[0], shapes, inputs[1], inputs[2])
+        out = core(inputs[0], shapes, inputs[1], inputs[2], [1, 3, 2])
         (out * paddle.arange(out.size, dtype="float32").reshape(out.shape).sin()).sum().backward()
-        return [out.numpy()] + [tensor.grad.numpy() for tensor in inputs]
+        return [out.numpy()] + [tensor.grad.numpy() for tensor in inputs if tensor.grad is not None]
 
-    def test_lookup_equals_grid_sample_with_gradients(self):
-        errors = [relative_error(a, b) for a, b in zip(self.sample(sample_by_lookup), self.sample(sample_by_grid))]
+    @pytest.mark.parametrize("method, gradients", [("default", 3), ("discrete", 2)])
+    def test_both_ways_agree_with_gradients(self, method, gradients):
+        on_gpu, on_cpu = (self.sample(core) for core in SAMPLING[method])
+        assert len(on_gpu) == len(on_cpu) == 1 + gradients  # discrete locations get none
+        errors = [relative_error(a, b) for a, b in zip(on_cpu, on_gpu)]
         print("max|d|/max|ref|: value and gradients", [f"{e:.1e}" for e in errors])
         assert max(errors) <= 1e-5
+
+    @pytest.mark.parametrize("method", SAMPLING)
+    def test_exported_equals_eager(self, method):
+        """Points of their own for each level, any batch size, and no grid_sample where sampling is discrete."""
+        attention, shapes = StoredScaleAttention(16, 2, [3, 1], method), [(4, 3), (2, 2)]
+        attention.sampling_offsets.weight.set_value(paddle.randn([16, 16]))
+        attention.attention_weights.weight.set_value(paddle.randn([16, 8]))
+        inputs = [paddle.randn([2, 5, 16]), paddle.rand([2, 5, 1, 4]), paddle.randn([2, 16, 16])]
+        spec = [paddle.static.InputSpec([None, *tensor.shape[1:]]) for tensor in inputs]
+        exported = paddle.jit.to_static(lambda q, r, v: attention(q, r, v, shapes), input_spec=spec, full_graph=True)
+        assert relative_error(exported(*inputs).numpy(), attention(*inputs, shapes).numpy()) <= 1e-5
+        assert ("grid_sample" in str(exported.main_program)) == (method == "default")
+
+    def test_points_of_levels(self):
+        assert points_of_levels(4, 3) == [4, 4, 4] and points_of_levels([1, 2], 2) == [1, 2]
+        with pytest.raises(UserError, match=r"num_decoder_points is \[4, 4\]"):
+            points_of_levels([4, 4], 3)
+
+    def test_discrete_sampling_by_hand(self):
+        """A level of 2 x 3 pixels that hold their own number, and one of 1 x 1: size * location, rounded and cut."""
+        value = paddle.to_tensor([0, 1, 2, 3, 4, 5, 100], "float32").reshape([1, 7, 1, 1])
+        places = [[0.0, 0.0], [0.4, 0.3], [0.1, 0.2], [7.0, -7.0], [0.3, 0.9]]
+        picked = [0, 1 + 3, 0, 2, 100]  # 0.4 * 3 = 1.2 -> 1 and 0.3 * 2 = 0.6 -> 1; 0.3 -> 0 and 0.4 -> 0
+        weights = [1.0, 10.0, 0.5, 3.0, 0.1]
+        for core in SAMPLING["discrete"]:
+            out = core(value, [(2, 3), (1, 1)], paddle.to_tensor(places).reshape([1, 1, 1, 5, 2]),
+                       paddle.to_tensor(weights).reshape([1, 1, 1, 5]), [4, 1])
+            assert float(out) == pytest.approx(np.dot(picked, weights))
 
 
 class TestBoxes:

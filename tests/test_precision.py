@@ -34,8 +34,9 @@ def half(monkeypatch):
         yield
 
 
-def small(arch):
-    return build_detector("rtdetr/rtdetr_r18vd_6x_coco.yml", **SMALL, TimmBackbone={"arch": arch, "pretrained": False})
+def small(arch, **sections):
+    sections = {**SMALL, "TimmBackbone": {"arch": arch, "pretrained": False}, **sections}
+    return build_detector("rtdetr/rtdetr_r18vd_6x_coco.yml", **sections)
 
 
 def train(model, level, dtype, steps=3):
@@ -98,6 +99,19 @@ def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
     train(small("tf_efficientnet_lite0"), level, dtype, steps=1)
     inside = {name: kinds for name, kinds in seen.items() if name != "forward"}
     assert set(map(frozenset, inside.values())) == {frozenset({"float32"})} and len(inside) == 5
+
+
+def test_buffers_are_not_rounded(half):
+    """Anchors, position embeddings and what a bridged network brings along, under O2."""
+    model = small("pvt_v2_b0", eval_size=[64, 64])
+    before = {name: buffer.numpy().copy() for name, buffer in model.named_buffers()}
+    train(model, "O2", "bfloat16", steps=1)
+    after = dict(model.named_buffers())
+    assert "transformer.anchors" in before and before.keys() == after.keys()
+    for name, value in before.items():
+        assert after[name].dtype in (paddle.float32, paddle.bool, paddle.int32, paddle.int64), name
+        if not name.endswith(("_mean", "_variance")):
+            np.testing.assert_array_equal(after[name].numpy(), value, err_msg=name)
 
 
 def test_mixed_precision_stays_near_float32(half):

@@ -91,8 +91,8 @@ def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
 
 
 def test_a_worker_that_does_not_start_ends_the_sweep(fake):
-    with pytest.raises(UserError, match="does not start.*No module named 'nothing'"):
-        measured(["a"], pool.Plan(measure="nothing:measure"))
+    with pytest.raises(UserError, match="does not start.*No module named 'no_such_module'"):
+        measured(["a"], pool.Plan(measure="no_such_module:measure"))
 
 
 # ---------------------------------------------------------------- rows

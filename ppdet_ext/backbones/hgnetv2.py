@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""PP-HGNetV2 B0 to B6 (PaddleClas) under timm's names, not those of PaddleDetection's PPHGNetV2."""
+"""PP-HGNetV2 B0 to B6 (PaddleClas) under timm's names; ppdet_hgnetv2.py has PaddleDetection's."""
 import functools
 import math
 
@@ -110,8 +110,11 @@ class Stem(nn.Layer):
 
     def forward(self, x):
         x = self.stem1(x)
-        pooled = self.pool(zero_border(x))  # zeros compete: values may be negative behind an Affine
-        return self.stem4(self.stem3(paddle.concat([pooled, self.stem2b(self.stem2a(x))], axis=1)))
+        return self.stem4(self.stem3(paddle.concat([self.pooled(x), self.stem2b(self.stem2a(x))], axis=1)))
+
+    def pooled(self, x):
+        """Maxima of 2x2 pixels; beyond the border zeros compete (values may be negative behind an Affine)."""
+        return self.pool(zero_border(x))
 
 
 class Block(nn.Layer):
@@ -122,23 +125,30 @@ class Block(nn.Layer):
         conv = LightConv if light else Conv
         self.layers = nn.LayerList([
             conv(in_chs if index == 0 else mid_chs, mid_chs, kernel_size, affine=affine) for index in range(layers)])
-        self.aggregation = nn.Sequential(
-            Conv(in_chs + layers * mid_chs, out_chs // 2, affine=affine), Conv(out_chs // 2, out_chs, affine=affine))
+        self._add_aggregation(Conv(in_chs + layers * mid_chs, out_chs // 2, affine=affine),
+                              Conv(out_chs // 2, out_chs, affine=affine))
         self.skip = skip
         self.drop_path = drop_path(drop_rate)
+
+    def _add_aggregation(self, squeeze, excitation):
+        self.aggregation = nn.Sequential(squeeze, excitation)
+
+    def aggregate(self, x):
+        """[B, in_chs + layers * mid_chs, H, W] -> [B, out_chs, H, W]."""
+        return self.aggregation(x)
 
     def forward(self, x):
         outputs = [x]
         for layer in self.layers:
             outputs.append(layer(outputs[-1]))
-        y = self.aggregation(paddle.concat(outputs, axis=1))
+        y = self.aggregate(paddle.concat(outputs, axis=1))
         return self.drop_path(y) + x if self.skip else y
 
 
-def _stage(in_chs, out_chs, stride, drop_rates, **block):
+def make_stage(in_chs, out_chs, stride, drop_rates, kind=Block, **block):
     """Depthwise down-sampling where strided, then a block for each of ``drop_rates``; all but the first have a skip."""
     downsample = Conv(in_chs, in_chs, 3, stride, groups=in_chs, act=False) if stride > 1 else nn.Identity()
-    blocks = [Block(in_chs if index == 0 else out_chs, out_chs=out_chs, skip=index > 0, drop_rate=rate, **block)
+    blocks = [kind(in_chs if index == 0 else out_chs, out_chs=out_chs, skip=index > 0, drop_rate=rate, **block)
               for index, rate in enumerate(drop_rates)]
     return nn.Sequential(("downsample", downsample), ("blocks", nn.Sequential(*blocks)))
 
@@ -163,7 +173,7 @@ class HGNetV2(FeatureNet):
         total = sum(depth for _, _, depth in stages)
         for index, ((mid_chs, out_chs, depth), (kernel_size, light)) in enumerate(zip(stages, STAGE_KINDS)):
             rates = [drop_path_rate * block / (total - 1) for block in range(done, done + depth)]
-            self.stages.add_sublayer(str(index), _stage(
+            self.stages.add_sublayer(str(index), make_stage(
                 in_chs, out_chs, 1 if index == 0 else 2, rates, mid_chs=mid_chs, layers=layers,
                 kernel_size=kernel_size, light=light, affine=affine))
             steps.append(Step((f"stages.{index}",), 4 * 2 ** index, out_chs, tap=f"stages.{index}"))

@@ -39,6 +39,11 @@ def without_pretrained():
         _weights_wanted.pop()
 
 
+def weights_wanted():
+    """False inside ``without_pretrained``."""
+    return _weights_wanted[-1]
+
+
 class NamedBackbone(nn.Layer):
     """A network by name as a detector's backbone; see TimmBackbone for the settings.
 
@@ -176,7 +181,7 @@ class NamedBackbone(nn.Layer):
 
     def _load_weights(self):
         self.weights_source, self.load_report = load.RANDOM, None
-        if not self.pretrained or not _weights_wanted[-1]:
+        if not self.pretrained or not weights_wanted():
             return
         report = load.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
                                       allow=self.allow or ())
@@ -212,7 +217,7 @@ class NamedBackbone(nn.Layer):
                 parameter.stop_gradient = True
         self._hold_frozen()
         frozen = self.freeze_norm or self.freeze_at >= 0
-        if frozen and self.weights_source == load.RANDOM and _weights_wanted[-1]:
+        if frozen and self.weights_source == load.RANDOM and weights_wanted():
             logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
                            self.name, self.freeze_at, self.freeze_norm)
 
@@ -247,7 +252,7 @@ class NamedBackbone(nn.Layer):
             self.model = sync_batch_norms(self.model)
 
     def _log(self):
-        if not _weights_wanted[-1]:
+        if not weights_wanted():
             start = "weights come with the detector's checkpoint"
         elif self.weights_source == load.RANDOM:
             start = f"{load.RANDOM} (pretrained: {str(self.pretrained).lower()})"

@@ -19,6 +19,7 @@ from .graph import Ref, walk
 from .ops import OPS
 from .ops._leaf_args import build_leaf
 from .rules import RULES, Suffix
+from .sizes_only import apart, remember
 
 DROP_PATH_ARGS = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 _numbers = itertools.count()
@@ -63,6 +64,7 @@ class GraphLayer(nn.Layer):
             if node.kind in _HOLDERS:
                 _HOLDERS[node.kind](self, node)
         self._begin()
+        self._remembered = {}
         writer = Writer(self, outputs)
         self._code, self._owned = writer.code, writer.owned
         self._functions = writer.functions()
@@ -78,6 +80,10 @@ class GraphLayer(nn.Layer):
     @property
     def owned(self):
         return self._owned
+
+    @property
+    def remembered(self):
+        return self._remembered
 
     @property
     def float_dtype(self):
@@ -216,13 +222,13 @@ def check_size(layer, image):
 
 
 class Writer:
-    """Writes the source of a GraphLayer: ``begin``, one function a stage, ``end``."""
+    """Writes the source of a GraphLayer: one function for each sizes-only value, ``begin``, one a stage, ``end``."""
 
     def __init__(self, layer, outputs):
         self.layer, self.outputs = layer, outputs
         self.ops = types.SimpleNamespace()
-        self.names = {"check": check, "ops": self.ops, "inf": math.inf, "nan": math.nan}
-        self.nodes = layer._nodes
+        self.names = {"check": check, "remember": remember, "ops": self.ops, "inf": math.inf, "nan": math.nan}
+        self.nodes, self.made = apart(layer._nodes, outputs)
         groups = self._split()
         self.owned = self._owners(groups)
         self.code = "\n\n".join(self._functions(groups)) + "\n"
@@ -278,6 +284,10 @@ class Writer:
             after.append((after[-1] - made) | (used - made))
         alive = [sorted(names) for names in reversed(after)]
         inputs = [node.name for node in self.nodes if node.kind == "input"]
+        for index, made in enumerate(self.made):
+            lines = [f"def made_{index}(self, {', '.join(made.numbers)}):"]
+            lines += self._statements(made.nodes, made.numbers, [made.name])
+            yield "\n    ".join([*lines, f"return {made.name}"])
         yield f"def begin(self, {', '.join(inputs)}):\n    return {_tuple(alive[0])}"
         for index, group in enumerate(groups):
             lines = [f"def stage_{index}(self, {', '.join(alive[index])}):"]
@@ -307,6 +317,8 @@ class Writer:
             return self._parameter(node)
         if node.kind == "training":
             return "self.training"
+        if node.kind == "made":
+            return f"remember(self, {node.target}, made_{node.target}, {', '.join(map(str, node.args))})"
         if node.kind == "guard":
             condition, expected, branch = node.args
             return f"check(self, {self._expression(condition)}, {expected!r}, {node.target!r}, {branch})"

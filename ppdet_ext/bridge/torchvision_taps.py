@@ -31,6 +31,7 @@ HEADS = {
 CHANNELS_LAST = ("swin*",)
 # made for one image size, and the setting that changes it
 FIXED = {"vit*": "image_size", "maxvit*": "input_size"}
+BUILT_FOR = 224  # side of the image that they are made for where nothing is said
 # in training these also compute auxiliary logits, which no feature depends on
 AUXILIARY = ("googlenet", "inception_v3")
 STRIDES = (2, 4, 8, 16, 32)

@@ -22,6 +22,8 @@ SIZES = (256, 224, 384, 448, 512)  # tried one after the other where a network d
 DROP_PATH = 0.5  # stochastic depth that networks are traced with; layer scales it to what is wanted
 # what makes timm's networks take images of any size, where their class has such a setting
 OPEN_SETTINGS = {"dynamic_img_size": True, "strict_img_size": False}
+# files whose networks find the grid of their maps in a tensor's values: they are asked for tokens instead
+READS_ITS_GRID = ("timm.models.gemma4_vit",)
 STARTS = "_ppdet_ext_starts"  # attribute of a network made without values: how its parameters begin
 DROPPED = ("device", "memory_format", "layout", "out", "non_blocking", "pin_memory", "requires_grad", "generator")
 
@@ -74,6 +76,8 @@ def trace_torchvision(arch, img_size=None, prepare=None):
     setting = torchvision_taps.size_setting(arch)
     settings = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
     crop = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]
+    if not img_size and setting and crop != torchvision_taps.BUILT_FOR:
+        img_size = crop  # as its published weights are
     if img_size:
         settings[_wanted_setting(setting, f"torchvision/{arch}")] = _side(setting, img_size)
 
@@ -274,11 +278,19 @@ def _attributes_kept(model):
 
 
 def _timm_forward(self, x):
-    final, features = self.forward_intermediates(x)
+    final, features = _maps_of_tokens(self, x) if type(self).__module__ in READS_ITS_GRID \
+        else self.forward_intermediates(x)
     try:
         return {"features": list(features), "logits": self.forward_head(final)}
     except NotImplementedError:  # networks that are made for features only
         return {"features": list(features)}
+
+
+def _maps_of_tokens(self, x):
+    """``forward_intermediates``, with the grid from the image's size."""
+    final, features = self.forward_intermediates(x, output_fmt="NLC")
+    rows, columns = (size // patch for size, patch in zip(x.shape[2:], self.patch_size))
+    return final, [one.transpose(1, 2).reshape(x.shape[0], -1, rows, columns) for one in features]
 
 
 def _describe_features(graph, tracer, info):
@@ -372,7 +384,7 @@ class Converter:
 
 def _name(node):
     """A node's name as a variable of generated source, where some names have a meaning already."""
-    return f"{node.name}_" if node.name in ("self", "check", "ops", "inf", "nan") else node.name
+    return f"{node.name}_" if node.name in ("self", "check", "remember", "ops", "inf", "nan") else node.name
 
 
 def _is_place(value):

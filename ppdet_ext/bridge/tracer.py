@@ -18,12 +18,15 @@ from torch import fx
 from torch.overrides import TorchFunctionMode
 
 from ..errors import UserError
+from . import aliases
 from .ops import OPS
-from .ops._leaf_args import is_leaf
+from .ops._leaf_args import is_leaf, read_leaf
 from .starts import Starts
 
 OPERATOR_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                   "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+STALE = ("a tensor is used that was changed in place through another one that shares its memory, which a traced "
+         "network cannot follow; change it by name, or a copy")
 
 
 class NeedsValues(Exception):
@@ -84,7 +87,7 @@ def training_mode():
     """Stands in the fx graph for ``self.training``."""
 
 
-class Value(fx.Proxy):
+class Value(fx.Proxy, aliases.Alias):
     """A proxy with the value that the traced run has at this place."""
 
     def __init__(self, node, tracer, value=None):
@@ -253,6 +256,8 @@ class Tracer(fx.Tracer):
         self.mode_branches = set()
         self.module_outputs = {}
         self._computing = False
+        self._results = {}  # of calls made before: shape and dtype
+        self._stale = []  # values that were changed through others
 
     def trace(self, root, *args, **kwargs):
         kinds = {kind for module in root.modules() for kind in type(module).__mro__}
@@ -270,6 +275,12 @@ class Tracer(fx.Tracer):
     def create_arg(self, a):
         return super().create_arg(tuple(a) if isinstance(a, torch.Size) else a)
 
+    def create_node(self, kind, target, args, kwargs, *more, **settings):
+        node = super().create_node(kind, target, args, kwargs, *more, **settings)
+        if kind == "output" and set(node.all_input_nodes) & {value.node for value in self._stale}:
+            raise self.error(STALE)
+        return node
+
     def create_proxy(self, kind, target, args, kwargs, name=None, type_expr=None, proxy_factory_fn=None):
         if kind == "call_function" and target is torch._assert:
             return self.add_assertion(*args, **kwargs)
@@ -279,14 +290,19 @@ class Tracer(fx.Tracer):
             return self.in_place(target, args[0], args[1:], kwargs)
         proxy = self._recorded(kind, target, args, kwargs, name)
         if kind == "call_module" and getattr(self.root.get_submodule(target), "inplace", False) is True:
-            args[0].node, args[0].value = proxy.node, proxy.value
+            self._replace(args[0], proxy, proxy.value)
         return proxy
 
     def _recorded(self, kind, target, args, kwargs, name=None):
         self._check_known(kind, target)
+        self._check_fresh(kind, target, (args, kwargs))
         proxy = super().create_proxy(kind, target, args, kwargs, name)
         with self._computation():
             proxy.value = self._compute(kind, target, args, kwargs)
+        module = self.root.get_submodule(target) if kind == "call_module" else None
+        parent, index = aliases.parent_of(kind, target, args, module)
+        if parent is not None:
+            proxy.look_into(parent, index)
         if isinstance(proxy.value, torch.Tensor):
             proxy.node.meta["shape"] = tuple(proxy.value.shape)
         if kind == "get_attr":
@@ -297,9 +313,16 @@ class Tracer(fx.Tracer):
         """Record a call that changes ``changed``, which from here on means the result."""
         kind = "call_method" if isinstance(target, str) else "call_function"
         proxy = self._recorded(kind, target, (changed, *args), kwargs or {})
-        value = changed.value if proxy.value is None else proxy.value
-        changed.node, changed.value = proxy.node, value
+        self._replace(changed, proxy, changed.value if proxy.value is None else proxy.value)
         return changed
+
+    def _replace(self, changed, proxy, value):
+        """From here on ``changed`` means the result, and so do the values that share its memory."""
+        changed.node, changed.value = proxy.node, value
+        self._stale += aliases.changed(changed, self._write_back)
+
+    def _write_back(self, whole, index, part):
+        whole.node = self._recorded("call_function", operator.setitem, (whole, index, part), {}).node
 
     def add_guard(self, proxy, known):
         words = _words(proxy.node) if isinstance(proxy.value, bool) else f"{_words(proxy.node)} == {known!r}"
@@ -361,6 +384,12 @@ class Tracer(fx.Tracer):
                 raise self.error(f"the operation {name} is not in the table; add it with @op('{name}') from "
                                  "ppdet_ext.bridge.ops")
 
+    def _check_fresh(self, kind, target, arguments):
+        found = []
+        fx.node.map_aggregate(arguments, lambda item: found.append(isinstance(item, Value) and item.stale))
+        if any(found) and aliases.reads_memory(kind, target):
+            raise self.error(STALE)
+
     @contextlib.contextmanager
     def _computation(self):
         before, self._computing = self._computing, True
@@ -375,6 +404,27 @@ class Tracer(fx.Tracer):
         if kind == "get_attr":
             return _attribute(self.root, target)
         args, kwargs = _on_one_device(_values(args), _values(kwargs))
+        key = self._key(kind, target, args, kwargs)
+        if key not in self._results:
+            result = self._run(kind, target, args, kwargs)
+            if key is None or not isinstance(result, torch.Tensor) or not result.is_meta:
+                return result
+            self._results[key] = tuple(result.shape), result.dtype
+        shape, dtype = self._results[key]
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    def _key(self, kind, target, args, kwargs):
+        """What the result's shape and dtype follow from, so that equal blocks are computed once; None: too much."""
+        try:
+            if kind == "call_module":
+                module = self.root.get_submodule(target)
+                held = [tuple(value.shape) for value in module.state_dict().values()]
+                target = repr((read_leaf(module), held))
+            return kind, target, _signature(args), _signature(kwargs)
+        except (LookupError, UserError):
+            return None
+
+    def _run(self, kind, target, args, kwargs):
         try:
             if kind == "call_module":
                 return _run_leaf(self.root.get_submodule(target), args, kwargs)
@@ -432,6 +482,25 @@ def _values(arguments):
     if isinstance(arguments, slice):
         return slice(_values(arguments.start), _values(arguments.stop), _values(arguments.step))
     return arguments
+
+
+def _signature(value):
+    """Arguments as a key: of tensors their shapes and dtypes.
+
+    Raises:
+        LookupError: a tensor has values, or an argument is of a kind that is not known here.
+    """
+    if isinstance(value, torch.Tensor) and value.is_meta:
+        return torch.Tensor, tuple(value.shape), value.dtype
+    if isinstance(value, (tuple, list)):
+        return type(value), *map(_signature, value)
+    if isinstance(value, dict):
+        return tuple((name, _signature(item)) for name, item in value.items())
+    if isinstance(value, slice):
+        return slice, *map(_signature, (value.start, value.stop, value.step))
+    if value is None or isinstance(value, (bool, int, float, str, torch.dtype, torch.device, type(Ellipsis))):
+        return type(value), value  # 1, 1.0 and True are equal, and not the same
+    raise LookupError
 
 
 def _on_one_device(args, kwargs):

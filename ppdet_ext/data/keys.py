@@ -11,6 +11,7 @@ from ppdet.core.config.schema import SchemaDict
 
 from ..errors import UserError, nearest
 from ..registry import check_settings
+from . import schedule
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -47,7 +48,7 @@ DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 READERS = ("TrainReader", "EvalReader", "TestReader")
 # readers take any keyword; these are the ones somebody looks up
 READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch", "mosaic_epoch", "pre_img_epoch",
-               "collate_batch", "fuse_normalize", "use_process", "bufsize")
+               "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers")
 
 
 def check_keys(cfg):
@@ -210,6 +211,7 @@ def _check_reader(section, value):
                 if not isinstance(arguments, dict):
                     raise UserError(f"{where} needs its arguments in braces, such as '{name}: {{}}'")
                 _check_call(where, getattr(transform, name), arguments)
+    schedule.check(section, value)
 
 
 def _check_optimisation(cfg):

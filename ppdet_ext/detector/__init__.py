@@ -1,6 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """RT-DETR under PaddleDetection develop's names; importing registers it."""
-from .decoder import RTDETRTransformer
+from .decoder import RTDETRTransformer, RTDETRTransformerv2
 from .detr import DETR
 from .head import DINOHead
 from .hybrid_encoder import HybridEncoder, TransformerLayer
@@ -10,5 +10,5 @@ from .postprocess import DETRPostProcess
 
 __all__ = [
     "DETR", "DETRPostProcess", "DINOHead", "DINOLoss", "HungarianMatcher", "HybridEncoder", "RTDETRTransformer",
-    "TransformerLayer",
+    "RTDETRTransformerv2", "TransformerLayer",
 ]

@@ -5,18 +5,64 @@ Training on a CPU spends a large part of its time here. Looking the four neighbo
 of an embedding table and summing them with one batched matrix product costs less than half of ``grid_sample``, forward
 and backward. GPUs, where it would hold more memory, and exported graphs keep ``grid_sample``.
 """
+import math
+
 import numpy as np
 import paddle
+import paddle.nn as nn
 import paddle.nn.functional as F
-from ppdet.modeling.transformers.deformable_transformer import MSDeformableAttention
+from ppdet.modeling.initializer import constant_, xavier_uniform_
+
+from ..errors import UserError
+
+#: offsets of one move a point by this share of the box's size (over the number of the level's points)
+OFFSET_SCALE = 0.5
 
 
-class PPMSDeformableAttention(MSDeformableAttention):
-    """Cross attention of queries to a few sampled points per level.
+class PPMSDeformableAttention(nn.Layer):
+    """Cross attention of queries to a few sampled points per level; RT-DETR's.
 
-    Parameters are those of ppdet's MSDeformableAttention; the sampling is PaddleDetection develop's
-    ``PPMSDeformableAttention``: offsets are in units of the reference box, spatial shapes are plain lists.
+    Offsets are in units of the reference box, spatial shapes are plain lists. Parameters as PaddleDetection develop's.
+
+    Args:
+        embed_dim, num_heads: channels, and the heads that share them.
+        points: how many points are sampled in each level, one number a level.
+        sampling: a key of SAMPLING. With ``discrete`` the offsets get no gradient and stay as they are.
     """
+
+    SCALE_IS_STORED = False
+
+    def __init__(self, embed_dim, num_heads, points, sampling='default'):
+        super().__init__()
+        self.num_heads = num_heads
+        self.points = list(points)
+        self.sampling = sampling
+        total = num_heads * sum(points)
+        scale = paddle.to_tensor([1 / n for n in points for _ in range(n)], dtype='float32')
+        self.register_buffer('num_points_scale', scale, persistable=self.SCALE_IS_STORED)
+        self.sampling_offsets = nn.Linear(embed_dim, 2 * total)
+        self.attention_weights = nn.Linear(embed_dim, total)
+        self.value_proj = nn.Linear(embed_dim, embed_dim)
+        self.output_proj = nn.Linear(embed_dim, embed_dim)
+        self._reset_parameters()
+        if sampling == 'discrete':
+            for parameter in self.sampling_offsets.parameters():
+                parameter.stop_gradient = True
+
+    def _reset_parameters(self):
+        """Head k looks into direction k of a circle, its n-th point n steps away; all points weigh the same."""
+        for layer in (self.sampling_offsets, self.attention_weights):
+            constant_(layer.weight)
+        constant_(self.attention_weights.bias)
+        angles = np.arange(self.num_heads) * (2.0 * math.pi / self.num_heads)
+        directions = np.stack([np.cos(angles), np.sin(angles)], -1)
+        directions /= np.abs(directions).max(-1, keepdims=True)
+        steps = np.concatenate([np.arange(1, n + 1) for n in self.points])
+        self.sampling_offsets.bias.set_value(
+            (directions[:, None] * steps[:, None]).reshape(-1).astype('float32'))
+        for layer in (self.value_proj, self.output_proj):
+            xavier_uniform_(layer.weight)
+            constant_(layer.bias)
 
     def forward(self, query, reference_points, value, spatial_shapes, value_mask=None):
         """
@@ -30,83 +76,160 @@ class PPMSDeformableAttention(MSDeformableAttention):
         Returns:
             [B, Q, C]
         """
-        queries = query.shape[1]
-        points = [self.num_heads, self.num_levels, self.num_points]
+        queries, total = query.shape[1], sum(self.points)
         value = self.value_proj(value)
         if value_mask is not None:
             value = value * value_mask.astype(value.dtype).unsqueeze(-1)
-        value = value.reshape([-1, value.shape[1], self.num_heads, self.head_dim])
+        value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
 
         # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
         # third of a cell (bfloat16), and its bilinear shares with it
-        offsets = self.sampling_offsets(query).astype('float32').reshape([-1, queries, *points, 2])
-        weights = self.attention_weights(query).reshape([-1, queries, self.num_heads, points[1] * points[2]])
-        weights = F.softmax(weights).reshape([-1, queries, *points])
+        offsets = self.sampling_offsets(query).astype('float32').reshape([-1, queries, self.num_heads, total, 2])
+        weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
 
-        centre = reference_points[:, :, None, :, None, :2]
-        half_size = reference_points[:, :, None, :, None, 2:] * 0.5
-        locations = centre + offsets / self.num_points * half_size
+        centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
+        locations = centre + offsets * self.num_points_scale.unsqueeze(-1) * (size * OFFSET_SCALE)
 
         eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
-        sample = sample_by_lookup if eager_cpu else sample_by_grid
-        return self.output_proj(sample(value, spatial_shapes, locations, weights))
+        sample = SAMPLING[self.sampling][eager_cpu]
+        return self.output_proj(sample(value, spatial_shapes, locations, weights, self.points))
 
 
-def sample_by_grid(value, spatial_shapes, locations, weights):
+class StoredScaleAttention(PPMSDeformableAttention):
+    """RT-DETRv2's: the scales of the points are in the checkpoint, too."""
+
+    SCALE_IS_STORED = True
+
+
+def points_of_levels(points, levels):
+    """``num_decoder_points`` as a list with one number a level.
+
+    Raises:
+        UserError: a list of another length, or a number below one.
+    """
+    points = list(points) if isinstance(points, (list, tuple)) else [points] * levels
+    if len(points) != levels or min(points) < 1:
+        raise UserError(f"num_decoder_points is {points}; give one number above 0, or one for each of the {levels} "
+                        "levels")
+    return points
+
+
+def sample_by_grid(value, spatial_shapes, locations, weights, points):
     """Weighted sum of bilinear samples, with ``grid_sample``; arguments as in ``sample_by_lookup``."""
     heads, channels = value.shape[2:]
-    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
-    grids = locations * 2 - 1
+    queries, total = locations.shape[1], sum(points)
+    grids = _heads_first(locations * 2 - 1).reshape([-1, queries, total, 2]).split(points, axis=2)
     sampled, start = [], 0
-    for level, (h, w) in enumerate(spatial_shapes):
+    for (h, w), grid in zip(spatial_shapes, grids):
         plane = value[:, start : start + h * w].flatten(2).transpose([0, 2, 1]).reshape([-1, channels, h, w])
-        grid = grids[:, :, :, level].transpose([0, 2, 1, 3, 4]).reshape([-1, queries, points, 2])
         sampled.append(F.grid_sample(plane, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
         start += h * w
-    weights = weights.transpose([0, 2, 1, 3, 4]).reshape([-1, 1, queries, levels * points])
+    weights = _heads_first(weights).reshape([-1, 1, queries, total])
     out = (paddle.concat(sampled, axis=-1) * weights).sum(-1)
     return out.reshape([-1, heads * channels, queries]).transpose([0, 2, 1])
 
 
-def sample_by_lookup(value, spatial_shapes, locations, weights):
+def sample_by_lookup(value, spatial_shapes, locations, weights, points):
     """Weighted sum of bilinear samples, as row lookups and one batched matrix product.
 
     Args:
         value: [B, L, heads, channels].
         spatial_shapes: list of (h, w) per level; their products add up to L.
-        locations: [B, Q, heads, levels, points, 2], x and y in [0, 1].
-        weights: [B, Q, heads, levels, points].
+        locations: [B, Q, heads, P, 2], x and y in [0, 1]; P points, level after level.
+        weights: [B, Q, heads, P].
+        points: list of how many of the P points are each level's.
 
     Returns:
         [B, Q, heads * channels]; samples outside a level count as zero.
     """
-    batch, length, heads, channels = value.shape
-    queries, levels, points = locations.shape[1], locations.shape[3], locations.shape[4]
-    rows, shares = _neighbours(spatial_shapes, locations.reshape([-1, levels * points, 2]), points)
-    shares = shares * weights.reshape([-1, levels * points, 1, 1])
+    rows, shares = _neighbours(spatial_shapes, locations.reshape([-1, sum(points), 2]), points)
+    shares = shares * weights.reshape([-1, sum(points), 1, 1])
+    return _sum_rows(value, rows.reshape([*weights.shape[:3], -1]), shares.reshape([*weights.shape[:3], -1]))
 
+
+def pick_by_lookup(value, spatial_shapes, locations, weights, points):
+    """Weighted sum of the pixels nearest to the locations (RT-DETRv2's discrete sampling); as ``sample_by_lookup``,
+    but a location outside counts as the border's pixel, and locations get no gradient."""
+    return _sum_rows(value, _nearest(spatial_shapes, locations, points), weights)
+
+
+def pick_by_gather(value, spatial_shapes, locations, weights, points):
+    """The same as ``pick_by_lookup`` with ``take_along_axis``, which exported graphs have."""
+    length, heads, channels = value.shape[1:]
+    queries, total = locations.shape[1], sum(points)
+    rows = _heads_first(_nearest(spatial_shapes, locations, points)).reshape([-1, queries * total, 1])
+    table = _heads_first(value).reshape([-1, length, channels])
+    picked = paddle.take_along_axis(table, rows.expand([-1, -1, channels]), axis=1)
+    weights = _heads_first(weights).reshape([-1, queries, 1, total])
+    out = paddle.matmul(weights, picked.reshape([-1, queries, total, channels]))
+    return _heads_first(out.reshape([-1, heads, queries, channels])).reshape([-1, queries, heads * channels])
+
+
+#: cross_attn_sampling_method -> (on GPUs and in exported graphs, eagerly on a CPU)
+SAMPLING = {'default': (sample_by_grid, sample_by_lookup), 'discrete': (pick_by_gather, pick_by_lookup)}
+
+
+def _heads_first(x):
+    """[B, Q, heads, ...] <-> [B, heads, Q, ...]."""
+    return x.transpose([0, 2, 1, *range(3, x.ndim)])
+
+
+def _sum_rows(value, rows, shares):
+    """For each query and head the sum of value's rows, times their shares.
+
+    Args:
+        value: [B, L, heads, channels].
+        rows, shares: [B, Q, heads, K], rows counted over all levels.
+
+    Returns:
+        [B, Q, heads * channels]
+    """
+    batch, length, heads, channels = value.shape
+    queries = rows.shape[1]
     # one table of rows: image after image, head after head, position after position
     head_start = paddle.arange(batch * heads, dtype="int32").reshape([batch, 1, heads]) * length
-    rows = rows.reshape([batch, queries, heads, -1]) + head_start.unsqueeze(-1)
-    table = value.transpose([0, 2, 1, 3]).reshape([-1, channels])
+    rows = rows + head_start.unsqueeze(-1)
+    table = _heads_first(value).reshape([-1, channels])
     sampled = F.embedding(rows.reshape([batch * queries * heads, -1]), table)
     out = paddle.bmm(shares.reshape([batch * queries * heads, 1, -1]), sampled.astype(shares.dtype))
     return out.reshape([batch, queries, heads * channels])
+
+
+def _level_sizes(spatial_shapes, points):
+    """Height, width and first row of the level that each of the P points is in: int32 tensors [P]."""
+    sizes = np.array(spatial_shapes, "int32")
+    starts = np.cumsum(np.append(0, sizes.prod(1)[:-1])).astype("int32")
+    return [paddle.to_tensor(np.repeat(a, points)) for a in (*sizes.T, starts)]
+
+
+def _nearest(spatial_shapes, locations, points):
+    """Row of the pixel that each location [..., P, 2] means, int32 [..., P].
+
+    The published rule rounds size * location, which is half a pixel beside the pixels' centres; weights are trained
+    with it.
+    """
+    height, width, start = _level_sizes(spatial_shapes, points)
+    x, y = (_rounded(locations[..., axis], size) for axis, size in enumerate((width, height)))
+    return y * width + x + start
+
+
+def _rounded(position, size):
+    size = size.astype(position.dtype)
+    # cut before the cast: far-off points would overflow the integer
+    return paddle.minimum((position.detach() * size + 0.5).floor().clip(min=0.0), size - 1).astype("int32")
 
 
 def _neighbours(spatial_shapes, locations, points):
     """Rows and bilinear shares of the four pixels around each location.
 
     Args:
-        locations: [N, levels * points, 2].
+        locations: [N, P, 2].
 
     Returns:
-        rows counted over all levels (int32) and shares, both [N, levels * points, 2, 2]. (No more than four
-        dimensions: Paddle 2.6 broadcasts few.)
+        rows counted over all levels (int32) and shares, both [N, P, 2, 2]. (No more than four dimensions: Paddle 2.6
+        broadcasts few.)
     """
-    sizes = np.array(spatial_shapes, "int32")
-    starts = np.cumsum(np.append(0, sizes.prod(1)[:-1])).astype("int32")
-    height, width, start = (paddle.to_tensor(np.repeat(a, points)).unsqueeze(-1) for a in (*sizes.T, starts))
+    height, width, start = (size.unsqueeze(-1) for size in _level_sizes(spatial_shapes, points))
     x, x_share = _two_pixels(locations[..., 0], width)
     y, y_share = _two_pixels(locations[..., 1], height)
     rows = (y * width + start).unsqueeze(-1) + x.unsqueeze(-2)

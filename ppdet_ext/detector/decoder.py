@@ -2,7 +2,8 @@
 """RT-DETR's decoder: query selection from the encoder's tokens, then layers that refine boxes step by step.
 
 Source: https://arxiv.org/abs/2304.08069; names and parameters as PaddleDetection develop's
-ppdet/modeling/transformers/rtdetr_transformer.py.
+ppdet/modeling/transformers/rtdetr_transformer.py. RT-DETRv2 (https://arxiv.org/abs/2407.17140) is the same decoder with
+another cross attention; rtdetr_transformerv2.py.
 """
 import copy
 import functools
@@ -21,7 +22,7 @@ from ppdet.modeling.layers import MultiHeadAttention
 from ..backbones.layers import recomputed
 from ..errors import UserError
 from ..registry import register_over
-from .attention import PPMSDeformableAttention
+from .attention import SAMPLING, PPMSDeformableAttention, StoredScaleAttention, points_of_levels
 from .boxes import inverse_sigmoid
 from .denoising import contrastive_denoising
 from .hybrid_encoder import batch_norm
@@ -39,13 +40,13 @@ def layer_norm(channels):
 class TransformerDecoderLayer(nn.Layer):
     """Self-attention among queries, deformable cross-attention to the memory, feed-forward; [B, Q, C] -> [B, Q, C]."""
 
-    def __init__(self, d_model=256, n_head=8, dim_feedforward=1024, dropout=0., activation='relu', n_levels=3,
-                 n_points=4):
+    def __init__(self, d_model=256, n_head=8, dim_feedforward=1024, dropout=0., activation='relu',
+                 cross_attn=None):
         super().__init__()
         self.self_attn = MultiHeadAttention(d_model, n_head, dropout=dropout)
         self.dropout1 = nn.Dropout(dropout)
         self.norm1 = layer_norm(d_model)
-        self.cross_attn = PPMSDeformableAttention(d_model, n_head, n_levels, n_points, 1.0)
+        self.cross_attn = cross_attn
         self.dropout2 = nn.Dropout(dropout)
         self.norm2 = layer_norm(d_model)
         self.linear1 = nn.Linear(d_model, dim_feedforward)
@@ -122,14 +123,19 @@ class RTDETRTransformer(nn.Layer):
         backbone_feat_channels, feat_strides: of the neck's outputs; filled from its ``out_shape``.
         num_levels: levels that the deformable attention sees; more than the neck gives are made with strided
             convolutions.
+        num_decoder_points: points that the deformable attention samples in a level, or a list of them, level by level.
         num_denoising, label_noise_ratio, box_noise_scale: see ``denoising.contrastive_denoising``.
         learnt_init_query: queries start from learnt content instead of the selected tokens.
         query_pos_head_inv_sig: query positions come from boxes before the sigmoid.
         eval_size: [H, W] for which the anchors are kept; other sizes compute theirs.
         eval_idx: decoder layer whose output counts outside training.
         eps: anchors closer than this to the border of [0, 1] are not used.
+        cross_attn_sampling_method: default (bilinear), or discrete (the nearest pixel; nothing that a simple runtime
+            lacks is exported).
         recompute: while training, run the decoder's layers again in the backward pass, for less memory.
     """
+
+    CROSS_ATTENTION = PPMSDeformableAttention
 
     __shared__ = ['num_classes', 'hidden_dim', 'eval_size']
 
@@ -155,9 +161,12 @@ class RTDETRTransformer(nn.Layer):
                  eval_size=None,
                  eval_idx=-1,
                  eps=1e-2,
+                 cross_attn_sampling_method='default',
+
                  recompute=False):
         super().__init__()
         _check_arguments(position_embed_type, backbone_feat_channels, feat_strides, num_levels)
+        _check_choice('cross_attn_sampling_method', cross_attn_sampling_method, SAMPLING)
         _check_sizes(hidden_dim, nhead, num_decoder_layers, eval_idx)
         self.hidden_dim = hidden_dim
         self.nhead = nhead
@@ -171,8 +180,9 @@ class RTDETRTransformer(nn.Layer):
         self.eval_size = eval_size
 
         self.input_proj = self._build_input_proj(backbone_feat_channels, extra_levels)
-        layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, num_levels,
-                                        num_decoder_points)
+        cross_attn = self.CROSS_ATTENTION(hidden_dim, nhead, points_of_levels(num_decoder_points, num_levels),
+                                          cross_attn_sampling_method)
+        layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, cross_attn)
         self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx, recompute)
 
         self.denoising_class_embed = nn.Embedding(
@@ -301,9 +311,23 @@ class RTDETRTransformer(nn.Layer):
         return [tuple(size // stride for size in self.eval_size) for stride in self.feat_strides]
 
 
+@register_over
+class RTDETRTransformerv2(RTDETRTransformer):
+    """Decoder of RT-DETRv2; settings as in RTDETRTransformer.
+
+    All that differs: checkpoints carry ``num_points_scale``, one over the number of a level's points.
+    """
+
+    CROSS_ATTENTION = StoredScaleAttention
+
+
+def _check_choice(name, value, choices):
+    if value not in choices:
+        raise UserError(f"RTDETRTransformer.{name} must be {' or '.join(choices)}, got {value!r}")
+
+
 def _check_arguments(position_embed_type, channels, strides, num_levels):
-    if position_embed_type not in ('sine', 'learned'):
-        raise UserError(f"RTDETRTransformer.position_embed_type must be sine or learned, got {position_embed_type!r}")
+    _check_choice('position_embed_type', position_embed_type, ('sine', 'learned'))
     if not len(channels) == len(strides) <= num_levels:
         raise UserError(f"RTDETRTransformer has num_levels {num_levels} for neck outputs with channels {channels} and "
                         f"strides {strides}; set num_levels to at least {len(channels)}")

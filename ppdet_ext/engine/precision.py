@@ -89,7 +89,8 @@ class Precision:
         if not self.half_weights:
             return
         optimizer = getattr(optimizer, "target", optimizer)  # Paddle takes no stand-in
-        paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", dtype=self.dtype)
+        with _buffers_kept(model):
+            paddle.amp.decorate(models=model, optimizers=optimizer, level="O2", dtype=self.dtype)
         for name, parameter in model.named_parameters():
             _drop_idle_regularizer(name, parameter)
 
@@ -97,6 +98,17 @@ class Precision:
         """Paddle's GradScaler; idle but for float16, whose smallest gradients would become zero."""
         return paddle.amp.GradScaler(enable=self.enabled and self.dtype == "float16",
                                      init_loss_scaling=self.first_scale)
+
+
+@contextlib.contextmanager
+def _buffers_kept(model):
+    """Paddle would round buffers, too: anchors would move by a pixel, and what a checkpoint holds would change."""
+    kept = [(layer, name, buffer, buffer.clone()) for layer in model.sublayers(include_self=True)
+            for name, buffer in layer._buffers.items() if buffer is not None and paddle.is_floating_point(buffer)]
+    yield
+    for layer, name, buffer, value in kept:
+        if buffer.dtype != value.dtype:
+            layer._buffers[name] = value
 
 
 def _drop_idle_regularizer(name, parameter):

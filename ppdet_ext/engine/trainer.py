@@ -162,6 +162,7 @@ class Trainer(PaddleDetectionTrainer):
                             f" for more: -o epoch={self.start_epoch + 10}")
         self._resume_history(Path(weights_path).parent)
         # the sampler shuffles by its own epoch number, and ppdet's reader has drawn from it already
+        self.loader.dataset.set_epoch(self.start_epoch)
         self.loader._batch_sampler.set_epoch(self.start_epoch)
         self.loader.loader = iter(self.loader.dataloader)
         self.started_from = f"checkpoint {weights_path} (resumed at epoch {self.start_epoch})"

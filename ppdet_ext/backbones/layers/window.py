@@ -71,21 +71,28 @@ def _regions(length, window, shift):
     return (position >= length - window).astype("int32") + (position >= length - shift).astype("int32")
 
 
-def attend_in_windows(attention, x, window, shift):
+def attend_in_windows(attention, x, window, shift, pad_first=False):
     """``attention(windows [B, windows, N, C], mask or None)`` over a map [B, H, W, C] of any size.
 
     The map is rolled by -``shift``, padded with zeros to whole windows, and brought back afterwards. As in timm,
-    padding takes part in the attention like any pixel, and the mask follows the size found at run time.
+    padding takes part in the attention like any pixel, and the mask follows the size found at run time. With
+    ``pad_first`` it is padded before it is rolled, as in the paper's code and PaddleDetection's.
     """
     height, width = map_size(x)
+    if pad_first:
+        x = pad_map(x, window)
     if shift:
         x = paddle.roll(x, [-shift, -shift], [1, 2])
-    x = pad_map(x, window)
+    if not pad_first:
+        x = pad_map(x, window)
     padded = map_size(x)
     mask = shift_mask(padded, window, shift) if shift else None
     x = join_windows(attention(split_windows(x, window), mask), window, padded)
-    x = x[:, :height, :width]
-    return paddle.roll(x, [shift, shift], [1, 2]) if shift else x
+    if not pad_first:
+        x = x[:, :height, :width]
+    if shift:
+        x = paddle.roll(x, [shift, shift], [1, 2])
+    return x[:, :height, :width] if pad_first else x
 
 
 def relative_positions(window):

@@ -55,13 +55,13 @@ def new_full(x, size, fill_value, *, dtype=None):
 
 
 @op(".new_zeros", ".new_empty")
-def new_zeros(x, *size, dtype=None):
-    return _full(listed(size), 0, dtype or dtype_of(x))
+def new_zeros(x, *size, dtype=None, **sizes):
+    return _full(listed(tuple(sizes.values()) or size), 0, dtype or dtype_of(x))
 
 
 @op(".new_ones")
-def new_ones(x, *size, dtype=None):
-    return _full(listed(size), 1, dtype or dtype_of(x))
+def new_ones(x, *size, dtype=None, **sizes):
+    return _full(listed(tuple(sizes.values()) or size), 1, dtype or dtype_of(x))
 
 
 @op("torch.tensor", "torch.as_tensor", "torch.scalar_tensor")

@@ -55,8 +55,8 @@ def transpose(x, dim0, dim1):
 
 
 @op("torch.permute", ".permute")
-def permute(x, *dims):
-    return paddle.transpose(x, [axis(x, dim) for dim in listed(dims)])
+def permute(x, *order, dims=None):
+    return paddle.transpose(x, [axis(x, dim) for dim in dims or listed(order)])
 
 
 @op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis")
@@ -151,7 +151,7 @@ def repeat(x, *repeats, dims=None):
 def repeat_interleave(x, repeats, dim=None, output_size=None):
     if dim is None:
         x, dim = paddle.flatten(x), 0
-    if is_tensor(repeats):
+    if is_tensor(repeats) and repeats.ndim:
         return paddle.repeat_interleave(x, repeats, dim)
     dim = axis(x, dim)
     copies = [1] * (x.ndim + 1)
@@ -259,8 +259,8 @@ def roll(x, shifts, dims=None):
 
 
 @op("torch.flip", ".flip")
-def flip(x, *dims):
-    return paddle.flip(x, [axis(x, dim) for dim in listed(dims)])
+def flip(x, *places, dims=None):
+    return paddle.flip(x, [axis(x, dim) for dim in dims or listed(places)])
 
 
 @op("torch.rot90", ".rot90")

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Values that follow from sizes alone: attention masks, position grids, tables of angles.
+
+A network computes them for every image; a layer made from its graph computes them once for each size, see ``remember``.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import paddle
+
+from .graph import Node, Ref, walk
+from .ops._values import any_tensor
+
+READS_SIZES = ("getattr.shape", ".size", ".numel", ".nelement", "torch.numel", ".dim", ".ndimension", "getattr.ndim")
+CREATES = ("torch.full", "torch.zeros", "torch.empty", "torch.ones", "torch.tensor", "torch.as_tensor", "torch.arange",
+           "torch.scalar_tensor", "torch.linspace", "torch.logspace", "torch.eye")
+CHANCE = ("rand", "bernoulli", "uniform", "normal", "dropout", "multinomial", "exponential")
+KEPT = 256  # values that a layer remembers; multi-scale training has some ten sizes
+
+
+@dataclass
+class Made:
+    """A value as a function of the nodes in ``numbers``."""
+    name: str
+    numbers: list
+    nodes: list
+
+
+def apart(nodes, outputs):
+    """(nodes, [Made, ...]): nodes of sizes-only values are taken out, a node of kind 'made' stands for each result."""
+    kinds = _kinds(nodes)
+    by_name = {node.name: node for node in nodes}
+    wanted = {name for node in nodes if kinds[node.name] != "made" for name in node.inputs()}
+    walk(outputs, lambda ref: wanted.add(str(ref)))
+    functions, kept = [], []
+    for node in nodes:
+        if kinds[node.name] == "made" and node.name in wanted:
+            steps = _steps(node, kinds, by_name, nodes)
+            if sum(step.kind == "call" for step in steps) > 1:
+                numbers = [name for step in steps for name in step.inputs() if kinds[name] != "made"]
+                functions.append(Made(node.name, list(dict.fromkeys(numbers)), steps))
+                node = Node(node.name, "made", str(len(functions) - 1), [Ref(name) for name in functions[-1].numbers])
+        kept.append(node)
+    return _used(kept, kinds, wanted), functions
+
+
+def _kinds(nodes):
+    """'number' (a size, or what is computed from sizes), 'made' (a value of these alone) or 'data', by node."""
+    kinds = {}
+    for node in nodes:
+        inputs = {kinds[name] for name in node.inputs()}
+        if node.kind == "const":
+            kinds[node.name] = "made"
+        elif node.kind != "call" or any(word in node.target for word in CHANCE):
+            kinds[node.name] = "data"
+        elif node.target in READS_SIZES:
+            kinds[node.name] = "made" if inputs == {"made"} else "number"
+        elif inputs <= {"number"}:
+            kinds[node.name] = "made" if node.target in CREATES else "number"
+        else:
+            kinds[node.name] = "made" if inputs <= {"number", "made"} else "data"
+    return kinds
+
+
+def _steps(node, kinds, by_name, nodes):
+    """The sizes-only nodes that lead to this one, in order."""
+    found, waiting = set(), [node.name]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and kinds[name] == "made":
+            found.add(name)
+            waiting.extend(by_name[name].inputs())
+    return [one for one in nodes if one.name in found]
+
+
+def _used(nodes, kinds, wanted):
+    """Without the sizes-only nodes that only others of them took."""
+    needed = set(wanted)
+    for node in reversed(nodes):
+        if kinds[node.name] != "made" or node.name in needed:
+            needed.update(node.inputs())
+    return [node for node in nodes if kinds[node.name] != "made" or node.name in needed]
+
+
+@paddle.jit.not_to_static
+def remember(layer, index, make, *numbers):
+    """``make(layer, *numbers)``, computed once for these numbers; in full precision, whatever AMP is on."""
+    flat = [item for number in numbers for item in (number if isinstance(number, (list, tuple)) else [number])]
+    if any_tensor(*flat) or not paddle.in_dynamic_mode():
+        return make(layer, *numbers)
+    key = index, repr(numbers), layer.float_dtype, paddle.get_device()
+    values = layer.remembered
+    if key not in values:
+        if len(values) >= KEPT:
+            values.clear()
+        with paddle.no_grad(), paddle.amp.auto_cast(False):
+            values[key] = make(layer, *numbers)
+    return values[key]

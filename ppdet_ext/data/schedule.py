@@ -1,0 +1,104 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""``TrainReader.transform_schedulers``: transforms that run in some epochs only (RT-DETRv2 ends without augmentation).
+
+PaddleDetection develop has the key and 2.6.0 does not. Here a scheduled transform is wrapped, so whatever runs
+transforms need not know. ``patches`` lists what ``compat`` puts in place.
+"""
+import functools
+import math
+
+from ..errors import UserError, nearest
+
+KEY = "transform_schedulers"
+LIMITS = {"start_epoch": 0, "stop_epoch": math.inf}
+LISTS = ("sample_transforms", "batch_transforms")
+
+
+class Scheduled:
+    """A transform that lets data pass in epochs outside [start_epoch, stop_epoch), counted from 0.
+
+    Attributes:
+        dataset: ppdet's data set, which knows the epoch; None until the reader has one.
+    """
+
+    def __init__(self, transform, start_epoch=0, stop_epoch=math.inf):
+        self.transform = transform
+        self.start_epoch, self.stop_epoch = start_epoch, stop_epoch
+        self.dataset = None
+
+    def __call__(self, data, *context):
+        epoch = 0 if self.dataset is None else self.dataset._epoch
+        return self.transform(data, *context) if self.start_epoch <= epoch < self.stop_epoch else data
+
+
+def check(section, reader):
+    """Look at what a reader's config gives.
+
+    Raises:
+        UserError: a name that is none of the reader's transforms, or limits that are none.
+    """
+    known = [name for key in LISTS for entry in reader.get(key) or () for name in entry]
+    for name, limits in _entries(reader.get(KEY)):
+        if name not in known:
+            raise UserError(f"{section}.{KEY}: '{name}' is not among the reader's transforms{nearest(name, known)}")
+        if not isinstance(limits, dict) or not set(limits) <= set(LIMITS):
+            raise UserError(f"{section}.{KEY}: write '{name}: {{start_epoch: 0, stop_epoch: 10}}' or one of the two")
+
+
+def _entries(schedulers):
+    return [item for entry in schedulers or () for item in entry.items()]
+
+
+def schedule_transforms(init):
+    """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` names."""
+    @functools.wraps(init)
+    def scheduled(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        limits = dict(_entries(self.kwargs.get(KEY)))
+        for compose in (self._sample_transforms, self._batch_transforms):
+            compose.transforms_cls = [
+                Scheduled(transform, **limits[type(transform).__name__]) if type(transform).__name__ in limits
+                else transform for transform in compose.transforms_cls]
+    return scheduled
+
+
+def tell_dataset(call):
+    """For ``BaseDataLoader.__call__``: scheduled transforms learn the data set before workers are made."""
+    @functools.wraps(call)
+    def told(self, dataset, *args, **kwargs):
+        for compose in (self._sample_transforms, self._batch_transforms):
+            for transform in compose.transforms_cls:
+                if isinstance(transform, Scheduled):
+                    transform.dataset = dataset
+        return call(self, dataset, *args, **kwargs)
+    return told
+
+
+def next_of_epoch(self):
+    """In place of ``BaseDataLoader.__next__``: the data set learns of the next epoch before its workers are made.
+
+    ppdet's Trainer tells it when the epoch begins, and by then workers with the old number have read ahead.
+    """
+    try:
+        return next(self.loader)
+    except StopIteration:
+        self.dataset.set_epoch(self.dataset._epoch + 1)
+        self.loader = iter(self.dataloader)
+        raise
+
+
+def patches():
+    """[(owner, method name, what takes its place)]"""
+    from ppdet.data.reader import BaseDataLoader
+    return [(BaseDataLoader, "__init__", schedule_transforms(BaseDataLoader.__init__)),
+            (BaseDataLoader, "__call__", tell_dataset(BaseDataLoader.__call__)),
+            (BaseDataLoader, "__next__", next_of_epoch)]
+
+
+def install():
+    """Put ``patches`` in place, once and before ``reading``'s (which wraps ``__next__``)."""
+    from ppdet.data.reader import BaseDataLoader
+    if not hasattr(BaseDataLoader, "schedules"):
+        BaseDataLoader.schedules = True
+        for owner, name, method in patches():
+            setattr(owner, name, method)
