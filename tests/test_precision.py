@@ -76,6 +76,15 @@ def test_detectors_train_in_mixed_precision(half, arch, level, dtype):
     assert len(moved) > 0.9 * len(before) and scaler.is_enable() == (dtype == "float16")
 
 
+def test_discrete_sampling_trains_in_mixed_precision(half):
+    """RT-DETRv2's decoder, which picks pixels by number."""
+    sections = {**SMALL, "TimmBackbone": {"arch": "tf_efficientnet_lite0", "pretrained": False},
+                "RTDETRTransformerv2": SMALL["RTDETRTransformer"]}
+    del sections["RTDETRTransformer"]
+    losses, _ = train(build_detector("rtdetrv2/rtdetrv2_r18vd_dsp_3x_coco.yml", **sections), "O2", "float16", steps=6)
+    assert np.isfinite(losses).all() and np.mean(losses[-2:]) < losses[0]
+
+
 @pytest.mark.parametrize("level, dtype", KINDS)
 def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
     """Matching, losses, sampling locations and the inverse sigmoid; the linear layers around them do not."""
