@@ -7,6 +7,7 @@ from golden import golden_image, golden_state, golden_targets
 from ppdet.core.workspace import create
 
 from ppdet_ext import config
+from ppdet_ext.checkpoints import names, rules
 from ppdet_ext.checkpoints.verify import in_same_order, raw_outputs
 
 __all__ = ["CONFIGS", "build_detector", "eval_batch", "frozen_norm_train", "golden_image", "golden_state",
@@ -22,6 +23,13 @@ def build_detector(path="rtdetr/rtdetr_r18vd_6x_coco.yml", **sections):
     model = create(cfg.architecture)
     model.set_state_dict({name: paddle.to_tensor(a) for name, a in golden_state(model.state_dict()).items()})
     return model
+
+
+def under_names_of(theirs, arrays):
+    """Our {name: array} of all parameters under the names of this version's transformers model."""
+    renamed = {rules.canonical(name, "hf"): name for name in theirs.state_dict()}
+    files_names = names.name_map({name: array.shape for name, array in arrays.items()}, "hf").from_paddle(arrays)
+    return {renamed.get(name, name): array for name, array in files_names.items()}
 
 
 def frozen_norm_train(model):

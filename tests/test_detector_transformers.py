@@ -13,10 +13,10 @@ from detector_cases import (
     in_same_order,
     raw_outputs,
     train_batch,
+    under_names_of,
 )
 
 from ppdet_ext.bridge import relative_error
-from ppdet_ext.checkpoints import names, rules
 
 torch = pytest.importorskip("torch", reason="compares with torch")
 transformers = pytest.importorskip("transformers", reason="compares with transformers' RTDetr")
@@ -51,10 +51,8 @@ def pair(request):
     theirs = transformers.RTDetrForObjectDetection(transformers.RTDetrConfig(
         backbone_config=backbone, num_labels=80, num_denoising=0, eval_size=None, anchor_image_size=None,
         **case["theirs"]))
-    renamed = {rules.canonical(name, "hf"): name for name in theirs.state_dict()}  # to those of this version's modules
-    golden = golden_state(ours.state_dict())
-    files_names = names.name_map({name: a.shape for name, a in golden.items()}, "hf").from_paddle(golden)
-    weights = {renamed.get(name, name): torch.from_numpy(np.array(a)) for name, a in files_names.items()}
+    weights = {name: torch.from_numpy(np.array(array))
+               for name, array in under_names_of(theirs, golden_state(ours.state_dict())).items()}
     report = theirs.load_state_dict(weights, strict=False)
     # without denoising queries they have no embedding for them; everything else must be there on both sides
     assert [name for name in report.unexpected_keys if "denoising_class_embed" not in name] == []

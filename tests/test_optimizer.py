@@ -7,6 +7,7 @@ from paddle import nn
 from ppdet.core.workspace import create
 
 from ppdet_ext import UserError, config
+from ppdet_ext.engine import optimizer
 
 BASE, DECAY = 0.1, 0.5
 
@@ -92,6 +93,19 @@ def test_wrong_groups(groups, words):
         build(Net(), groups)
 
 
+@pytest.mark.parametrize("group, words", [
+    ({"params": ["slow"], "learning_rate": 1e-5}, "is a FACTOR on base_lr"),
+    ({"params": ["slwo"]}, "slwo matches NO parameter"),
+    ({"params": ["slow"], "learning_rate": 0.01}, ""),
+    ({"params": ["slow"], "learning_rate": 0.0}, ""),  # frozen on purpose
+])
+def test_groups_that_do_nothing_are_said_loudly(group, words, monkeypatch):
+    said = []
+    monkeypatch.setattr(optimizer.log, "warning", said.append)
+    build(Net(), [group])
+    assert len(said) == bool(words) and words in "".join(said)
+
+
 def test_groups_of_another_optimizer():
     with pytest.raises(UserError, match="AdamW, not for Momentum"):
         build(Net(), [{"params": ["slow"]}], type="Momentum")
@@ -107,7 +121,6 @@ def test_groups_of_another_optimizer():
 def test_rates_of_the_v2_recipes(name, rates, undecayed):
     from detector_cases import CONFIGS
 
-    from ppdet_ext.engine.optimizer import apply_groups
     cfg = config.load(CONFIGS / "rtdetrv2" / f"{name}.yml")
     settings = cfg["OptimizerBuilder"]["optimizer"]
     names = {"backbone conv": "backbone.res2.0.conv.weight", "backbone norm": "backbone.res2.0.norm.weight",
@@ -116,7 +129,7 @@ def test_rates_of_the_v2_recipes(name, rates, undecayed):
     holder = nn.Layer()
     parameters = {key: paddle.create_parameter([1], "float32") for key in names}
     holder.named_parameters = lambda: [(names[key], parameter) for key, parameter in parameters.items()]
-    free = apply_groups(holder, settings["param_groups"], settings["weight_decay"])
+    free = optimizer.apply_groups(holder, settings["param_groups"], settings["weight_decay"])
     have = {key: cfg["LearningRate"]["base_lr"] * p.optimize_attr["learning_rate"] for key, p in parameters.items()}
     wanted = {**dict.fromkeys(names, 1e-4), **{f"backbone {kind}": rate for kind, rate in rates.items()}}
     assert have == pytest.approx(wanted)

@@ -82,7 +82,9 @@ class PPMSDeformableAttention(nn.Layer):
             value = value * value_mask.astype(value.dtype).unsqueeze(-1)
         value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
 
-        offsets = self.sampling_offsets(query).reshape([-1, queries, self.num_heads, total, 2])
+        # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
+        # third of a cell (bfloat16), and its bilinear shares with it
+        offsets = self.sampling_offsets(query).astype('float32').reshape([-1, queries, self.num_heads, total, 2])
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
 
         centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)

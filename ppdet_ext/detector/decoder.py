@@ -19,6 +19,7 @@ from ppdet.modeling.heads.detr_head import MLP
 from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, normal_, xavier_uniform_
 from ppdet.modeling.layers import MultiHeadAttention
 
+from ..backbones.layers import recomputed
 from ..errors import UserError
 from ..registry import register_over
 from .attention import SAMPLING, PPMSDeformableAttention, StoredScaleAttention, points_of_levels
@@ -71,8 +72,9 @@ class TransformerDecoderLayer(nn.Layer):
 class TransformerDecoder(nn.Layer):
     """A stack of layers, each of which moves the boxes that the one before gave."""
 
-    def __init__(self, decoder_layer, num_layers, eval_idx=-1):
+    def __init__(self, decoder_layer, num_layers, eval_idx=-1, recompute=False):
         super().__init__()
+        self.recompute = recompute
         self.layers = nn.LayerList([copy.deepcopy(decoder_layer) for _ in range(num_layers)])
         self.eval_idx = eval_idx if eval_idx >= 0 else num_layers + eval_idx
 
@@ -93,8 +95,8 @@ class TransformerDecoder(nn.Layer):
         ref_points, ref_points_detach = None, F.sigmoid(ref_points_unact)
         for i, layer in enumerate(self.layers):
             place = inverse_sigmoid(ref_points_detach) if query_pos_head_inv_sig else ref_points_detach
-            tgt = layer(tgt, ref_points_detach.unsqueeze(2), memory, spatial_shapes, attn_mask, memory_mask,
-                        query_pos_head(place))
+            fixed = spatial_shapes, attn_mask, memory_mask
+            tgt = self._run(layer, fixed, tgt, ref_points_detach.unsqueeze(2), memory, query_pos_head(place))
             # boxes stay in float32 under mixed precision: half precision would place them to a third of a pixel at 640
             delta = bbox_head[i](tgt).astype('float32')
             refined = F.sigmoid(delta + inverse_sigmoid(ref_points_detach))
@@ -106,6 +108,11 @@ class TransformerDecoder(nn.Layer):
             ref_points = refined
             ref_points_detach = refined.detach() if self.training else refined
         return paddle.stack(boxes), paddle.stack(logits)
+
+    def _run(self, layer, fixed, *values):
+        def call(tgt, ref_points, memory, position):
+            return layer(tgt, ref_points, memory, *fixed, position)
+        return recomputed(call, [layer], *values) if self.recompute and self.training else call(*values)
 
 
 @register_over
@@ -125,6 +132,7 @@ class RTDETRTransformer(nn.Layer):
         eps: anchors closer than this to the border of [0, 1] are not used.
         cross_attn_sampling_method: default (bilinear), or discrete (the nearest pixel; nothing that a simple runtime
             lacks is exported).
+        recompute: while training, run the decoder's layers again in the backward pass, for less memory.
     """
 
     CROSS_ATTENTION = PPMSDeformableAttention
@@ -153,7 +161,8 @@ class RTDETRTransformer(nn.Layer):
                  eval_size=None,
                  eval_idx=-1,
                  eps=1e-2,
-                 cross_attn_sampling_method='default'):
+                 cross_attn_sampling_method='default',
+                 recompute=False):
         super().__init__()
         _check_arguments(position_embed_type, backbone_feat_channels, feat_strides, num_levels)
         _check_choice('cross_attn_sampling_method', cross_attn_sampling_method, SAMPLING)
@@ -173,7 +182,7 @@ class RTDETRTransformer(nn.Layer):
         cross_attn = self.CROSS_ATTENTION(hidden_dim, nhead, points_of_levels(num_decoder_points, num_levels),
                                           cross_attn_sampling_method)
         layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, cross_attn)
-        self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx)
+        self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx, recompute)
 
         self.denoising_class_embed = nn.Embedding(num_classes, hidden_dim)
         self.num_denoising = num_denoising

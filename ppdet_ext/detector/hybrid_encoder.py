@@ -20,6 +20,7 @@ from ppdet.modeling.ops import get_act_fn
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.modeling.transformers.detr_transformer import TransformerEncoder
 
+from ..backbones.layers import recomputed
 from ..errors import UserError
 from ..registry import register_over, serializable
 
@@ -117,6 +118,7 @@ class HybridEncoder(nn.Layer):
         encoder_layer: the layer cloned ``num_encoder_layers`` times.
         expansion, depth_mult: width and depth of the CSP blocks.
         eval_size: [H, W] for which position embeddings are kept; other sizes compute theirs.
+        recompute: while training, run attention and CSP blocks again in the backward pass, for less memory.
 
     Raises:
         UserError: strides do not double from one level to the next, or hidden_dim is no multiple of 4.
@@ -137,7 +139,8 @@ class HybridEncoder(nn.Layer):
                  depth_mult=1.0,
                  act='silu',
                  trt=False,
-                 eval_size=None):
+                 eval_size=None,
+                 recompute=False):
         super().__init__()
         _check_strides(feat_strides, in_channels)
         self.in_channels = in_channels
@@ -147,6 +150,7 @@ class HybridEncoder(nn.Layer):
         self.num_encoder_layers = num_encoder_layers
         self.pe_temperature = pe_temperature
         self.eval_size = eval_size
+        self.recompute = recompute
 
         self.input_proj = nn.LayerList([
             nn.Sequential(nn.Conv2D(channels, hidden_dim, kernel_size=1, bias_attr=False), batch_norm(hidden_dim))
@@ -195,8 +199,14 @@ class HybridEncoder(nn.Layer):
         h, w = feat.shape[2:]
         kept = getattr(self, f'pos_embed{level}', None)
         pos_embed = kept if kept is not None and self._is_eval_size(level, h, w) else self._make_position(h, w)
-        memory = encoder(feat.flatten(2).transpose([0, 2, 1]), pos_embed=pos_embed.astype(feat.dtype))
+        pos_embed = pos_embed.astype(feat.dtype)
+        memory = self._run(encoder, feat.flatten(2).transpose([0, 2, 1]), pos_embed=pos_embed)
         return memory.transpose([0, 2, 1]).reshape([-1, self.hidden_dim, h, w])
+
+    def _run(self, layer, x, **fixed):
+        if self.recompute and self.training:
+            return recomputed(lambda value: layer(value, **fixed), [layer], x)
+        return layer(x, **fixed)
 
     def _is_eval_size(self, level, h, w):
         return [h, w] == [size // self.feat_strides[level] for size in self.eval_size]
@@ -209,13 +219,13 @@ class HybridEncoder(nn.Layer):
         outs = [feats[-1]]
         for lateral, block, finer in zip(self.lateral_convs, self.fpn_blocks, reversed(feats[:-1])):
             outs[0] = lateral(outs[0])
-            outs.insert(0, block(paddle.concat([double_size(outs[0]), finer], axis=1)))
+            outs.insert(0, self._run(block, paddle.concat([double_size(outs[0]), finer], axis=1)))
         return outs
 
     def _bottom_up(self, feats):
         outs = [feats[0]]
         for down, block, coarser in zip(self.downsample_convs, self.pan_blocks, feats[1:]):
-            outs.append(block(paddle.concat([down(outs[-1]), coarser], axis=1)))
+            outs.append(self._run(block, paddle.concat([down(outs[-1]), coarser], axis=1)))
         return outs
 
     def _check_features(self, feats):

@@ -85,6 +85,12 @@ class DINOLoss(nn.Layer):
         Returns:
             dict of scalars; terms of denoising are zero where there was none.
         """
+        # no half precision in here: the sums run over thousands of small terms, the IoU divides small areas, and a
+        # matching that rounding decides flips from step to step; inputs are made float32 where they are used
+        with paddle.amp.auto_cast(enable=False):
+            return self._all_losses(boxes, logits, gt_bbox, gt_class, dn_out_bboxes, dn_out_logits, dn_meta)
+
+    def _all_losses(self, boxes, logits, gt_bbox, gt_class, dn_out_bboxes, dn_out_logits, dn_meta):
         num_gts = self._num_gts(gt_class)
         losses = self._named(boxes, logits, gt_bbox, gt_class, self._match(boxes, logits, gt_bbox, gt_class), num_gts)
         if dn_meta is None:

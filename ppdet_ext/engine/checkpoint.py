@@ -66,13 +66,8 @@ class Checkpointer(Callback):
         name = self._due(status) if status["mode"] == "train" else self._best(status)
         if name is None:
             return
-        # on snapshot epochs ppdet's Trainer has put the EMA's weights into the model and the model's into status
-        weights = self.model.model.state_dict()
-        prefix = Path(self.model.output) / name
-        if self.model.use_ema:
-            save(prefix, status["weight"], self.model.optimizer, status["epoch_id"] + 1, ema=weights)
-        else:
-            save(prefix, weights, self.model.optimizer, status["epoch_id"] + 1)
+        weights, average = self.model.weights_to_save(status)
+        save(Path(self.model.output) / name, weights, self.model.optimizer, status["epoch_id"] + 1, ema=average)
 
     def _due(self, status):
         epoch, cfg = status["epoch_id"], self.model.cfg

@@ -16,6 +16,8 @@ from ..registry import register_over
 log = logging.getLogger("ppdet.engine")
 
 GROUP_KEYS = {"params", "learning_rate", "weight_decay"}
+# PaddleDetection's RT-DETRv2 configs write the absolute rate 1e-5 where Paddle multiplies: 1e-9 is what trains there
+LEAST_FACTOR = 1e-3
 OWN_RATE = "own_learning_rate"  # what the layer itself asks for, kept so that a second optimizer begins from it
 
 
@@ -86,9 +88,7 @@ def apply_groups(model, groups, weight_decay):
             _set_rate(parameter, group.get('learning_rate', 1.0))
         if 'weight_decay' in group and not group['weight_decay']:
             undecayed.update(parameter.name for parameter in members.values())
-        log.info(f"param_groups: {len(members)} of {len(learning)} parameters match {', '.join(group['params'])}: "
-                 f"learning rate x{group.get('learning_rate', 1.0)}, "
-                 f"weight decay {group.get('weight_decay', weight_decay)}")
+        _report(group, len(members), len(learning), weight_decay)
     return undecayed
 
 
@@ -101,6 +101,17 @@ def _check_group(group, weight_decay):
     if group.get('weight_decay', weight_decay) not in (0, weight_decay):
         raise UserError(f"param_groups: weight_decay is {group['weight_decay']}; a group has the optimizer's "
                         f"({weight_decay}) or none (0.)")
+
+
+def _report(group, members, parameters, weight_decay):
+    factor, patterns = group.get('learning_rate', 1.0), ', '.join(group['params'])
+    log.info(f"param_groups: {members} of {parameters} parameters match {patterns}: learning rate x{factor}, "
+             f"weight decay {group.get('weight_decay', weight_decay)}")
+    if not members:
+        log.warning(f"param_groups: {patterns} matches NO parameter that learns, so this group changes nothing")
+    if 0 < factor < LEAST_FACTOR:
+        log.warning(f"param_groups: learning_rate {factor} of {patterns} is a FACTOR on base_lr, and these parameters "
+                    "will hardly move; for a rate of a tenth of base_lr write 0.1")
 
 
 def _set_rate(parameter, factor):

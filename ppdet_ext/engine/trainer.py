@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle import nn
+from ppdet.core.workspace import create
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
@@ -16,7 +17,7 @@ from ..backbones.modules import without_pretrained
 from ..data import names as class_names
 from ..errors import UserError
 from ..files import require_writable
-from . import parallel, predict, weights
+from . import parallel, precision, predict, stepping, weights
 from .checkpoint import Checkpointer, take_over_best
 from .history import History
 from .metrics import Samples, ap_values
@@ -39,10 +40,11 @@ def parameter_count(model):
                if not name.endswith(("_mean", "_variance")))
 
 
-def _without(cfg, key):
-    """A copy of ppdet's config that lacks a key."""
+def _without(cfg, *keys):
+    """A copy of ppdet's config that lacks some keys."""
     copy = cfg.copy()
-    copy.pop(key, None)
+    for key in keys:
+        copy.pop(key, None)
     return copy
 
 
@@ -52,7 +54,8 @@ class Trainer(PaddleDetectionTrainer):
     Args:
         cfg: ppdet's global config (see ``ppdet_ext.cli.load_cfg``). Keys beside ppdet's: ``validate`` (evaluate during
             training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold),
-            ``class_map`` (classes whose rows of ``pretrain_weights`` are kept).
+            ``class_map`` (classes whose rows of ``pretrain_weights`` are kept), ``amp_dtype`` (see
+            precision.Precision), ``accumulate_steps`` (batches that count as one, see stepping).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
     Attributes:
@@ -60,7 +63,8 @@ class Trainer(PaddleDetectionTrainer):
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
-        UserError: the output folder cannot be written, or what a flag asks for is not installed.
+        UserError: the output folder cannot be written, what a flag asks for is not installed, or settings exclude each
+            other.
     """
 
     def __init__(self, cfg, mode="train"):
@@ -75,9 +79,10 @@ class Trainer(PaddleDetectionTrainer):
             require_writable(cfg["output_eval"])
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
+        self.precision = precision.Precision.of(cfg)
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
-            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors
-            super().__init__(_without(cfg, "print_params"), mode)
+            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors; ours replaces its precision
+            super().__init__(_without(cfg, "print_params", "amp"), mode)
         # ppdet lets only its local rank 0 see losses and evaluate; here all do, and callbacks look who may write
         self._local_rank = 0
         if cfg.get("print_params"):
@@ -85,8 +90,32 @@ class Trainer(PaddleDetectionTrainer):
         if mode == "train" and len(self.loader) == 0:
             raise UserError(f"TrainReader.batch_size {cfg['TrainReader']['batch_size']} is more than the data set's "
                             f"{len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
-        if self.use_amp and not any(cfg.get(f"use_{name}") for name in ("gpu", "npu", "mlu")):
-            log.warning("--amp has NO effect on this device: everything runs in float32")
+        if mode == "train":
+            self._set_steps()
+
+    def _set_steps(self):
+        """Where batches are grouped or precisions mixed, ppdet's loop gets stand-ins for what moves the weights."""
+        self.steps = stepping.Steps(len(self.loader), self.cfg.get("accumulate_steps", 1), self.precision.scaler())
+        if self.steps.every > 1:
+            self.lr = create("LearningRate")(self.steps.per_epoch)
+            self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
+        if self.steps.every > 1 or self.precision.enabled:
+            if self.cfg.get("fleet"):
+                raise UserError("--fleet goes with neither accumulate_steps nor --amp here; leave --fleet out: several "
+                                "GPUs train together without it")
+            if self.use_ema:
+                self.ema = stepping.Average(self.ema, self.steps, self.model, self.optimizer)
+            self.optimizer = stepping.Optimizer(self.optimizer, self.steps)
+            self.lr = stepping.Schedule(self.lr, self.steps)
+
+    def weights_to_save(self, status):
+        """At the end of an epoch: (the model's weights, the average's or None), in float32."""
+        # on snapshot epochs ppdet's Trainer has put the average into the model and the model's weights into status
+        inside = self.model.state_dict()
+        weights, average = (status["weight"], inside) if self.use_ema else (inside, None)
+        if not self.precision.half_weights:
+            return weights, average
+        return precision.full(weights, self.model, self.optimizer), self.ema.applied if self.use_ema else None
 
     def _init_callbacks(self):
         self.history = History(self) if self.mode == "train" else None
@@ -167,7 +196,9 @@ class Trainer(PaddleDetectionTrainer):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
         if processes.count() > 1:
             self._join_processes()
-        super().train(bool(validate or self.cfg.get("validate", False)))
+        self.precision.decorate(self.model, self.optimizer)
+        with self.precision.applied(self.model), self.steps.applied(self.model):
+            super().train(bool(validate or self.cfg.get("validate", False)))
 
     def _join_processes(self):
         """What ppdet leaves out when several processes train together."""
@@ -179,7 +210,7 @@ class Trainer(PaddleDetectionTrainer):
 
     def evaluate(self):
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
-        with paddle.no_grad():
+        with paddle.no_grad(), self.precision.applied(self.model):
             self._eval_with_loader(self.loader)
         return self.ap
 

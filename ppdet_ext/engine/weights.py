@@ -143,8 +143,17 @@ def _resume_optimizer(optimizer, state, spec):
     if strange:
         raise UserError(f"--resume '{spec}': its optimizer state is of another model ({strange[0]} and "
                         f"{len(strange) - 1} more fit no parameter)")
+    if "master_weights" in state:
+        state["master_weights"] = {key: _named(*pair) for key, pair in state["master_weights"].items()}
     optimizer.set_state_dict(state)
     return epoch
+
+
+def _named(name, array):
+    """A tensor of this name, under which the optimizer files what it keeps for it."""
+    tensor = paddle.to_tensor(array)
+    tensor.name = name
+    return tensor
 
 
 def _resume_ema(ema, state, step):
