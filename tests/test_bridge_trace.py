@@ -129,6 +129,28 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
         trace_module(Branch(), (2, 3, 8, 8))
 
 
+def test_coordinates_are_augmented_in_training_alone():
+    torch = pytest.importorskip("torch", reason="tracing needs torch")
+    eva = pytest.importorskip("timm.models.eva", reason="timm's network is traced")
+    from ppdet_ext.bridge.layer import GraphLayer
+    from ppdet_ext.bridge.trace import trace_module
+
+    torch.manual_seed(0)
+    net = eva.Eva(img_size=32, patch_size=8, embed_dim=32, depth=1, num_heads=2, use_abs_pos_emb=False, num_classes=0,
+                  use_rot_pos_emb=True, rope_type="dinov3", rope_rescale_coords=2.0, dynamic_img_size=True)
+    graph = trace_module(net, (1, 3, 32, 32))
+    assert graph.info["training_differs"] == []
+    layer = GraphLayer(graph)
+    for parameter in layer.parameters():
+        parameter.set_value(paddle.randn(parameter.shape))
+    layer.train()
+    one, other = (layer(image(1, 3, 32, 48))["output"].numpy() for _ in range(2))
+    assert abs(one - other).max() > 1e-3
+    layer.eval()
+    one, other = (layer(image(1, 3, 32, 48))["output"].numpy() for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("name", [
     name if name in ("test_resnet", "test_vit2", "lcnet_035") else pytest.param(name, marks=pytest.mark.slow)
     for name in dict.fromkeys(["test_resnet", "test_vit2", "lcnet_035", *REPRESENTATIVES])])

@@ -87,6 +87,10 @@ def training_mode():
     """Stands in the fx graph for ``self.training``."""
 
 
+# timm calls it in training alone, to change values at random; the graph always does, and says which mode it is
+AUGMENTATION = "timm.layers.pos_embed_sincos._apply_coord_augs"
+
+
 class Value(fx.Proxy, aliases.Alias):
     """A proxy with the value that the traced run has at this place."""
 
@@ -228,6 +232,8 @@ class Mode:
         self.tracer, self.module = tracer, module
 
     def __bool__(self):
+        if getattr(self.module, "aug_active", False):  # it leads to AUGMENTATION, which looks at the mode itself
+            return True
         self.tracer.mode_branches.add(type(self.module).__name__)
         return self.tracer.training
 
@@ -288,6 +294,8 @@ class Tracer(fx.Tracer):
             return self.in_place(target, args[0], args[1:], {**kwargs, "inplace": False})
         if kind == "call_method" and _works_in_place(target) and isinstance(args[0], Value):
             return self.in_place(target, args[0], args[1:], kwargs)
+        if kind == "call_function" and op_name(kind, target, None) == AUGMENTATION:
+            kwargs = {**kwargs, "training": Mode(self, self.root)}
         proxy = self._recorded(kind, target, args, kwargs, name)
         if kind == "call_module" and getattr(self.root.get_submodule(target), "inplace", False) is True:
             self._replace(args[0], proxy, proxy.value)
@@ -426,6 +434,8 @@ class Tracer(fx.Tracer):
 
     def _run(self, kind, target, args, kwargs):
         try:
+            if kind == "call_function" and op_name(kind, target, None) == AUGMENTATION:
+                return args[0]
             if kind == "call_module":
                 return _run_leaf(self.root.get_submodule(target), args, kwargs)
             return getattr(args[0], target)(*args[1:], **kwargs) if kind == "call_method" else target(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..bridge import trace
 from ..bridge.parity import relative_error
 from ..bridge.report import load_into
 from ..bridge.rules import to_paddle
+from ..bridge.tracer import AUGMENTATION
 from ..errors import UserError
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32
@@ -245,6 +247,8 @@ def reference(name, graph, image, prepare=None):
     for module in net.modules():
         if type(module).__name__ in ("StochasticDepth", "DropPath") or "Dropout" in type(module).__name__:
             setattr(module, "drop_prob" if hasattr(module, "drop_prob") else "p", 0.0)
+        if getattr(module, "aug_active", False):
+            module.aug_active = False
     stir(net)
     settle(net, image)
     with torch.no_grad():
@@ -306,7 +310,9 @@ def settle(net, image):
 
 def copy_of(graph, theirs, dtype="float32"):
     """The graph's network with the torch network's weights, in eval mode."""
-    ours = BridgedNet(graph, features_only=True)
+    nodes = [replace(node, args=node.args[:1], kwargs={}) if node.target == AUGMENTATION else node
+             for node in graph.nodes]
+    ours = BridgedNet(replace(graph, nodes=nodes), features_only=True)
     if dtype != "float32":
         ours._to_impl(dtype=dtype, floating_only=True)  # Layer.to would make floats of integer constants
     tensors = {key: value.detach().numpy() for key, value in theirs.state_dict().items()}

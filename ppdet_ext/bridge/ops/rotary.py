@@ -58,8 +58,11 @@ def make_coords_dinov3(height, width, normalize_coords="separate", grid_indexing
 
 
 @op("timm.layers.pos_embed_sincos._apply_coord_augs")
-def apply_coord_augs(coords, shift_coords=None, jitter_coords=None, rescale_coords=None):
-    """Random shift, stretch and scale of the coordinates (DINOv3's training; nothing in eval)."""
+def apply_coord_augs(coords, shift_coords=None, jitter_coords=None, rescale_coords=None, training=True):
+    """Random shift, stretch and scale of the coordinates (DINOv3's and Sapiens2's training; nothing in eval)."""
+    if not training:
+        return coords
+
     def draw(count, low, high):
         return paddle.uniform([count], dtype_of(coords), low, high)
 
