@@ -131,7 +131,17 @@ def trace_module(module, shape, name=""):
         UserError: forward cannot be followed; the line says where and why.
     """
     need("torch", "tracing a torch module")
-    return _traced(name or type(module).__name__, module, None, tuple(shape))
+    return _traced(name or type(module).__name__, module, _of_one_argument(type(module).forward), tuple(shape))
+
+
+def _of_one_argument(forward):
+    """``forward`` without its optional arguments, which torch.fx would take for inputs; None: it has no others."""
+    if len(inspect.signature(forward).parameters) <= 2:
+        return None
+
+    def of_one_argument(self, x):
+        return forward(self, x)
+    return of_one_argument
 
 
 def _timm_settings(build, arch, img_size):
