@@ -37,6 +37,8 @@ def parse_args(argv=None):
     add("--out", default="docs/bridge", metavar="FOLDER", help="gets sweep.md, .csv and .jsonl (default: docs/bridge)")
     add("--reduce-above", type=positive(float), default=50.0, metavar="MILLIONS",
         help="parameters above which equal blocks in a row are cut to two (default: 50)")
+    add("--trace-above", type=positive(float), default=400.0, metavar="MILLIONS",
+        help="parameters, after the cut, above which a model is traced and not run (default: 400)")
     add("--time-limit", type=positive(float), default=300.0, metavar="SECONDS", help="for a model (default: 300)")
     add("--memory", type=positive(float), metavar="GIB", help="for a job (default: nine tenths of all, shared)")
     add("--resume", action="store_true", help="go on: leave out the names that --out has rows of")
@@ -54,8 +56,8 @@ def main(argv=None):
     names = rows.listed(names, args.list) if args.list else names
     if not names:
         raise UserError(f"no name of {' or '.join(args.library)} is like {' or '.join(args.filter)}")
-    plan = pool.Plan(settings={"reduce_above": args.reduce_above}, jobs=args.jobs, time_limit=args.time_limit,
-                     memory=args.memory or pool.share_of_memory(args.jobs),
+    plan = pool.Plan(settings={"reduce_above": args.reduce_above, "trace_above": args.trace_above}, jobs=args.jobs,
+                     time_limit=args.time_limit, memory=args.memory or pool.share_of_memory(args.jobs),
                      describe=lambda name: {"library": LIBRARIES["/" in name], "family": measure.family(name)})
     found = list(sweep(names, Path(args.out) / "sweep.jsonl", plan, args.resume, args.retry).values())
     facts = [f"float32 tolerances: forward and export {measure.FORWARD:g}, gradients and BatchNorm statistics "

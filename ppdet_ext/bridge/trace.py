@@ -49,13 +49,14 @@ def trace_timm(arch, img_size=None, prepare=None):
 
     settings = _timm_settings(build, arch, img_size)
     cfg = timm.models.get_pretrained_cfg(arch)
-    sizes = [_square(img_size)] if img_size else _candidates(cfg.input_size, cfg.fixed_input_size)
+    opened = bool(set(OPEN_SETTINGS) & set(settings))
+    sizes = [_square(img_size)] if img_size else _candidates(cfg.input_size, cfg.fixed_input_size, opened)
 
     def add_features(graph, tracer):
         _describe_features(graph, tracer, list(getattr(tracer.root, "feature_info", None) or []))
 
     graph = _first_traceable(arch, partial(weightless, build, settings, arch), _timm_forward, sizes, add_features)
-    bound = bool(cfg.fixed_input_size) and not set(OPEN_SETTINGS) & set(settings)
+    bound = bool(cfg.fixed_input_size) and not opened
     graph.info.update(settings=settings, library="timm", version=timm.__version__,
                       fixed=bound and not _runs_at_another_size(partial(weightless, build, settings, arch), graph),
                       first_conv=_listed(cfg.first_conv), classifier=_listed(cfg.classifier))
@@ -174,9 +175,12 @@ def weightless(build, settings, arch, real=False):
                         f"{' '.join(str(error).split())[:200]}") from None
 
 
-def _candidates(input_size, fixed):
-    own = tuple(input_size[1:])
-    return [own] if fixed else list(dict.fromkeys([_square(SIZES[0]), own, *map(_square, SIZES[1:])]))
+def _candidates(input_size, fixed, opened=False):
+    """Sizes to try; networks of one size come first with that, which those opened to others can refuse (384 / 14)."""
+    own, others = tuple(input_size[1:]), list(map(_square, SIZES))
+    if fixed:
+        return [own, *others] if opened else [own]
+    return list(dict.fromkeys([others[0], own, *others[1:]]))
 
 
 def _square(size):

@@ -27,8 +27,10 @@ OPEN_SIZES = ((2, 96, 96), (2, 128, 64))  # where a network takes any size that 
 FIXED_ONLY = "export with a fixed image size"  # how a layer says so
 ROOMY = 320  # side of an image that networks take which refuse both sizes above and the one they were traced at
 RESIZES_POSITIONS = "timm.layers.pos_embed"  # for a known size only
-SMALLER = (256, 224)  # sides of images that networks are built for which are made for larger ones
+SMALLER = (256, 224, 192)  # sides of images that networks are built for which are made for larger ones
 MAGNIFIED = 1e3  # times what one rounding of the image does to the original's gradients: a step rounds often
+FILL_BUFFERS = ("_init_buffers", "reset_parameters")  # timm's names for what does
+BOUND = 1.5  # of layers that clamp at buffers called *_min and *_max, without bounds until they are trained
 TINY = 1e-2  # parameters that start below this are branches switched off, and would hide what is behind them
 
 
@@ -81,7 +83,6 @@ class Row:
     def run(self, reduce_above, trace_above):
         self._trace_full()
         reduced = self.values["parameters"] > reduce_above and self._reduce()
-        self._make_smaller(shorten if reduced else None)
         if count(self.graph) > trace_above:
             self.values["depth"] = "trace only"
             return
@@ -110,21 +111,27 @@ class Row:
         return True
 
     def _make_smaller(self, prepare):
-        """Build it for a smaller image, where it would be compared at a large one and has that setting."""
+        """Build it for a smaller image, where it has that setting."""
         for side in SMALLER:
-            if max(sizes(self.graph)[0][1:]) > SMALLER[0]:
-                with contextlib.suppress(UserError):
-                    self.graph = traced(self.name, prepare, side)
+            with contextlib.suppress(UserError):
+                self.graph = traced(self.name, prepare, side)
+                return
 
     def _original(self, prepare):
         """The torch network and the pictures for it; of the traced size where it takes no other."""
-        pictures = [picture(size) for size in sizes(self.graph)]
-        own = picture((2, *self.graph.info["input_size"][1:]))
-        for first in (pictures[0], own):
-            with contextlib.suppress(AssertionError, RuntimeError):
-                return reference(self.name, self.graph, first, prepare), [first, *pictures[1:]]
-        roomy = picture((2, ROOMY, ROOMY))
-        return reference(self.name, self.graph, roomy, prepare), [roomy, *pictures[1:]]
+        if max(sizes(self.graph)[0][1:]) > SMALLER[0]:
+            self._make_smaller(prepare)
+        with contextlib.suppress(AssertionError, RuntimeError):
+            return self._original_at(sizes(self.graph)[0], prepare)
+        if max(self.graph.info["input_size"][1:]) > SMALLER[0]:
+            self._make_smaller(prepare)
+        with contextlib.suppress(AssertionError, RuntimeError):
+            return self._original_at((2, *self.graph.info["input_size"][1:]), prepare)
+        return self._original_at((2, ROOMY, ROOMY), prepare)
+
+    def _original_at(self, first, prepare):
+        pictures = [picture(size) for size in (first, *sizes(self.graph)[1:])]
+        return reference(self.name, self.graph, pictures[0], prepare), pictures
 
     def _forward(self):
         self.ours = self._copy()
@@ -257,19 +264,36 @@ def reference(name, graph, image, prepare=None):
 
 
 def with_values(net):
-    """Normal values, scaled to the number of inputs, for parameters without storage; buffers are 0, variances 1."""
+    """Normal values, scaled to the number of inputs, for parameters and buffers without storage.
+
+    Buffers whose module has a function that fills them get what that gives.
+    """
     seen = {}
     for module in net.modules():
         for key, value in module._parameters.items():
             if value is not None and value.is_meta:
                 if id(value) not in seen:
-                    inputs = value[0].numel() if value.ndim else 1
-                    seen[id(value)] = torch.nn.Parameter(torch.randn(value.shape) * inputs ** -0.5)
+                    seen[id(value)] = torch.nn.Parameter(_random_like(value))
                 module._parameters[key] = seen[id(value)]
-        for key, value in module._buffers.items():
-            if value is not None and value.is_meta:
-                module._buffers[key] = torch.full(value.shape, float(key == "running_var"))
+        _fill_buffers(module)
     return net
+
+
+def _random_like(value):
+    return torch.randn(value.shape) * (value[0].numel() if value.ndim else 1) ** -0.5
+
+
+def _fill_buffers(module):
+    empty = {key: value for key, value in module._buffers.items() if value is not None and value.is_meta}
+    for key, value in empty.items():
+        constant = {"running_mean": 0.0, "running_var": 1.0}.get(key, None if value.is_floating_point() else 0)
+        module._buffers[key] = _random_like(value) if constant is None else torch.full(value.shape, constant,
+                                                                                       dtype=value.dtype)
+    if empty and not isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+        for name in FILL_BUFFERS:
+            if hasattr(module, name):
+                getattr(module, name)()
+                return
 
 
 def has_statistics(net):
@@ -288,6 +312,9 @@ def stir(net):
                 parameter.add_(noise * 0.1) if not small else parameter.copy_(0.1 + noise * 0.1)
             elif parameter.abs().max() < 1e-4:
                 parameter.copy_(noise * 0.02)
+        for name, buffer in net.named_buffers():
+            if name.endswith(("_min", "_max")):
+                buffer.fill_(BOUND if name.endswith("_max") else -BOUND)
 
 
 def settle(net, image):
