@@ -287,10 +287,11 @@ def changing(function, name):
     return changed
 
 
-@pytest.mark.parametrize("module, function, name", [
-    (export, "_save", "model.pdiparams"), (to_onnx, "convert", "model.onnx")])
+@pytest.mark.parametrize("module, function, name, what", [
+    (export, "_save", "model.pdiparams", "model.json (paddle)"),
+    (to_onnx, "convert", "model.onnx", "model.onnx (onnxruntime)")])
 def test_a_changed_file_is_refused_and_not_there(known_trainer, tiny_config, tool, monkeypatch, tmp_path, capsys,
-                                                 module, function, name):
+                                                 module, function, name, what):
     out = tmp_path / "inference"
     export.export_model(known_trainer, out, onnx=True)
     before = {path.name: path.read_bytes() for path in (out / "tiny").iterdir()}
@@ -305,7 +306,7 @@ def test_a_changed_file_is_refused_and_not_there(known_trainer, tiny_config, too
         cli.run(lambda: tool_module.main(arguments))
     assert left.value.code == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("error: the exported model.") and "differs from the trained model on a random batch" in told
+    assert told.startswith(f"error: the exported {what} differs from the trained model on a random batch of 2: scores")
     assert "boxes 1.00e-02" in told and "nothing was written" in told
     # the earlier export is whole, and nothing lies beside it
     assert {path.name: path.read_bytes() for path in (out / "tiny").iterdir()} == before
@@ -354,6 +355,9 @@ def test_what_onnx_needs_is_said_before_anything_is_exported(known_trainer, tmp_
         export.export_model(known_trainer, tmp_path / "inference", onnx=True)
     assert str(found.value).startswith("--onnx needs paddle2onnx; run: pip install ")
     assert "\n" not in str(found.value) and "python -m venv .venv-onnx" in str(found.value)
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="it needs Paddle 3, in an environment of its"):
+        patch.setattr(to_onnx.paddle, "__version__", "2.6.2")
+        to_onnx.require()
     with monkeypatch.context() as patch, pytest.raises(UserError, match="is no program that can be run"):
         patch.setenv(to_onnx.VARIABLE, str(tmp_path / "none"))
         to_onnx.require()

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import paddle
+
 from ..deploy import ENGINES
 from ..errors import UserError
 
@@ -20,7 +22,6 @@ TIMEOUT = 1800  # seconds
 INSTALL = 'pip install "paddle2onnx==2.1.0" onnxruntime "numpy<1.24"'
 OWN_PLACE = ('python -m venv .venv-onnx && .venv-onnx/bin/pip install "paddlepaddle==3.3.1" "paddle2onnx==2.1.0"; '
              f"export {VARIABLE}=.venv-onnx/bin/python")
-NEEDED = f"run: {INSTALL} (or, apart from this environment: {OWN_PLACE})"
 
 
 def require():
@@ -35,8 +36,8 @@ def require():
     given = os.environ.get(VARIABLE)
     if given and not os.access(given, os.X_OK):
         raise UserError(f"{VARIABLE}: '{given}' is no program that can be run")
-    if not given and importlib.util.find_spec("paddle2onnx") is None:
-        raise UserError(f"--onnx needs paddle2onnx; {NEEDED}")
+    if not given and (_paddle_2() or importlib.util.find_spec("paddle2onnx") is None):
+        raise UserError(f"--onnx needs paddle2onnx; {_how()}")
     engine = next((name for name, runtime in ENGINES.items() if FILE in runtime.files and runtime.installed), None)
     if engine is None:
         raise UserError("--onnx verifies the file and needs an engine that runs it: pip install onnxruntime")
@@ -63,11 +64,23 @@ def convert(folder):
         raise UserError(f"the model cannot be converted to ONNX: {_reason(done)}")
 
 
+def _paddle_2():
+    """paddle2onnx 2.1.0 reads what Paddle 2 wrote, but runs under Paddle 3 only."""
+    return paddle.__version__.startswith("2.")
+
+
+def _how():
+    """The commands that bring paddle2onnx."""
+    if _paddle_2():
+        return f"it needs Paddle 3, in an environment of its own: {OWN_PLACE}"
+    return f"run: {INSTALL} (or, in an environment of its own: {OWN_PLACE})"
+
+
 def _reason(done):
     """What paddle2onnx or its process said, in one line."""
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     told = [line for line in lines if "Failed to convert" in line]
     missing = [line for line in lines if line.startswith("ModuleNotFoundError")]
     if missing:
-        return f"{missing[-1]}; {NEEDED}"
+        return f"{missing[-1]}; {_how()}"
     return f"{(told or lines or ['without a word'])[-1]} (paddle2onnx ended with code {done.returncode})"
