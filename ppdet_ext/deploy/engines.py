@@ -12,10 +12,9 @@ import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from .devices import DEVICES
 from .errors import DeployError
 from .model import ExportedModel
-
-DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 
 
 @dataclass(frozen=True)
@@ -127,16 +126,3 @@ def _check(options):
     for field in fields(Options):
         if field.name not in (*COMMON, *runtime.options) and getattr(options, field.name) != field.default:
             raise DeployError(f"--{field.name} is for --engine paddle; --engine {options.engine} does not have it")
-
-
-def check_device(options, names, available):
-    """The engine's own name of ``options.device``: the first of ``names[device]`` that is in ``available``.
-
-    Raises:
-        DeployError: the engine knows no such device, or finds none here.
-    """
-    found = next((name for name in names.get(options.device, ()) if name in available), None)
-    if found is None:
-        raise DeployError(f"--device {options.device.upper()}: this {options.engine} finds none here; it has "
-                          f"{', '.join(available)}; use --device CPU, or install {options.engine} for that device")
-    return found

@@ -2,7 +2,7 @@
 """The engine onnxruntime: an .onnx file in ONNX Runtime, on the CPU or a GPU."""
 import onnxruntime
 
-from .engines import check_device
+from . import devices
 from .errors import DeployError, in_one_line
 
 # device -> execution providers, the first that this build has
@@ -21,7 +21,7 @@ class Engine:
     """
 
     def __init__(self, model, options):
-        provider = check_device(options, PROVIDERS, onnxruntime.get_available_providers())
+        provider = devices.choose(options, PROVIDERS, onnxruntime.get_available_providers())
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.log_severity_level = 3  # errors; a warning per operation that stays on the CPU otherwise

@@ -2,10 +2,10 @@
 """The engine openvino: an .onnx file, or OpenVINO's own .xml, on what OpenVINO calls CPU, GPU or NPU."""
 import openvino
 
-from .engines import check_device
+from . import devices
 from .errors import in_one_line
 
-DEVICES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
+NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
 
 
 class Engine:
@@ -20,7 +20,7 @@ class Engine:
     def __init__(self, model, options):
         core = openvino.Core()
         # GPU.0, GPU.1: GPU is the first of them
-        device = check_device(options, DEVICES, sorted({name.split(".")[0] for name in core.available_devices}))
+        device = devices.choose(options, NAMES, sorted({name.split(".")[0] for name in core.available_devices}))
         settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = options.threads
