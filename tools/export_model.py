@@ -1,6 +1,9 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Export a checkpoint (-o weights=FILE) for Paddle Inference; takes the flags of PaddleDetection's export_model.py."""
+"""Export a checkpoint (-o weights=FILE) for Paddle Inference, and to ONNX; PaddleDetection's export_model.py flags.
+
+What is written is run first and compared with the checkpoint's model; where they differ nothing is written.
+"""
 from ppdet_ext import cli
 from ppdet_ext.engine.export import export_model
 from ppdet_ext.engine.trainer import Trainer
@@ -10,6 +13,9 @@ def parse_args(argv=None):
     parser = cli.config_parser(__doc__)
     parser.add_argument("--output_dir", default="output_inference", help="the model goes to a folder of the config's "
                         "name in it (default output_inference)")
+    cli.add_switch(parser, "--onnx", "write model.onnx too, for onnxruntime and openvino (needs paddle2onnx)", False)
+    parser.add_argument("--verify_image", metavar="FILE", help="a picture to compare the exported model with the "
+                        "checkpoint's on, beside a random one (default: a photograph that comes with scikit-image)")
     # the file is the same wherever it is made, and every machine has this one
     parser.set_defaults(device="cpu")
     return parser.parse_args(argv)
@@ -21,7 +27,7 @@ def main(argv=None):
     weights = cli.required_weights(cfg)
     trainer = Trainer(cfg, "test")
     trainer.load_weights(weights)
-    folder = export_model(trainer, args.output_dir)
+    folder = export_model(trainer, args.output_dir, args.onnx, args.verify_image)
     print(f"next: python tools/deploy_infer.py --model_dir={folder} --image_file=IMAGE")
     return folder
 

@@ -93,7 +93,7 @@ class Spec:
 
 # ---------------------------------------------------------------- raw material
 @functools.cache
-def _photograph(package, name):
+def photograph(package, name):
     """RGB uint8 [H, W, 3] of a file inside an installed package (Pillow: OpenCV prints warnings on two of them)."""
     from PIL import Image
     spec = importlib.util.find_spec(package)
@@ -118,7 +118,7 @@ def _digits(split):
 # ---------------------------------------------------------------- drawing
 def _background(rng, photographs, size):
     """A crop of one photograph, flipped at random: RGB uint8 [h, w, 3], one side ``size``, the other 0.75..1 of it."""
-    photo = _photograph(*photographs[rng.integers(len(photographs))])
+    photo = photograph(*photographs[rng.integers(len(photographs))])
     short = round(size * rng.uniform(0.75, 1))
     width, height = (size, short) if rng.random() < 0.5 else (short, size)
     largest = min(photo.shape[1] / width, photo.shape[0] / height)

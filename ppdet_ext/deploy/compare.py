@@ -34,6 +34,9 @@ def compare(reference, other, tolerance=1e-3):
     ``tolerance`` of the lowest one, because rounding alone decides which of them are among the best N.
     """
     reference, other = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if not (np.isfinite(reference).all() and np.isfinite(other).all()):
+        # no distance to what is not a number; comparing would find nothing wrong
+        return Difference(np.inf, np.inf, max(len(reference), len(other)))
     if len(reference) == 0 or len(other) == 0:
         return Difference(0.0, 0.0, max(len(reference), len(other)))
     top_score = np.abs(reference[:, 1]).max() or 1.0

@@ -4,3 +4,26 @@
 
 class DeployError(ValueError):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+
+
+class in_one_line:
+    """Context, to be used any number of times: an engine's own errors, which span many lines, as a DeployError.
+
+    Args:
+        runtime: the engine and its version, for the message.
+        program: the file that it runs.
+        kinds: the exception classes that are the engine's.
+    """
+
+    def __init__(self, runtime, program, *kinds):
+        self._runtime, self._program, self._kinds = runtime, program, kinds
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace):
+        if kind is None or not issubclass(kind, self._kinds):
+            return
+        # the last line says what is wrong
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind.__name__]
+        raise DeployError(f"{self._runtime} cannot run '{self._program}': {lines[-1]}") from error

@@ -11,16 +11,19 @@ from . import preprocess
 from .errors import DeployError
 
 CONFIG = "infer_cfg.yml"
-# Paddle 3 writes .json, Paddle 2 .pdmodel; PaddleX names them inference.*
-PROGRAMS = ("model.json", "model.pdmodel", "inference.json", "inference.pdmodel")
+# the files that come in two: the program and, beside it, its weights
+WEIGHTS = {".json": ".pdiparams", ".pdmodel": ".pdiparams", ".xml": ".bin"}
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """Paths and settings of an exported model. ``steps`` are the callables of its Preprocess list."""
+    """Paths and settings of an exported model. ``steps`` are the callables of its Preprocess list.
+
+    ``weights`` None: they are in ``program``.
+    """
 
     program: Path
-    weights: Path
+    weights: Path | None
     arch: str
     labels: list
     steps: list
@@ -28,28 +31,42 @@ class ExportedModel:
     use_dynamic_shape: bool
 
     @classmethod
-    def open(cls, folder):
+    def open(cls, path, program, names):
         """Read the folder that tools/export_model.py has written.
+
+        Args:
+            path: the folder, or a file in it.
+            program: the file to run; None where there is none, and the message then says which of ``names`` could be.
 
         Raises:
             DeployError: a file or a key is missing or cannot be used; names it.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise DeployError(f"--model_dir: '{folder}' is not a folder; export a model with tools/export_model.py")
-        program = next((folder / name for name in PROGRAMS if (folder / name).is_file()), None)
-        weights = (program or folder / "model").with_suffix(".pdiparams")
-        missing = [] if program else ["model.json (or model.pdmodel)"]
-        missing += [path.name for path in (weights, folder / CONFIG) if not path.is_file()]
+        folder = path if path.is_dir() else path.parent
+        if path != folder and program is None:
+            raise DeployError(_no_such_file(path, names))
+        weights = _weights_of(program or folder / names[0])
+        missing = [] if program else [f"{names[0]} (or {names[1]})"]
+        missing += [file.name for file in (weights, folder / CONFIG) if file and not file.is_file()]
         if missing:
-            raise DeployError(f"--model_dir: '{folder}' is no exported model: {', '.join(missing)} missing; "
-                              "export one with tools/export_model.py")
+            raise DeployError(f"--model_dir: '{path}' is no exported model: {', '.join(missing)} missing; export one "
+                              f"with tools/export_model.py{' --onnx' if names[0].endswith('.onnx') else ''}")
         settings = _read_config(folder / CONFIG)
         return cls(program=program, weights=weights, arch=settings["arch"],
                    labels=[str(label) for label in settings["label_list"]],
                    steps=preprocess.build(settings["Preprocess"]),
                    min_subgraph_size=int(settings.get("min_subgraph_size", 3)),
                    use_dynamic_shape=bool(settings.get("use_dynamic_shape", False)))
+
+
+def _weights_of(program):
+    return program.with_suffix(WEIGHTS[program.suffix]) if program.suffix in WEIGHTS else None
+
+
+def _no_such_file(path, names):
+    if not path.exists():
+        return f"--model_dir: there is no '{path}'; export a model with tools/export_model.py"
+    suffixes = dict.fromkeys(Path(name).suffix for name in names)
+    return f"--model_dir: this --engine does not read '{path}'; it reads a folder, or {', '.join(suffixes)}"
 
 
 def _read_config(path):

@@ -7,10 +7,9 @@ import time
 
 import numpy as np
 
-from . import backend, preprocess
+from . import engines, preprocess
 from .errors import DeployError
 from .media import read_image
-from .model import ExportedModel
 
 
 class Timings:
@@ -40,25 +39,26 @@ class Predictor:
     """Detects with a folder written by tools/export_model.py.
 
     Args:
-        model_dir: the folder: model.json or model.pdmodel, model.pdiparams, infer_cfg.yml.
+        model_dir: the folder: infer_cfg.yml beside model.json or model.pdmodel with model.pdiparams, or beside
+            model.onnx; or one of these files.
         device: cpu, gpu, xpu, npu or mlu.
         run_mode: paddle, trt_fp32, trt_fp16 or trt_int8 (TensorRT needs a GPU).
         enable_mkldnn: oneDNN on the CPU.
         cpu_threads: threads on the CPU; None: all cores.
         batch_size: pictures of the same preprocessed size run together, up to this many.
-        options: further fields of backend.Options (the TensorRT ones, enable_mkldnn_bfloat16).
+        engine: paddle, onnxruntime or openvino; None: the first of them that reads what is there.
+        options: further fields of engines.Options (the TensorRT ones, enable_mkldnn_bfloat16).
 
     Raises:
         DeployError: no exported model, or this machine cannot run it as asked.
     """
 
     def __init__(self, model_dir, device="cpu", run_mode="paddle", enable_mkldnn=False, cpu_threads=None,
-                 batch_size=1, **options):
-        self.model = ExportedModel.open(model_dir)
-        self.options = backend.Options(device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
-                               cpu_threads=cpu_threads, batch_size=batch_size, **options)
+                 batch_size=1, engine=None, **options):
+        self.options = engines.Options(engine=engine, device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
+                                       cpu_threads=cpu_threads, batch_size=batch_size, **options)
+        self.model, self.engine, self._runtime = engines.create(model_dir, self.options)
         self.timings = Timings()
-        self._runtime = backend.create_predictor(self.model, self.options)
 
     @property
     def labels(self):
@@ -88,13 +88,10 @@ class Predictor:
 
     def run(self, inputs):
         """The model's raw outputs for ``{'image': [N, 3, H, W], 'im_shape': [N, 2], 'scale_factor': [N, 2]}``."""
-        for name in self._runtime.get_input_names():
-            if name not in inputs:
-                raise DeployError(f"'{self.model.program}' wants an input '{name}', which detection does not have")
-            self._runtime.get_input_handle(name).copy_from_cpu(inputs[name])
-        with backend.one_line_errors(self.model):
-            self._runtime.run()
-        return [self._runtime.get_output_handle(name).copy_to_cpu() for name in self._runtime.get_output_names()]
+        unknown = next((name for name in self._runtime.input_names if name not in inputs), None)
+        if unknown:
+            raise DeployError(f"'{self.model.program}' wants an input '{unknown}', which detection does not have")
+        return self._runtime.run(inputs)
 
     def benchmark(self, images, warmup=10, repeats=100):
         """Time one batch (the first ``batch_size`` of ``images``) ``repeats`` times. Returns Timings."""

@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from . import media, slicing, visualize
-from .backend import Options
+from .engines import Options
 from .errors import DeployError
 from .predictor import Predictor
 
@@ -17,7 +17,7 @@ def run(args):
     """
     predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
-          f"{predictor.model.program.name})", flush=True)
+          f"{predictor.model.program.name} by {predictor.engine})", flush=True)
     if args.camera_id != -1 or args.video_file:
         _video(predictor, args)
         return

@@ -27,10 +27,10 @@ def exported_model(cfg, model_dir, chunk=32, slices=None, **options):
 
     Args:
         cfg: ppdet's config; only its data set and metric are used (the preprocessing is the model's own).
-        model_dir: what tools/export_model.py wrote.
+        model_dir: what tools/export_model.py wrote: its folder, or an .onnx in it.
         chunk: images handed over at a time.
         slices: settings of ``deploy.slicing.detect``; None: pictures are taken whole.
-        options: ``deploy.Predictor``'s device, run_mode, enable_mkldnn, cpu_threads, batch_size.
+        options: ``deploy.Predictor``'s engine, device, run_mode, enable_mkldnn, cpu_threads, batch_size.
     Returns:
         {'AP': ..., 'AP50': ...}
     Raises:

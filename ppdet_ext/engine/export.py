@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""From a trainer's model to a folder for Paddle Inference: program, weights, infer_cfg.yml; checked before it appears.
+"""From a trainer's model to a folder for Paddle Inference: program, weights, infer_cfg.yml; verified before it appears.
+
+With ``onnx`` the folder gets model.onnx too.
 
 The folder is PaddleDetection's (its tools/export_model.py), and its parts that still work are used.
 """
@@ -21,16 +23,13 @@ from ppdet.core.workspace import create
 from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
-from ..deploy import DeployError, Difference, Predictor, compare_all
 from ..errors import UserError
 from ..files import require_writable
+from . import to_onnx, verify
 
 log = logging.getLogger("ppdet.engine")
-TOLERANCE = 1e-3
-# side of the random picture where the exported model takes any size
-ANY_SIDE = (320, 352)
-# all that a program and its weights can be called, by Paddle 2 or 3
-MODEL_FILES = ("model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info")
+# all that one model's program and weights can be called, by Paddle 2 or 3 and in ONNX
+MODEL_FILES = ("model.json", "model.pdmodel", "model.pdiparams", "model.pdiparams.info", to_onnx.FILE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class ExportOptions:
         return self.post_process and not self.benchmark
 
 
-def export_model(trainer, output_dir="output_inference"):
+def export_model(trainer, output_dir="output_inference", onnx=False, picture=None):
     """Write ``<output_dir>/<config name>/{model.json or model.pdmodel, model.pdiparams, infer_cfg.yml}``.
 
     Inputs: image [N, 3, H, W], im_shape [N, 2], scale_factor [N, 2]; N is free, H and W are those of
@@ -66,28 +65,35 @@ def export_model(trainer, output_dir="output_inference"):
 
     Args:
         trainer: a ppdet Trainer with weights loaded.
-        output_dir: made where missing; files of an earlier export are replaced, others stay.
+        output_dir: made where missing; files of an earlier export are replaced or, model.onnx without ``onnx``,
+            removed; others stay.
+        onnx: write model.onnx as well.
+        picture: image file for the verification; None: a photograph of scikit-image's.
 
     Returns:
         The folder.
 
     Raises:
-        UserError: the folder is not writable, the config cannot be exported, or the exported model, run by Paddle
-            Inference on a random batch, differs from the trainer's by more than 1e-3 (max|d|/max|ref|).
+        UserError: the folder is not writable, the config cannot be exported, or a file that was written (the program
+            run by Paddle Inference, model.onnx by ONNX Runtime) differs from the trainer's model on a random batch
+            or on the picture by more than 1e-3 (max|d|/max|ref|).
     """
     cfg, options = trainer.cfg, ExportOptions.of(trainer.cfg)
     shape = image_shape(cfg)
     target = Path(output_dir) / cfg["filename"]
     settings = infer_config(cfg, shape)
+    engines = ["paddle", to_onnx.require()] if onnx else ["paddle"]
     model = _inference_copy(trainer.model, cfg, options)
     with _fresh_folder(target) as folder:
         (folder / "infer_cfg.yml").write_text(
             yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
-        batch = _random_batch(shape)
-        with paddle.no_grad():
-            wanted = [value.numpy() for value in model({k: paddle.to_tensor(v) for k, v in batch.items()}).values()]
-        _save(model, shape, folder / "model", all_inputs=options.boxes)
-        _verify(folder, batch, wanted, options)
+        # asked before anything is merged, so that the merging is verified too
+        cases = verify.cases(model, settings["Preprocess"], shape, picture)
+        _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
+        if onnx:
+            to_onnx.convert(folder)
+        for engine in engines:
+            verify.verify(folder, engine, cases, options.boxes)
     log.info("Export model and saved in %s", target)
     return target
 
@@ -143,14 +149,17 @@ def _inference_copy(model, cfg, options):
     """A copy of the model in its form for inference; the original keeps training as if nothing had been."""
     model = copy.deepcopy(model)
     model.eval()
-    for layer in model.sublayers(include_self=True):
-        if hasattr(layer, "convert_to_deploy"):
-            layer.convert_to_deploy()
-    if options.fuse_conv_bn:
-        model = fuse_conv_bn(model)
     model.fuse_norm = bool(cfg["TestReader"].get("fuse_normalize", False))
     model.exclude_post_process = not options.boxes
     return model
+
+
+def _merged(model, options):
+    """The model with its branches (RepVGG), and its BatchNorm layers where asked for, merged into convolutions."""
+    for layer in model.sublayers(include_self=True):
+        if hasattr(layer, "convert_to_deploy"):
+            layer.convert_to_deploy()
+    return fuse_conv_bn(model) if options.fuse_conv_bn else model
 
 
 def _save(model, shape, prefix, all_inputs=True):
@@ -171,36 +180,6 @@ def _save(model, shape, prefix, all_inputs=True):
                         "set TestReader.inputs_def.image_shape to [3, height, width]") from error
 
 
-def _random_batch(shape):
-    rng = np.random.default_rng(0)
-    sides = [default if side == -1 else side for side, default in zip(shape, ANY_SIDE)]
-    return {"image": rng.random((2, 3, *sides), np.float32), "im_shape": np.array([sides] * 2, np.float32),
-            "scale_factor": np.array([[1.0, 1.0], [0.5, 0.8]], np.float32)}
-
-
-def _verify(folder, batch, wanted, options):
-    """Run the saved model with Paddle Inference on ``batch``; UserError where it differs from ``wanted``."""
-    device = "gpu" if paddle.get_device().startswith("gpu") else "cpu"
-    try:
-        found = Predictor(folder, device=device, batch_size=2).run(batch)
-    except DeployError as error:
-        raise UserError(f"the exported model does not run: {error}") from error
-    if options.boxes:
-        difference = compare_all(_per_image(wanted), _per_image(found), TOLERANCE)
-    else:
-        errors = [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(wanted, found)]
-        difference = Difference(errors[1], errors[0], 0)
-    log.info("exported model against the trained one on a random batch of 2: %s", difference)
-    if not difference.within(TOLERANCE):
-        raise UserError(f"the exported model differs from the trained one: {difference}, allowed are {TOLERANCE}; "
-                        "nothing was written")
-
-
-def _per_image(outputs):
-    boxes, counts = outputs[:2]
-    return np.split(boxes, np.cumsum(counts)[:-1])
-
-
 @contextmanager
 def _fresh_folder(target):
     """Yield an empty folder beside ``target``; on success its files replace those of an earlier export there."""
@@ -211,10 +190,12 @@ def _fresh_folder(target):
     try:
         yield temporary
         target.mkdir(exist_ok=True)
-        # a model.pdmodel of another Paddle beside a new model.json would be one program with another's weights
+        # a model.pdmodel of another Paddle beside a new model.json would be one program with another's weights, and an
+        # old model.onnx another model under the same name
         for name in MODEL_FILES:
-            if not (temporary / name).exists():
-                (target / name).unlink(missing_ok=True)
+            if not (temporary / name).exists() and (target / name).exists():
+                (target / name).unlink()
+                log.info("removed %s of an earlier export", target / name)
         for path in sorted(temporary.iterdir()):
             os.replace(path, target / path.name)
     finally:

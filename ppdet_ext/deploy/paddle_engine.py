@@ -1,76 +1,55 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Paddle Inference's Config in one place: devices, oneDNN, TensorRT, and what differs between Paddle 2.6 and 3.x."""
+"""The engine paddle: Paddle Inference's Config, its devices, oneDNN, TensorRT, what differs between 2.6 and 3.x."""
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 from paddle import inference
 
-from .errors import DeployError
+from .errors import DeployError, in_one_line
 
 RUN_MODES = ("paddle", "trt_fp32", "trt_fp16", "trt_int8")
 
 
-@dataclass(frozen=True)
-class Options:
-    """How to run: PaddleDetection's deployment flags of the same names. ``cpu_threads`` None: all cores."""
-
-    device: str = "cpu"
-    run_mode: str = "paddle"
-    batch_size: int = 1
-    enable_mkldnn: bool = False
-    enable_mkldnn_bfloat16: bool = False
-    cpu_threads: int | None = None
-    trt_min_shape: int = 1
-    trt_max_shape: int = 1280
-    trt_opt_shape: int = 640
-    trt_calib_mode: bool = False
-    collect_trt_shape_info: bool = False
-    tuned_trt_shape_file: str = "shape_range_info.pbtxt"
-
-
-def create_predictor(model, options):
+class Engine:
     """A ``paddle.inference`` predictor for an ExportedModel.
 
     Raises:
         DeployError: the options contradict each other, or this machine or this Paddle cannot do what they ask for.
     """
-    device = options.device.lower()
-    _check(model, device, options)
-    config = inference.Config(str(model.program), str(model.weights))
-    config.disable_glog_info()
-    DEVICES[device].enable(config, options)
-    if options.run_mode != "paddle":
-        _enable_tensorrt(config, model, options)
-    if model.program.suffix == ".pdmodel":
-        # a pass that the new IR (.json) does not have: there Paddle raises
-        config.enable_memory_optim()
-    with one_line_errors(model):
-        return inference.create_predictor(config)
+
+    def __init__(self, model, options):
+        _check(model, options)
+        self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError)
+        config = inference.Config(str(model.program), str(model.weights))
+        config.disable_glog_info()
+        DEVICES[options.device].enable(config, options)
+        if options.run_mode != "paddle":
+            _enable_tensorrt(config, model, options)
+        if model.program.suffix == ".pdmodel":
+            # a pass that the new IR (.json) does not have: there Paddle raises
+            config.enable_memory_optim()
+        with self._failing:
+            self._predictor = inference.create_predictor(config)
+        self.input_names = self._predictor.get_input_names()
+
+    def run(self, inputs):
+        """The outputs, in the program's order, for ``{name: array}``."""
+        for name in self.input_names:
+            self._predictor.get_input_handle(name).copy_from_cpu(inputs[name])
+        with self._failing:
+            self._predictor.run()
+        return [self._predictor.get_output_handle(name).copy_to_cpu() for name in self._predictor.get_output_names()]
 
 
-@contextlib.contextmanager
-def one_line_errors(model):
-    """Paddle's own errors as a DeployError; theirs span many lines, the last of which says what is wrong."""
-    try:
-        yield
-    except (RuntimeError, ValueError) as error:
-        raise DeployError(f"Paddle {paddle.__version__} cannot run '{model.program}': {_last_line(error)}") from error
-
-
-def _check(model, device, options):
-    if device not in DEVICES:
-        raise DeployError(f"--device: '{options.device}' is unknown; it can be {', '.join(DEVICES)}")
+def _check(model, options):
+    device = options.device
     if options.run_mode not in RUN_MODES:
         raise DeployError(f"--run_mode: '{options.run_mode}' is unknown; it can be {', '.join(RUN_MODES)}")
     if options.enable_mkldnn_bfloat16 and not options.enable_mkldnn:
         raise DeployError("--enable_mkldnn_bfloat16 needs --enable_mkldnn True as well")
-    if options.batch_size < 1:
-        raise DeployError(f"--batch_size must be at least 1, not {options.batch_size}")
     if options.run_mode != "paddle" and device != "gpu":
         raise DeployError(f"--run_mode {options.run_mode} is TensorRT and needs --device GPU, not {device.upper()}")
     if model.program.suffix == ".json" and int(paddle.__version__.split(".")[0]) == 2:
@@ -84,11 +63,6 @@ def _check(model, device, options):
         raise DeployError(f"--run_mode {options.run_mode}: this Paddle was built without TensorRT; use paddle")
 
 
-def _last_line(error):
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
 @dataclass(frozen=True)
 class _Device:
     available: callable
@@ -97,7 +71,7 @@ class _Device:
 
 def _enable_cpu(config, options):
     config.disable_gpu()
-    config.set_cpu_math_library_num_threads(options.cpu_threads or _cores())
+    config.set_cpu_math_library_num_threads(options.threads)
     if not options.enable_mkldnn:
         # on by itself otherwise
         _onednn(config, "disable_{}")()
@@ -112,10 +86,6 @@ def _enable_cpu(config, options):
 def _onednn(config, pattern):
     """The method under its name since Paddle 3, or the older one."""
     return getattr(config, pattern.format("onednn"), None) or getattr(config, pattern.format("mkldnn"))
-
-
-def _cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _enable_gpu(config, options):

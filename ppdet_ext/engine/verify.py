@@ -1,0 +1,116 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Does an exported file give what the trained model gives? Asked on a random batch and on a photograph."""
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ..data import sample
+from ..deploy import DeployError, Difference, Predictor, compare_all, media, preprocess
+from ..errors import UserError
+
+log = logging.getLogger("ppdet.engine")
+# max|d|/max|ref|, of scores and of boxes: a score moves by less than 0.001, a box by 0.001 of the picture's longer side
+TOLERANCE = 1e-3
+# side of the random picture where the exported model takes any size
+ANY_SIDE = (320, 352)
+PHOTOGRAPH = ("skimage", "data/coffee.png")  # 400x600: one that is not square shows mixed up heights and widths
+
+
+@dataclass(frozen=True)
+class Case:
+    """An input batch by name, and the trained model's outputs for it."""
+
+    name: str
+    inputs: dict
+    wanted: list
+
+
+def cases(model, steps, shape, picture=None):
+    """The two Cases: a random batch of 2, and a picture alone, so that a fixed batch size is found out too.
+
+    Args:
+        model: the trained model in evaluation mode.
+        steps: the ``Preprocess`` list of infer_cfg.yml.
+        shape: (H, W) of the exported model's input, -1 where free.
+        picture: an image file; None: a photograph that comes with scikit-image.
+
+    Raises:
+        UserError: the picture cannot be read or comes out of another size than ``shape``, or the model's own outputs
+            are not numbers.
+    """
+    batches = {"a random batch of 2": random_batch(shape), _name(picture): _photo_batch(steps, shape, picture)}
+    return [Case(name, batch, _eager(model, name, batch)) for name, batch in batches.items()]
+
+
+def random_batch(shape):
+    """Two pictures of noise 0..1; the second is said to be resized, height and width by different factors."""
+    rng = np.random.default_rng(0)
+    sides = [default if side == -1 else side for side, default in zip(shape, ANY_SIDE)]
+    return {"image": rng.random((2, 3, *sides), np.float32), "im_shape": np.array([sides] * 2, np.float32),
+            "scale_factor": np.array([[1.0, 1.0], [0.5, 0.8]], np.float32)}
+
+
+def _name(picture):
+    return f"'{picture or Path(PHOTOGRAPH[1]).name}'"
+
+
+def _photo_batch(steps, shape, picture):
+    try:
+        pixels = media.read_image(picture) if picture else sample.photograph(*PHOTOGRAPH)
+        image, info = preprocess.apply(preprocess.build(steps), pixels)
+    except DeployError as error:
+        raise UserError(f"the exported model cannot be verified: {error}") from error
+    if any(side not in (-1, size) for side, size in zip(shape, image.shape[1:])):
+        raise UserError(f"TestReader makes {image.shape[1]}x{image.shape[2]} of {_name(picture)}, but the exported "
+                        f"model takes {shape[0]}x{shape[1]} (TestReader.inputs_def.image_shape); make them agree")
+    return {"image": image[None], **{name: value[None] for name, value in info.items()}}
+
+
+def _eager(model, name, batch):
+    with paddle.no_grad():
+        outputs = [value.numpy() for value in model({k: paddle.to_tensor(v) for k, v in batch.items()}).values()]
+    if not all(np.isfinite(value).all() for value in outputs):
+        raise UserError(f"the trained model itself gives values that are no numbers (nan, inf) on {name}; "
+                        "nothing was written")
+    return outputs
+
+
+def verify(folder, engine, given, boxes):
+    """Run what was exported on every case; the differences are logged.
+
+    Args:
+        folder: where infer_cfg.yml and the engine's file are.
+        engine: a name of ``deploy.ENGINES``.
+        given: list of Case.
+        boxes: whether the outputs are detections (compared whatever their order) or the head's raw output.
+
+    Raises:
+        UserError: it does not run, or differs by more than TOLERANCE.
+    """
+    gpu = engine == "paddle" and paddle.get_device().startswith("gpu")
+    try:
+        predictor = Predictor(folder, engine=engine, device="gpu" if gpu else "cpu", batch_size=2)
+        for case in given:
+            _compare(case, predictor.run(case.inputs), f"{predictor.model.program.name} ({engine})", boxes)
+    except DeployError as error:
+        raise UserError(f"the exported model does not run: {error}") from error
+
+
+def _compare(case, found, what, boxes):
+    if boxes:
+        difference = compare_all(_per_image(case.wanted), _per_image(found), TOLERANCE)
+    else:
+        errors = [float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(case.wanted, found)]
+        difference = Difference(errors[1], errors[0], 0)
+    log.info("exported %s against the trained model on %s: %s", what, case.name, difference)
+    if not difference.within(TOLERANCE):
+        raise UserError(f"the exported {what} differs from the trained model on {case.name}: {difference}, allowed are "
+                        f"{TOLERANCE}; nothing was written")
+
+
+def _per_image(outputs):
+    boxes, counts = outputs[:2]
+    return np.split(boxes, np.cumsum(counts)[:-1])
