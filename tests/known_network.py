@@ -25,8 +25,11 @@ class Known(paddle.nn.Layer):
         super().__init__()
         self.shares = self.create_parameter([4], default_initializer=paddle.nn.initializer.Assign(SHARES))
 
+    def score(self, mean):
+        return mean
+
     def forward(self, inputs):
-        score = inputs["image"].mean([2, 3])
+        score = self.score(inputs["image"].mean([2, 3]))
         label = paddle.zeros_like(score) + paddle.arange(3, dtype="float32")
         size = paddle.floor(inputs["im_shape"] / inputs["scale_factor"] + 0.5).flip(1).tile([1, 2])
         boxes = (size * self.shares).unsqueeze(1).tile([1, 3, 1])
@@ -34,10 +37,10 @@ class Known(paddle.nn.Layer):
         return {"bbox": found.reshape([-1, 6]), "bbox_num": paddle.full_like(score[:, 0], 3, dtype="int32")}
 
 
-def save(folder, shape=(SIDE, SIDE), **settings):
+def save(folder, shape=(SIDE, SIDE), network=Known, **settings):
     """Export the known network for inputs of ``shape`` (-1: free) to a new ``folder``; returns it."""
     folder.mkdir()
-    export._save(Known(), list(shape), folder / "model")
+    export._save(network(), list(shape), folder / "model")
     (folder / "infer_cfg.yml").write_text(yaml.safe_dump({**SETTINGS, **settings}))
     return folder
 

@@ -12,6 +12,7 @@ from paddle import nn
 from ._features import FeatureNet, Step
 from ._registry import register_model
 from .layers import SqueezeExcite, constant_, make_divisible, uniform_
+from .layers.activation import SiLU
 from .layers.mbconv import BLOCKS, Run, Style
 
 TF = dict(epsilon=1e-3, same=True)
@@ -87,7 +88,7 @@ def _blocks(stages, depth, scaled):
 
 
 def _squeeze(in_chs, mid_chs, ratio):
-    return SqueezeExcite(mid_chs, round(in_chs * ratio), act=nn.Silu)
+    return SqueezeExcite(mid_chs, round(in_chs * ratio), act=SiLU)
 
 
 # kind, repeats, kernel size, stride, expansion, output channels
@@ -119,8 +120,8 @@ SCALES = [  # of B0 to B4, and of Lite 0 to 4
     dict(width=1.2, depth=1.4),
     dict(width=1.4, depth=1.8),
 ]
-SILU = Style(nn.Silu, _squeeze)
-TF_SILU = Style(nn.Silu, _squeeze, **TF)
+SILU = Style(SiLU, _squeeze)
+TF_SILU = Style(SiLU, _squeeze, **TF)
 TF_RELU6 = Style(nn.ReLU6, **TF)
 
 VARIANTS = {

@@ -1,9 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Multi-scale deformable attention (https://arxiv.org/abs/2010.04159), in two forms with the same values.
+"""Multi-scale deformable attention (https://arxiv.org/abs/2010.04159), in three forms with the same values.
 
 Training on a CPU spends a large part of its time here. Looking the four neighbours of every sampling point up as rows
 of an embedding table and summing them with one batched matrix product costs less than half of ``grid_sample``, forward
-and backward. GPUs, where it would hold more memory, and exported graphs keep ``grid_sample``.
+and backward. Training on GPUs, where it would hold more memory, keeps ``grid_sample``. Exported graphs look rows up,
+too, see exported_attention.
 """
 import math
 
@@ -14,6 +15,7 @@ import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from ..errors import UserError
+from .exported_attention import sample_flat
 
 #: offsets of one move a point by this share of the box's size (over the number of the level's points)
 OFFSET_SCALE = 0.5
@@ -80,16 +82,19 @@ class PPMSDeformableAttention(nn.Layer):
         value = self.value_proj(value)
         if value_mask is not None:
             value = value * value_mask.astype(value.dtype).unsqueeze(-1)
-        value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
-
         # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
         # third of a cell (bfloat16), and its bilinear shares with it
-        offsets = self.sampling_offsets(query).astype('float32').reshape([-1, queries, self.num_heads, total, 2])
+        offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
+        if not paddle.in_dynamic_mode() and self.sampling == 'default':
+            return self.output_proj(sample_flat(value, spatial_shapes, offsets, reference_points, weights, self.points,
+                                                OFFSET_SCALE))
 
+        offsets = offsets.reshape([-1, queries, self.num_heads, total, 2])
         centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
         locations = centre + offsets * self.num_points_scale.unsqueeze(-1) * (size * OFFSET_SCALE)
 
+        value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
         eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
         sample = SAMPLING[self.sampling][eager_cpu]
         return self.output_proj(sample(value, spatial_shapes, locations, weights, self.points))
@@ -165,7 +170,7 @@ def pick_by_gather(value, spatial_shapes, locations, weights, points):
     return _heads_first(out.reshape([-1, heads, queries, channels])).reshape([-1, queries, heads * channels])
 
 
-#: cross_attn_sampling_method -> (on GPUs and in exported graphs, eagerly on a CPU)
+#: cross_attn_sampling_method -> (on GPUs, and discrete in exported graphs; eagerly on a CPU)
 SAMPLING = {'default': (sample_by_grid, sample_by_lookup), 'discrete': (pick_by_gather, pick_by_lookup)}
 
 

@@ -283,7 +283,7 @@ class RTDETRTransformer(nn.Layer):
         for proj in self.input_proj[len(feats):]:
             levels.append(proj(levels[-1] if len(levels) > len(feats) else feats[-1]))
         spatial_shapes = [tuple(level.shape[2:]) for level in levels]
-        return paddle.concat([level.flatten(2).transpose([0, 2, 1]) for level in levels], 1), spatial_shapes
+        return paddle.concat([level.transpose([0, 2, 3, 1]).flatten(1, 2) for level in levels], 1), spatial_shapes
 
     def _select_queries(self, memory, spatial_shapes):
         """The tokens with the best class score become the first queries: content, boxes before the sigmoid, and the

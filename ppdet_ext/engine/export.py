@@ -155,7 +155,7 @@ def _inference_copy(model, cfg, options):
 
 
 def _merged(model, options):
-    """The model with its branches (RepVGG), and its BatchNorm layers where asked for, merged into convolutions."""
+    """The model in fewer steps: layers that know such a form (RepVGG, the neck), BatchNorm merged where asked for."""
     for layer in model.sublayers(include_self=True):
         if hasattr(layer, "convert_to_deploy"):
             layer.convert_to_deploy()

@@ -7,11 +7,24 @@ from paddle.nn import functional as F
 from ._leaf_tools import Function, constant
 from ._table import leaf
 
+
+def silu(x):
+    """x * sigmoid(x). In a static graph as swish, the same: that one Paddle's oneDNN passes fuse into convolutions."""
+    return F.silu(x) if paddle.in_dynamic_mode() else F.swish(x)
+
+
+class SiLU(nn.Layer):
+    """See ``silu``."""
+
+    def forward(self, x):
+        return silu(x)
+
+
 # Class names -> Paddle layer without settings
 PLAIN = {
     ("ReLU",): nn.ReLU,
     ("ReLU6",): nn.ReLU6,
-    ("SiLU", "Swish", "SwishMe"): nn.Silu,
+    ("SiLU", "Swish", "SwishMe"): SiLU,
     ("Sigmoid",): nn.Sigmoid,
     ("LogSigmoid",): nn.LogSigmoid,
     ("Tanh",): nn.Tanh,
