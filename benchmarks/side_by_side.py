@@ -1,15 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Timing alternatives in one run: interleaved, median and spread, as ratios to the first one."""
+import importlib.metadata
+import os
+import platform
 import statistics
 import time
 
 
-def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter):
+def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.0):
     """Call each alternative in turn, ``rounds`` times over.
 
     Args:
         alternatives: {name: function without arguments}.
         clock: time.process_time leaves out, of work on one thread, what other processes take.
+        pause: seconds before each call, in which the threads of the one before stop spinning.
 
     Returns:
         {name: {'median_ms', 'low_ms', 'high_ms', 'ratio'}}; ratio is to the first alternative's median.
@@ -17,6 +21,7 @@ def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter):
     times = {name: [] for name in alternatives}
     for turn in range(rounds + warm_up):
         for name, function in alternatives.items():
+            time.sleep(pause)
             start = clock()
             function()
             if turn >= warm_up:
@@ -34,3 +39,43 @@ def table(results):
     for name, row in results.items():
         lines.append(f"| {name} | {row['median_ms']} | {row['low_ms']} | {row['high_ms']} | {row['ratio']} |")
     return "\n".join(lines)
+
+
+def machine(*packages):
+    """The processor, the cores that this process may use, and the versions of packages, as a line."""
+    with open("/proc/cpuinfo") as file:
+        name = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")),
+                    platform.processor())
+    versions = ", ".join(f"{package} {_version(package)}" for package in packages)
+    return f"{name}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, {versions}"
+
+
+def _version(package):
+    for name in (package, *{"paddle": ("paddlepaddle", "paddlepaddle-gpu")}.get(package, ())):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "(none)"
+
+
+def bars(path, groups, label):
+    """A picture of the ratios of several ``compare``s: ``groups`` is {title: results}; spread as a line."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(groups), figsize=(3.6 * len(groups), 3.4), squeeze=False, sharey=True)
+    for axis, (title, results) in zip(axes[0], groups.items()):
+        first = next(iter(results.values()))["median_ms"]
+        for place, (name, row) in enumerate(results.items()):
+            axis.bar(place, row["ratio"], color=f"C{place}", label=name)
+            axis.plot([place, place], [row["low_ms"] / first, row["high_ms"] / first], color="black", linewidth=1)
+            axis.text(place, 0.03, f"{row['ratio']:.2f}", ha="center", color="white")
+        axis.set_title(title)
+        axis.set_xticks([])
+    axes[0][0].set_ylabel(label)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(results), frameon=False)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
