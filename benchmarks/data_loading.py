@@ -29,7 +29,7 @@ from ppdet.data.transform import operators
 from side_by_side import compare
 
 from ppdet_ext import config
-from ppdet_ext.data import normalize, pixels, sample
+from ppdet_ext.data import normalize, pixels, quiet, sample
 
 REPO = Path(__file__).resolve().parents[1]
 SOURCES = ("ppdet", "ours")
@@ -70,10 +70,11 @@ def make_reader(cfg):
     return made
 
 
-def data_loader(reader, workers, shared):
+def data_loader(reader, workers, shared, **settings):
     """The DataLoader that ppdet makes for a reader."""
     return readers.DataLoader(dataset=reader.dataset, batch_sampler=reader._batch_sampler, num_workers=workers,
-                              collate_fn=reader._batch_transforms, return_list=True, use_shared_memory=shared)
+                              collate_fn=reader._batch_transforms, return_list=True, use_shared_memory=shared,
+                              **settings)
 
 
 # ---------------------------------------------------------------- transforms
@@ -128,13 +129,26 @@ def transform_rows(times):
 
 
 # ---------------------------------------------------------------- reader
-def epoch(reader, workers, shared, source):
+def epoch(reader, workers, shared, source="ours", **settings):
     """A function that reads one epoch, workers' start included."""
     def read():
         with transforms_of(source):
-            for _ in data_loader(reader, workers, shared):
+            batches = iter(data_loader(reader, workers, shared, **settings))
+            for _ in batches:
                 pass
+        if workers:
+            quiet.wait_for_the_end(batches)
     return read
+
+
+def thread_rows(reader, workers, rounds):
+    """Images per second of that many workers where OpenCV has no threads in them (ours), and where it has all."""
+    results = compare({"none": epoch(reader, workers, True),
+                       "all": epoch(reader, workers, True, worker_init_fn=None)}, rounds, warm_up=1)
+    images = len(reader) * reader.batch_size
+    return [{"workers": workers, "OpenCV's threads": threads, "images/s": round(images / row["median_ms"] * 1e3, 1),
+             "low": round(images / row["high_ms"] * 1e3, 1), "high": round(images / row["low_ms"] * 1e3, 1)}
+            for threads, row in results.items()]
 
 
 def reader_rows(reader, worker_counts, rounds):
@@ -231,6 +245,7 @@ def main():
         reader = make_reader(cfg)
         content["transforms"] = transform_rows(transform_times(reader, args.rounds))
         content["readers"] = reader_rows(reader, args.workers, args.rounds)
+        content["threads"] = thread_rows(reader, max(args.workers), args.rounds) if max(args.workers) else []
     content["step"] = None
     if args.step_rounds:
         speed = step_images_per_second(args.config, args.device, args.step_size, args.step_batch, args.amp,
@@ -238,7 +253,7 @@ def main():
         content["step"] = {"device": args.device, "amp": args.amp, "size": args.step_size, "batch": args.step_batch,
                            "images/s": round(speed, 2)}
     args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    text = f"{table(content['transforms'])}\n\n{table(content['readers'])}"
+    text = "\n\n".join(table(content[part]) for part in ("transforms", "readers", "threads") if content[part])
     if content["step"]:
         text += f"\n\nTraining step ({args.device}): {content['step']['images/s']} images/s"
     args.out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")

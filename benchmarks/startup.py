@@ -48,7 +48,7 @@ def starter(arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--out", type=Path, default=REPO / "docs" / "startup.json")
+    parser.add_argument("--out", type=Path, default=REPO / "docs" / "runs" / "startup.json")
     args = parser.parse_args()
     commands = {name: starter(arguments) for name, arguments in COMMANDS.items()}
     results = {name: compare(commands, args.rounds, warm_up=1, clock=clock) for name, clock in CLOCKS.items()}

@@ -65,10 +65,10 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
-    from .data import pixels, reading, schedule
+    from .data import pixels, quiet, reading, schedule
 
-    for patch in (_safe_yaml, pixels.install, _transform_prob, _single_threaded_workers, _ema_filter_no_grad,
-                  _sync_batch_norm, _parallel, schedule.install, reading.install):
+    for patch in (_safe_yaml, pixels.install, _transform_prob, _single_threaded_workers, quiet.install,
+                  _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install, reading.install):
         patch()
 
 
