@@ -67,8 +67,8 @@ def apply():
     """Put all patches in. Safe to call more than once."""
     from .data import pixels, quiet, reading, schedule
 
-    for patch in (_safe_yaml, pixels.install, _transform_prob, _single_threaded_workers, quiet.install,
-                  _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install, reading.install):
+    for patch in (_safe_yaml, pixels.install, _transform_prob, quiet.install, _ema_filter_no_grad, _sync_batch_norm,
+                  _parallel, schedule.install, reading.install):
         patch()
 
 
@@ -79,22 +79,6 @@ def _safe_yaml():
     from . import config
 
     workspace._load_config_with_base = config.read
-
-
-def _single_threaded_workers():
-    """A DataLoader's worker processes leave OpenCV its threads, as many as the machine has cores in each (any version).
-
-    They only fight: the workers are the parallelism. 0 is "no threads"; 1 would end those of the parent, which a forked
-    worker has not.
-    """
-    import cv2
-    from ppdet.data import reader
-
-    def one_thread(worker):
-        cv2.setNumThreads(0)
-
-    if not isinstance(reader.DataLoader, functools.partial):
-        reader.DataLoader = functools.partial(reader.DataLoader, worker_init_fn=one_thread)
 
 
 def _transform_prob():

@@ -1,13 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Faster transforms give ppdet's pixels, boxes and random numbers; OpenCV has no threads in a reader's workers."""
+"""Faster transforms give ppdet's pixels, boxes and random numbers."""
 import copy
 import inspect
 
 import cv2
 import numpy as np
 import pytest
-from paddle.io import Dataset
-from ppdet.data import reader
 from ppdet.data.transform import batch_operators, operators
 
 from ppdet_ext.data import pixels
@@ -142,25 +140,3 @@ def test_the_whole_recipe_gives_ppdets_batches(monkeypatch):
         # Lanczos and cubic weights are signed and make the tolerances of two steps up to about twice their sum
         limit = 2 * (pixels.NORMALIZE_TOLERANCE + pixels.DISTORT_TOLERANCE / 255 / 0.224)
         assert distance(one, other) <= limit
-
-
-# ---------------------------------------------------------------- workers
-class Threads(Dataset):
-    """How many threads OpenCV has where a sample is made."""
-
-    def __len__(self):
-        return 2
-
-    def __getitem__(self, index):
-        return np.array([cv2.getNumThreads()])
-
-
-def test_workers_leave_opencv_one_thread_and_the_main_process_keeps_its_own(monkeypatch):
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(2)
-    try:
-        seen = [int(np.asarray(batch[0]).max()) for batch in reader.DataLoader(Threads(), num_workers=1)]
-        assert seen == [1, 1] and cv2.getNumThreads() == 2
-        assert [int(np.asarray(batch[0]).max()) for batch in reader.DataLoader(Threads(), num_workers=0)] == [2, 2]
-    finally:
-        cv2.setNumThreads(before)
