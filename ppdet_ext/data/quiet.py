@@ -3,8 +3,8 @@
 
 Paddle 3.3.1: the thread that took a reader's batches from its workers lives on for up to five seconds after the last
 one (it waits for more that long), and when it ends it locks Paddle's memory statistics for a moment. A worker that is
-forked in that moment has the lock for ever, and hangs at its first batch, as does the training that waits for it. (Seen
-twice in some ninety forks of benchmarks/data_loading.py; with gdb the worker stood in memory::Stat::Update.)
+forked while someone holds that lock has it for ever: it hangs at its first batch, and the training with it (see
+docs/startup_and_loading.md).
 """
 # seconds between the thread's looks at whether all is over
 INTERVAL = 0.1
