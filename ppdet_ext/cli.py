@@ -1,6 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What the command-line tools share: flags, the way from a command line to a checked config, one-line errors."""
-import argparse
+"""What the command-line tools share: the way from a command line to a checked config, one-line errors."""
 import importlib.util
 import logging
 import os
@@ -17,9 +16,12 @@ from . import config, processes
 from .data import checks, normalize, sample
 from .deploy import DeployError
 from .errors import UserError
+from .flags import DEVICES, add_slice_flags, add_switch, config_parser
+
+__all__ = ["add_slice_flags", "add_switch", "config_parser", "current_device", "import_file", "load_cfg",
+           "required_weights", "run", "set_device", "start_workers"]
 
 log = logging.getLogger("ppdet.engine")
-DEVICES = ("gpu", "npu", "xpu", "mlu")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
                 "classwise", "output_eval", "bias", "enable_ce")
@@ -45,44 +47,6 @@ def run(main):
         print(f"error: {processes.label()}another process ended too early; its log says why (log/workerlog.N)",
               file=sys.stderr, flush=True)
         sys.exit(3)
-
-
-def boolean(text):
-    """'true', 'yes', 'on', '1' and their opposites, in any case -> bool (argparse type)."""
-    try:
-        return {"true": True, "yes": True, "on": True, "1": True,
-                "false": False, "no": False, "off": False, "0": False}[text.lower()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
-
-
-def add_switch(parser, name, help, default=None):
-    """A boolean flag that works as ``--x``, ``--x=True`` and ``--x False`` (PaddleDetection uses all three)."""
-    parser.add_argument(name, nargs="?", const=True, default=default, type=boolean, metavar="BOOL", help=help)
-
-
-def add_slice_flags(parser):
-    """``--slice_infer`` and its settings; as in tools/deploy_infer.py, which must not import anything of this."""
-    add = parser.add_argument
-    add_switch(parser, "--slice_infer", "cut pictures into overlapping slices and merge, for small objects")
-    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
-    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
-    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
-    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
-    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
-
-
-def config_parser(description):
-    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", required=True, help="config file (.yml)")
-    parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
-                        help="config values to override: -o epoch=10 TrainReader.batch_size=4")
-    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",
-                        help="a file whose @register classes the config names; may be given several times")
-    parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
-                        help="where to run; auto: the GPU if the config does not forbid it and one is there")
-    return parser
 
 
 def load_cfg(args, mode="train"):

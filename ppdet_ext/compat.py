@@ -65,10 +65,10 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
-    from .data import reading, schedule
+    from .data import pixels, quiet, reading, schedule
 
-    for patch in (_safe_yaml, _transform_prob, _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install,
-                  reading.install):
+    for patch in (_safe_yaml, pixels.install, _transform_prob, quiet.install, _ema_filter_no_grad, _sync_batch_norm,
+                  _parallel, schedule.install, reading.install):
         patch()
 
 
@@ -104,6 +104,7 @@ def _add_prob(cls):
         init(self, *args, **kwargs)
         self.prob = prob
 
+    @functools.wraps(apply)
     def apply_sometimes(self, sample, context=None):
         return apply(self, sample, context) if np.random.rand() <= self.prob else sample
 

@@ -108,8 +108,10 @@ def small_digits(tmp_path_factory):
 
 
 @pytest.fixture
-def tool():
+def tool(monkeypatch):
     """``tool("train")`` is the module tools/train.py."""
+    monkeypatch.syspath_prepend(REPO / "tools")
+
     def load(name):
         spec = importlib.util.spec_from_file_location(f"tools_{name}", REPO / "tools" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)

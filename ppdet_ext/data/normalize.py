@@ -174,8 +174,12 @@ def _fill(reader, entries, known):
                 arguments[key] = values[key]
 
 
-def _affine(arguments):
-    """What a NormalizeImage does to a pixel 0..255, as (factor [3], offset [3]); None stands for no such operator."""
+def affine(arguments):
+    """What a NormalizeImage does to a pixel 0..255, as (factor [3], offset [3]).
+
+    Args:
+        arguments: its settings; None stands for no such operator.
+    """
     if arguments is None:
         return np.ones(3), np.zeros(3)
     factor = np.full(3, 1 / 255 if arguments.get("is_scale", True) else 1.0)
@@ -188,10 +192,10 @@ def _affine(arguments):
 
 def _compare(cfg, known):
     """Report readers whose normalisation differs from the weights' by more than TOLERANCE at black or white."""
-    wanted = _affine({"mean": list(known.mean), "std": list(known.std)})
+    wanted = affine({"mean": list(known.mean), "std": list(known.std)})
     for reader, entries in _transforms(cfg):
         given = next((arguments for name, arguments in entries if name == "NormalizeImage"), None)
-        factor, offset = _affine(given)
+        factor, offset = affine(given)
         gap = max(np.abs(offset - wanted[1]).max(), np.abs((factor - wanted[0]) * 255 + offset - wanted[1]).max())
         if gap <= TOLERANCE:
             continue

@@ -8,6 +8,7 @@ import functools
 import math
 
 from ..errors import UserError, nearest
+from . import quiet
 
 KEY = "transform_schedulers"
 LIMITS = {"start_epoch": 0, "stop_epoch": math.inf}
@@ -82,6 +83,7 @@ def next_of_epoch(self):
     try:
         return next(self.loader)
     except StopIteration:
+        quiet.wait_for_the_end(self.loader)
         self.dataset.set_epoch(self.dataset._epoch + 1)
         self.loader = iter(self.dataloader)
         raise

@@ -1,0 +1,26 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Where and with what a measurement was made: goes into its JSON file."""
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+
+
+def cpu():
+    """The processor's name and the cores that this process may use."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{name}, {cores} cores"
+
+
+def about(*packages):
+    """{'machine', 'python', package: version}; packages that are not installed are left out."""
+    versions = {}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return {"machine": cpu(), "python": platform.python_version(), **versions}

@@ -1,0 +1,25 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Reader workers are forked while no thread of an earlier reader is ending.
+
+Paddle 3.3.1: the thread that took a reader's batches from its workers lives on for up to five seconds after the last
+one (it waits for more that long), and when it ends it locks Paddle's memory statistics for a moment. A worker that is
+forked while someone holds that lock has it for ever: it hangs at its first batch, and the training with it (see
+docs/startup_and_loading.md).
+"""
+# seconds between the thread's looks at whether all is over
+INTERVAL = 0.1
+
+
+def install():
+    """Let the thread look that often (any version)."""
+    from paddle.io.dataloader import dataloader_iter
+    if hasattr(dataloader_iter, "MP_STATUS_CHECK_INTERVAL"):
+        dataloader_iter.MP_STATUS_CHECK_INTERVAL = min(INTERVAL, dataloader_iter.MP_STATUS_CHECK_INTERVAL)
+
+
+def wait_for_the_end(batches):
+    """Wait for the thread behind an exhausted iterator of a DataLoader; a matter of INTERVAL."""
+    thread = getattr(batches, "_thread", None)
+    if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
+        batches._thread_done_event.set()
+        thread.join(timeout=10)

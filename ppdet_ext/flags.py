@@ -1,0 +1,46 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Flags that the command-line tools share.
+
+Stands alone (standard library only), so that ``--help`` and a mistyped flag are answered before Paddle is loaded.
+"""
+import argparse
+
+DEVICES = ("gpu", "npu", "xpu", "mlu")
+
+
+def boolean(text):
+    """'true', 'yes', 'on', '1' and their opposites, in any case -> bool (argparse type)."""
+    try:
+        return {"true": True, "yes": True, "on": True, "1": True,
+                "false": False, "no": False, "off": False, "0": False}[text.lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+
+
+def add_switch(parser, name, help, default=None):
+    """A boolean flag that works as ``--x``, ``--x=True`` and ``--x False`` (PaddleDetection uses all three)."""
+    parser.add_argument(name, nargs="?", const=True, default=default, type=boolean, metavar="BOOL", help=help)
+
+
+def add_slice_flags(parser):
+    """``--slice_infer`` and its settings; as in tools/deploy_infer.py, which must not import anything of this."""
+    add = parser.add_argument
+    add_switch(parser, "--slice_infer", "cut pictures into overlapping slices and merge, for small objects")
+    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
+    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
+    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
+    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
+    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
+
+
+def config_parser(description):
+    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-c", "--config", required=True, help="config file (.yml)")
+    parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
+                        help="config values to override: -o epoch=10 TrainReader.batch_size=4")
+    parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",
+                        help="a file whose @register classes the config names; may be given several times")
+    parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
+                        help="where to run; auto: the GPU if the config does not forbid it and one is there")
+    return parser
