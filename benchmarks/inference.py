@@ -15,7 +15,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from side_by_side import bars, compare, machine, table
+from machine import about
+from side_by_side import bars, compare, table
 
 REPO = Path(__file__).resolve().parents[1]
 ENGINES = {"Paddle Inference, oneDNN": {"engine": "paddle", "enable_mkldnn": True},
@@ -115,8 +116,8 @@ def main():
     parser.add_argument("--operations", action="store_true", help="Paddle's time by operation as well")
     parser.add_argument("--output", default="docs/benchmarks")
     args = parser.parse_args()
-    results = {"machine": machine("paddle", "onnxruntime", "openvino"), "threads": args.threads, "size": args.size,
-               "times": {}, "operations": {}}
+    results = {"machine": about("paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "openvino"), "threads": args.threads,
+               "size": args.size, "times": {}, "operations": {}}
     pages = []
     with tempfile.TemporaryDirectory() as folder:
         for model in args.models:
@@ -133,8 +134,9 @@ def main():
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     (output / "inference.json").write_text(json.dumps(results, indent=1) + "\n")
-    (output / "inference.md").write_text("\n".join([f"{results['machine']}; {args.threads} threads, {args.size}x"
-                                                    f"{args.size}, float32\n", *pages]))
+    (output / "inference.md").write_text("\n".join([f"{', '.join(map(' '.join, results['machine'].items()))}; "
+                                                    f"{args.threads} threads, {args.size}x{args.size}, float32\n",
+                                                    *pages]))
     bars(output / "inference.png", results["times"], "time of a batch over Paddle Inference's with oneDNN")
 
 

@@ -1,8 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Timing alternatives in one run: interleaved, median and spread, as ratios to the first one."""
-import importlib.metadata
-import os
-import platform
 import statistics
 import time
 
@@ -39,24 +36,6 @@ def table(results):
     for name, row in results.items():
         lines.append(f"| {name} | {row['median_ms']} | {row['low_ms']} | {row['high_ms']} | {row['ratio']} |")
     return "\n".join(lines)
-
-
-def machine(*packages):
-    """The processor, the cores that this process may use, and the versions of packages, as a line."""
-    with open("/proc/cpuinfo") as file:
-        name = next((line.partition(":")[2].strip() for line in file if line.startswith("model name")),
-                    platform.processor())
-    versions = ", ".join(f"{package} {_version(package)}" for package in packages)
-    return f"{name}, {len(os.sched_getaffinity(0))} cores; Python {platform.python_version()}, {versions}"
-
-
-def _version(package):
-    for name in (package, *{"paddle": ("paddlepaddle", "paddlepaddle-gpu")}.get(package, ())):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return "(none)"
 
 
 def bars(path, groups, label):

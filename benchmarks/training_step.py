@@ -1,67 +1,199 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""A training step of RT-DETR R18 (320x320, batch 4) with Paddle's own CPU defaults and with ppdet_ext.runtime's.
+"""A training step of RT-DETR here, with Paddle's own CPU defaults, and in torch (transformers' RTDetr), side by side.
 
-The two settings need a process each; they take turns, step by step, through pipes.
+python benchmarks/training_step.py --backbones r18 resnet18.timm --sizes 320 640 --output docs/benchmarks
+
+A step is forward, matching, losses, backward, clipping and AdamW. Each alternative has a process of its own; they take
+turns, step by step, through pipes, and each tells the most memory it ever held (less what it held with its libraries
+imported). Needs torch and transformers. Writes training_step.json, .md and .png.
 """
 import argparse
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from side_by_side import compare, table
+from machine import about
+from side_by_side import bars, compare, table
 
 REPO = Path(__file__).resolve().parents[1]
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 # what Paddle does by itself: one thread, MKL's choice of instructions, freed memory given back
 PADDLE_DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "0", "MALLOC_ARENA_MAX": "8"}
+SIDES = {"torch (transformers)": ("torch", {}), "ppdet_ext": ("ours", {}),
+         "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
+BOXES, CLASSES, RATE, CLIP = 8, 80, 1e-4, 0.1
 
 
-def worker(size, batch):
-    """Make the model, then run one step for each line on standard input."""
+def ours(backbone, size, batch, device, amp, queries):
+    """A function that does one step."""
+    import paddle
+
     import ppdet_ext  # noqa: F401
+    from ppdet_ext.engine.precision import Precision
 
     sys.path.insert(0, str(REPO / "tests"))
     from detector_cases import build_detector, train_batch
 
-    model = build_detector(eval_size=[size, size])
-    model.train()
-    data = train_batch(size, size, batch)
-    for _ in sys.stdin:
-        model(dict(data))["loss"].backward()
-        model.clear_gradients()
-        print("done", flush=True)
-
-
-def start(args, environment):
-    command = [sys.executable, __file__, "--worker", "--size", str(args.size), "--batch", str(args.batch)]
-    unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    process = subprocess.Popen(command, env={**unset, **environment}, text=True, stdin=subprocess.PIPE,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    paddle.set_device(device)
+    sections = {"eval_size": [size, size], "norm_type": "bn", "RTDETRTransformer": {"num_queries": queries}}
+    if backbone == "r18":
+        sections["ResNet"] = {"depth": 18, "freeze_at": -1, "freeze_norm": False}
+    else:
+        sections.update({"DETR": {"backbone": "TimmBackbone"}, "TimmBackbone": {
+            "arch": backbone.removesuffix(".timm"), "pretrained": False, "out_indices": [2, 3, 4]}})
+    model = build_detector(**sections).train()
+    optimizer = paddle.optimizer.AdamW(RATE, parameters=model.parameters(),
+                                       grad_clip=paddle.nn.ClipGradByGlobalNorm(CLIP))
+    data, precision = train_batch(size, size, batch), Precision(enabled=amp)
+    scaler = precision.scaler()
 
     def step():
-        process.stdin.write("step\n")
-        process.stdin.flush()
-        while process.stdout.readline().strip() != "done":
-            if process.poll() is not None:
-                raise SystemExit(f"error: the worker ended with {process.returncode}; run with --worker to see why")
-
+        with precision.applied(model):
+            loss = model(dict(data))["loss"]
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.clear_grad()
+        return float(loss)
     return step
 
 
+def theirs(backbone, size, batch, device, amp, queries):
+    """The same of transformers' RTDetrForObjectDetection."""
+    import torch
+    import transformers
+
+    device = device.replace("gpu", "cuda")
+    if backbone == "r18":
+        config = transformers.RTDetrResNetConfig(embedding_size=64, out_features=["stage2", "stage3", "stage4"],
+                                                 layer_type="basic", depths=[2, 2, 2, 2],
+                                                 hidden_sizes=[64, 128, 256, 512])
+    else:
+        config = transformers.TimmBackboneConfig(backbone=backbone.removesuffix(".timm"), out_indices=[2, 3, 4],
+                                                 use_pretrained_backbone=False)
+    model = transformers.RTDetrForObjectDetection(transformers.RTDetrConfig(
+        backbone_config=config, num_labels=CLASSES, encoder_in_channels=[128, 256, 512], hidden_expansion=0.5,
+        decoder_layers=3, eval_size=None, anchor_image_size=None, freeze_backbone_batch_norms=False,
+        num_queries=queries)).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), RATE)
+    scaler = torch.amp.GradScaler(device, enabled=amp)
+    torch.manual_seed(0)
+    image = torch.rand(batch, 3, size, size, device=device)
+    labels = [{"boxes": torch.rand(BOXES, 4, device=device) * 0.3 + 0.2,
+               "class_labels": torch.randint(CLASSES, (BOXES,), device=device)} for _ in range(batch)]
+
+    def step():
+        with torch.autocast(device, enabled=amp):
+            loss = model(pixel_values=image, labels=labels).loss
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        return float(loss)
+    return step
+
+
+def memory(name):
+    """MiB of VmRSS (now) or VmHWM (ever) of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def worker(args):
+    """Make the model, then do one step for each line on standard input."""
+    side, channel = args.worker, os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print there
+    if side == "ours":
+        import ppdet_ext  # noqa: F401
+    else:
+        import torch
+        import transformers  # noqa: F401
+        torch.set_num_threads(args.threads)
+    before = memory("VmRSS")
+    make = {"ours": ours, "torch": theirs}[side]
+    step = make(args.backbones[0], args.sizes[0], args.batch, args.device, args.amp, args.queries)
+    for _ in sys.stdin:
+        step()
+        print(round(memory("VmHWM") - before), file=channel, flush=True)
+
+
+class Side:
+    """An alternative in a process of its own. ``peak``: MiB, of its last step."""
+
+    def __init__(self, side, environment, backbone, size, args):
+        command = [sys.executable, __file__, "--worker", side, "--sizes", str(size), "--batch", str(args.batch),
+                   "--backbones", backbone, "--device", args.device, "--threads", str(args.threads), "--queries",
+                   str(args.queries), *["--amp"] * args.amp]
+        unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+        self.peak = 0
+        self._process = subprocess.Popen(command, env={**unset, "OMP_NUM_THREADS": str(args.threads), **environment},
+                                         text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=subprocess.DEVNULL)
+        self._command = command
+
+    def step(self):
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"error: a worker ended; to see why: echo step | {' '.join(self._command)}")
+        self.peak = int(line)
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+
+
+def measure(backbone, size, args):
+    """``compare``'s rows with 'peak_mib' and 'peak_ratio'."""
+    sides = {name: Side(*SIDES[name], backbone, size, args) for name in args.sides}
+    try:
+        rows = compare({name: side.step for name, side in sides.items()}, args.rounds, warm_up=2, pause=0.3)
+    finally:
+        for side in sides.values():
+            side.close()
+    first = next(iter(sides.values())).peak
+    for name, side in sides.items():
+        rows[name].update(peak_mib=side.peak, peak_ratio=round(side.peak / first, 3))
+    return rows
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=320)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=["r18", "resnet18.timm"],
+                        help="r18, or a timm name with .timm (its last three stages must have 128, 256, 512 channels)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[320, 640])
+    parser.add_argument("--sides", nargs="+", default=list(SIDES)[:2], choices=list(SIDES))
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--queries", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
+    parser.add_argument("--amp", action="store_true", help="mixed precision (float16), on a GPU")
+    parser.add_argument("--output", default="docs/benchmarks")
+    parser.add_argument("--worker", choices=["ours", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        worker(args.size, args.batch)
+        worker(args)
         return
-    steps = {"Paddle's defaults": start(args, PADDLE_DEFAULTS), "ppdet_ext.runtime": start(args, {})}
-    print(table(compare(steps, rounds=args.rounds, warm_up=1)))
+    found = {f"{backbone}, {size}x{size}, batch {args.batch}": measure(backbone, size, args)
+             for backbone in args.backbones for size in args.sizes}
+    facts = about("paddlepaddle", "paddlepaddle-gpu", "torch", "transformers", "timm")
+    pages = [f"{', '.join(map(' '.join, facts.items()))}; {args.threads} threads\n"]
+    for title, rows in found.items():
+        peaks = ", ".join(f"{name} {row['peak_mib']} MiB ({row['peak_ratio']:.2f})" for name, row in rows.items())
+        pages.append(f"### {title}\n\n{table(rows)}\n\nMost memory: {peaks}\n")
+    print("\n".join(pages))
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "training_step.json").write_text(json.dumps({"machine": facts, "steps": found}, indent=1) + "\n")
+    (output / "training_step.md").write_text("\n".join(pages))
+    bars(output / "training_step.png", found, "time of a step over torch's")
 
 
 if __name__ == "__main__":
