@@ -42,7 +42,8 @@ def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, offset_s
     # whole numbers below 2**24 are exact in float32; the images of a batch, which could go beyond, are told apart after
     image = paddle.arange(paddle.shape(value)[0], dtype="int32").unsqueeze(1) * (length * heads)
     rows = paddle.concat(rows, 1).astype("int32").reshape([-1, queries * heads * 4 * total]) + image
-    sampled = paddle.gather(value.reshape([-1, channels]), rows.reshape([-1])).reshape([-1, 4 * total, channels])
+    # gather_nd, as it gives three dimensions: gather would be followed by a copy of all rows
+    sampled = paddle.gather_nd(value.reshape([-1, channels]), rows.reshape([-1, 4 * total, 1]))
     return paddle.bmm(paddle.concat(shares, 1).unsqueeze(1), sampled).reshape([-1, queries, heads * channels])
 
 
