@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..registry import register_over
 from ._ppdet import batch_norms, chosen, freeze, image_of, shapes_of
 from .hgnetv2 import STAGE_KINDS, VARIANTS, Affine, Block, Stem, make_stage
+from .layers import recomputed
 
 #: PaddleDetection's name -> timm's
 ARCHS = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
@@ -50,6 +51,7 @@ class PPHGNetV2(nn.Layer):
         freeze_stem_only (bool): freeze_at >= 0 freezes the stem alone.
         freeze_at (int): -1 freezes nothing, k the stem and stages 0 to k.
         freeze_norm (bool): weights, biases and statistics of every BatchNorm stay as they are.
+        recompute (bool): while training, run the stages again in the backward pass, for less memory.
 
     Raises:
         UserError: unknown arch, or lr_mult_list has not five entries.
@@ -62,7 +64,8 @@ class PPHGNetV2(nn.Layer):
                  return_idx=[1, 2, 3],
                  freeze_stem_only=True,
                  freeze_at=0,
-                 freeze_norm=True):
+                 freeze_norm=True,
+                 recompute=False):
         super().__init__()
         variant = VARIANTS[chosen("PPHGNetV2", arch, ARCHS)]
         if len(lr_mult_list) != 5:
@@ -70,6 +73,7 @@ class PPHGNetV2(nn.Layer):
                             "one for each stage")
         self.return_idx = return_idx
         self.freeze_norm = freeze_norm
+        self.recompute = recompute
         self.channels = [out_chs for _, out_chs, _ in variant["stages"]]
         self.stem = PooledStem(3, *variant["stem"], affine=use_lab)
         self.stages = nn.LayerList(self._make_stages(variant, use_lab))
@@ -106,6 +110,6 @@ class PPHGNetV2(nn.Layer):
                 norm.training = False
         x, features = self.stem(image_of(inputs)), []
         for stage in self.stages:
-            x = stage(x)
+            x = recomputed(stage, [stage], x) if self.recompute and self.training else stage(x)
             features.append(x)
         return [features[index] for index in self.return_idx]
