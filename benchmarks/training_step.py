@@ -6,7 +6,7 @@ python benchmarks/training_step.py --backbones r18 resnet18.timm --sizes 320 640
 
 A step is forward, matching, losses, backward, clipping and AdamW. Each alternative has a process of its own; they take
 turns, step by step, through pipes, and each tells the most memory it ever held (less what it held with its libraries
-imported). Needs torch and transformers. Writes training_step.json, .md and .png.
+imported; on a GPU the most that its tensors held). Needs torch and transformers. Writes training_step.json, .md, .png.
 """
 import argparse
 import json
@@ -104,6 +104,17 @@ def memory(name):
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
+def peak(side, device, before):
+    """MiB that this process has held at most, less ``before``; on a GPU what its tensors held at most."""
+    if device == "cpu":
+        return memory("VmHWM") - before
+    if side == "ours":
+        import paddle
+        return paddle.device.cuda.max_memory_allocated() / 2**20
+    import torch
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
 def worker(args):
     """Make the model, then do one step for each line on standard input."""
     side, channel = args.worker, os.fdopen(os.dup(1), "w")
@@ -119,7 +130,7 @@ def worker(args):
     step = make(args.backbones[0], args.sizes[0], args.batch, args.device, args.amp, args.queries)
     for _ in sys.stdin:
         step()
-        print(round(memory("VmHWM") - before), file=channel, flush=True)
+        print(round(peak(side, args.device, before)), file=channel, flush=True)
 
 
 class Side:
