@@ -85,10 +85,17 @@ def _used(nodes, kinds, wanted):
 
 @paddle.jit.not_to_static
 def remember(layer, index, make, *numbers):
-    """``make(layer, *numbers)``, computed once for these numbers; in full precision, whatever AMP is on."""
+    """``make(layer, *numbers)``, computed once for these numbers; in full precision, whatever AMP is on.
+
+    A static graph of known sizes holds the value, one of open sizes computes it.
+    """
     flat = [item for number in numbers for item in (number if isinstance(number, (list, tuple)) else [number])]
-    if any_tensor(*flat) or not paddle.in_dynamic_mode():
+    if any_tensor(*flat) or min((item for item in flat if isinstance(item, int)), default=0) < 0:
         return make(layer, *numbers)
+    if not paddle.in_dynamic_mode():
+        with paddle.base.dygraph.guard(paddle.base.framework._current_expected_place()):
+            value = remember(layer, index, make, *numbers)
+        return _held(layer, f"made_{index}", value)
     key = index, repr(numbers), layer.float_dtype, paddle.get_device()
     values = layer.remembered
     if key not in values:
@@ -97,3 +104,13 @@ def remember(layer, index, make, *numbers):
         with paddle.no_grad(), paddle.amp.auto_cast(False):
             values[key] = make(layer, *numbers)
     return values[key]
+
+
+def _held(layer, name, value):
+    """``value``, eager tensors, as buffers of the layer, which are what a static graph can hold."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_held(layer, f"{name}_{place}", item) for place, item in enumerate(value))
+    if not isinstance(value, paddle.Tensor):
+        return value
+    layer.register_buffer(name, value, persistable=False)
+    return getattr(layer, name)

@@ -13,7 +13,7 @@ def silu(x):
     return F.silu(x) if paddle.in_dynamic_mode() else F.swish(x)
 
 
-class SiLU(nn.Layer):
+class SiLU(nn.Silu):
     """See ``silu``."""
 
     def forward(self, x):
