@@ -56,7 +56,7 @@ def ours(backbone, size, batch, device, amp, queries):
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        optimizer.clear_grad()
+        optimizer.clear_grad(set_to_zero=False)  # as the Trainer does
         return float(loss)
     return step
 

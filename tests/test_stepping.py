@@ -103,6 +103,12 @@ def trained(config, *options):
     return trainer, rates
 
 
+def test_gradients_take_no_memory_between_steps(tiny_config):
+    for steps in (1, 2):
+        model = trained(tiny_config, f"accumulate_steps={steps}", "epoch=1")[0].model
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
 def test_a_grouped_run_counts_steps_not_batches(tiny_config):
     """8 pictures in batches of 2, 3 at once: 4 batches an epoch become 2 steps; schedule and average count these."""
     trainer, rates = trained(tiny_config, "TrainReader.batch_size=2", "accumulate_steps=3", "epoch=2")

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """ppdet's Trainer with exact weight loading, safe checkpoints, a history that survives a restart, and a report."""
 import contextlib
+import functools
 import importlib.util
 import logging
 from pathlib import Path
@@ -99,6 +100,8 @@ class Trainer(PaddleDetectionTrainer):
         if self.steps.every > 1:
             self.lr = create("LearningRate")(self.steps.per_epoch)
             self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
+        # ppdet's loop would keep them as zeros, beside everything that the next forward pass keeps for its backward
+        self.optimizer.clear_grad = functools.partial(self.optimizer.clear_grad, set_to_zero=False)
         if self.steps.every > 1 or self.precision.enabled:
             if self.cfg.get("fleet"):
                 raise UserError("--fleet goes with neither accumulate_steps nor --amp here; leave --fleet out: several "
