@@ -36,6 +36,15 @@ def cut(model):
     return picture, openvino.Model(model.get_results(), [entry, *(node for node in inputs.values() if node in needed)])
 
 
+def join(picture, decoder):
+    """One openvino.Model again of the two that ``cut`` made, or of changed ones; they are taken apart."""
+    entry, *others = (value.get_node() for value in decoder.inputs)
+    tokens = picture.get_results()[0].input_value(0)
+    for consumer in list(entry.output(0).get_target_inputs()):
+        consumer.replace_source_output(tokens)
+    return openvino.Model(decoder.get_results(), [*(value.get_node() for value in picture.inputs), *others])
+
+
 def _kind(node):
     return KINDS.get(node.get_type_name(), OTHER if node.get_output_size() == 1 else SEVERAL)
 
