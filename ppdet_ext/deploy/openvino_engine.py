@@ -8,6 +8,7 @@ from .errors import DeployError, in_one_line
 from .openvino_cut import cut
 
 NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
+HALF, FULL = "bf16", "f32"
 
 
 class Engine:
@@ -23,15 +24,15 @@ class Engine:
         core = openvino.Core()
         # GPU.0, GPU.1: GPU is the first of them
         device = devices.choose(options, NAMES, sorted({name.split(".")[0] for name in core.available_devices}))
-        if options.bf16 and "BF16" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
-            raise DeployError("--precision bf16: this processor has no bfloat16; use --precision fp32")
+        if options.bf16 and not _has_bf16(core, device):
+            raise DeployError("bf16: this processor has no bfloat16; use --precision fp32")
         settings = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = options.threads
         self._failing = in_one_line(f"OpenVINO {openvino.__version__.split('-')[0]}", model.program, RuntimeError)
         with self._failing:
             whole = core.read_model(model.program)
-            parts = zip(cut(whole), ("bf16", "f32")) if options.bf16 else [(whole, "f32")]
+            parts = zip(cut(whole), (HALF, FULL)) if options.bf16 else [(whole, FULL)]
             self._compiled = [core.compile_model(part, device, {**settings, "INFERENCE_PRECISION_HINT": precision})
                               for part, precision in parts]
         self._requests = [compiled.create_infer_request() for compiled in self._compiled]
@@ -47,3 +48,7 @@ class Engine:
             outputs = [results[output] for output in compiled.outputs]
             values[TOKENS] = outputs[0]
         return outputs
+
+
+def _has_bf16(core, device):
+    return "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")

@@ -36,7 +36,7 @@ class Engine:
     def _of_two_parts(self, model, options):
         with tempfile.TemporaryDirectory() as folder, self._failing:
             picture, decoder = (_config(*files, model, options) for files in cut(model.program, Path(folder)))
-            _onednn(picture, "enable_{}_bfloat16")()
+            _enable_bfloat16(picture)
             return [self._create(picture), self._create(decoder)]
 
     def _create(self, config):
@@ -110,6 +110,10 @@ def _enable_cpu(config, options):
     _onednn(config, "enable_{}")()
     # it lets an operation overwrite a value that one of oneDNN's still needs: x - floor(x) comes out as 0 (3.3.1)
     config.delete_pass("inplace_pass")
+
+
+def _enable_bfloat16(config):
+    _onednn(config, "enable_{}_bfloat16")()
 
 
 def _onednn(config, pattern):
