@@ -15,7 +15,7 @@ from conftest import REPO, TINY
 from detections import of_predictor, spread_heads
 from test_engines import load
 
-from ppdet_ext.deploy import DeployError, Predictor, compare_all, paddle_engine, quantize, session
+from ppdet_ext.deploy import DeployError, Predictor, compare_all, media, paddle_engine, preprocess, quantize, session
 from ppdet_ext.deploy.cut import CHOICE, OTHER, SEVERAL, SHAPE, bottleneck
 from ppdet_ext.engine import export, to_onnx
 from ppdet_ext.engine.trainer import Trainer
@@ -67,6 +67,7 @@ def detector(tmp_path_factory, small_digits):
     """A small detector, exported with ONNX. All tokens become queries and all queries are kept, so that rounding cannot
     choose others; with 8 heads it looks rows up among 672, more than bfloat16 can tell apart."""
     folder = tmp_path_factory.mktemp("half")
+    paddle.seed(0)
     (folder / "tiny.yml").write_text(TINY.format(configs=REPO / "configs", data=small_digits, output=folder))
     trainer = Trainer(load(folder / "tiny.yml", f"RTDETRTransformer.num_queries={QUERIES}",
                            "RTDETRTransformer.nhead=8", "RTDETRTransformer.learnt_init_query=False",
@@ -91,7 +92,7 @@ def wanted(detector, pictures):
     return detections(detector, pictures)
 
 
-def distance(wanted, found, of=np.max, side=96):
+def distance(wanted, found, side=96):
     """The largest distance of a detection to its partner, the nearest of its class: score, share of the side."""
     distances = []
     for one, two in zip(wanted, found):
@@ -102,7 +103,7 @@ def distance(wanted, found, of=np.max, side=96):
         partner = together.argmin(1)
         rows = np.arange(len(one))
         distances.append([score[rows, partner], box[rows, partner]])
-    return of(np.concatenate(distances, axis=1), axis=1)
+    return np.concatenate(distances, axis=1).max(1)
 
 
 @pytest.mark.parametrize("engine", ["paddle", "openvino"])
@@ -158,7 +159,7 @@ def test_a_processor_without_bf16_is_one_line(detector, monkeypatch):
     monkeypatch.setattr(paddle_engine.paddle.base.core, "supports_bfloat16_fast_performance", lambda: False)
     monkeypatch.setattr(openvino_engine, "_has_bf16", lambda core, device: False)
     for engine in ("paddle", "openvino"):
-        with pytest.raises(DeployError, match="bf16: this processor has no bfloat16; use --precision fp32"):
+        with pytest.raises(DeployError, match="^bf16: this processor has no bfloat16; use --precision fp32"):
             Predictor(detector, engine=engine, precision="bf16")
 
 
@@ -173,7 +174,7 @@ def test_what_has_no_decoder_is_not_cut(no_detector, monkeypatch):
     monkeypatch.setattr(paddle_engine.paddle.base.core, "supports_bfloat16_fast_performance", lambda: True)
     monkeypatch.setattr(openvino_engine, "_has_bf16", lambda core, device: True)
     for engine in ("paddle", "openvino"):
-        with pytest.raises(DeployError, match="bf16: this model has no decoder that could stay in float32"):
+        with pytest.raises(DeployError, match="^bf16: this model has no decoder that could stay in float32"):
             Predictor(no_detector, engine=engine, precision="bf16")
         assert paddle.in_dynamic_mode()
 
@@ -213,7 +214,7 @@ def nncf_python():
 
 
 @pytest.mark.skipif(nncf_python() is None, reason=f"no nncf here, and {NNCF_PYTHON} names no Python that has it")
-def test_int8_is_near(detector, pictures, wanted, tmp_path):
+def test_int8_is_near(detector, pictures, tmp_path):
     folder = Path(pictures[0]).parent
     done = run_quantize(nncf_python(), "--model_dir", detector, "--image_dir", folder,
                         "--output_dir", tmp_path / "int8")
@@ -223,8 +224,17 @@ def test_int8_is_near(detector, pictures, wanted, tmp_path):
     kinds = {str(node.get_rt_info()["runtimePrecision"].value) for node in
              predictor._runtime._compiled[0].get_runtime_model().get_ordered_ops()}
     assert {"i8", "f32"} <= kinds
-    found = of_predictor(predictor.predict(pictures))
-    # few steps for values that nobody has trained: the half of all detections is near, see the docs for AP
-    score, box = distance(wanted, found, of=np.median)
-    print(f"int8, median: scores {score:.4f}, boxes {box:.4f} of the side")
-    assert 0 < score <= SCORE and 0 < box <= 5 * BOX
+    assert [len(boxes) for boxes in of_predictor(predictor.predict(pictures))] == [QUERIES * 10] * 2
+    image = np.stack([preprocess.apply(predictor.model.steps, media.read_image(path))[0] for path in pictures])
+    one, two = (tokens_of(path, image) for path in (detector / "model.onnx", tmp_path / "int8" / "model.xml"))
+    likeness = (one * two).sum() / np.sqrt((one ** 2).sum() * (two ** 2).sum())
+    print(f"int8 tokens: cosine {likeness:.4f}")
+    # random weights leave little between the largest value and rounding; what a trained network loses is in the docs
+    assert 0.5 < likeness < 0.99999
+
+
+def tokens_of(path, image):
+    """What the decoder of a model gets of a batch."""
+    picture, _ = openvino_cut.cut(openvino.Core().read_model(path))
+    compiled = openvino.Core().compile_model(picture, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return compiled({"image": image})[0]

@@ -2,7 +2,7 @@
 """Where a detector is cut in two, so that half of it can be in bfloat16.
 
 What sees the picture (backbone and encoder) may be; the decoder stays in float32, because it computes with positions.
-bfloat16 tells 256 numbers between one power of two and the next, and the features of a picture of 640x640 have 8,400
+bfloat16 tells 128 numbers between one power of two and the next, and the features of a picture of 640x640 have 8,400
 rows: left to themselves, oneDNN under Paddle and OpenVINO look up the wrong ones, without a word.
 """
 from collections import Counter

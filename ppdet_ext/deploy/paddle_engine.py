@@ -25,7 +25,8 @@ class Engine:
 
     def __init__(self, model, options):
         _check(model, options)
-        self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError)
+        self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError,
+                                    SystemError)
         if options.bf16:
             self._predictors = self._of_two_parts(model, replace(options, enable_mkldnn=True))
         else:
