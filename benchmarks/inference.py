@@ -24,7 +24,8 @@ ENGINES = {"Paddle Inference, oneDNN": {"engine": "paddle", "enable_mkldnn": Tru
            "ONNX Runtime": {"engine": "onnxruntime"},
            "OpenVINO": {"engine": "openvino"}}
 ON_GPU = {"Paddle Inference": {"engine": "paddle"}, "ONNX Runtime": {"engine": "onnxruntime"}}
-HALF = {"cpu": {"enable_mkldnn_bfloat16": True}, "gpu": {"run_mode": "trt_fp16"}}
+HALF = {"cpu": {"Paddle Inference, oneDNN": {"precision": "bf16"}, "OpenVINO": {"precision": "bf16"}},
+        "gpu": {"Paddle Inference": {"run_mode": "trt_fp16"}}}
 PAUSE = 0.3  # seconds; OpenMP's threads spin for 0.2
 
 
@@ -51,10 +52,8 @@ def batch_of(count, size):
 def engines(device, half):
     """{name: options of a Predictor}."""
     chosen = dict(ENGINES if device == "cpu" else ON_GPU)
-    if half:
-        first = next(iter(chosen))
-        chosen[f"{first}, half precision"] = {**chosen[first], **HALF[device]}
-    return chosen
+    halves = HALF[device] if half else {}
+    return {**chosen, **{f"{name}, half precision": {**chosen[name], **more} for name, more in halves.items()}}
 
 
 def measure(folder, batch, args):
@@ -111,8 +110,8 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
-    parser.add_argument("--half", action="store_true", help="Paddle in half precision as well: bfloat16 on a CPU, "
-                        "TensorRT's float16 on a GPU")
+    parser.add_argument("--half", action="store_true", help="half precision as well: bfloat16 by Paddle and OpenVINO "
+                        "on a CPU, TensorRT's float16 on a GPU")
     parser.add_argument("--operations", action="store_true", help="Paddle's time by operation as well")
     parser.add_argument("--output", default="docs/benchmarks")
     args = parser.parse_args()

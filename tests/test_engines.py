@@ -120,7 +120,7 @@ def test_openvino_reads_its_own_files(known_model, pictures, tmp_path):
 def test_threads_and_float32_reach_the_engines(known_model):
     session = Predictor(known_model, engine="onnxruntime", cpu_threads=3)._runtime._session
     assert session.get_session_options().intra_op_num_threads == 3
-    compiled = Predictor(known_model, engine="openvino", cpu_threads=1)._runtime._compiled
+    compiled = Predictor(known_model, engine="openvino", cpu_threads=1)._runtime._compiled[0]
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 

@@ -38,6 +38,8 @@ def parse_args():
     add = parser.add_argument
     add("--model_dir", required=True, help="folder written by tools/export_model.py, or an .onnx file in it")
     add("--engine", help="paddle, onnxruntime or openvino (default: the first of them that reads the model)")
+    add("--precision", default="fp32", help="fp32, or bf16: backbone and encoder in bfloat16, on processors that have "
+        "it, by paddle or openvino (default fp32)")
     add("--image_file", help="a picture")
     add("--image_dir", help="a folder of pictures")
     add("--video_file", help="a video; goes before pictures")
@@ -50,7 +52,7 @@ def parse_args():
     add("--cpu_threads", type=int, help="threads on the CPU (default: all cores)")
     for name, default, text in (
             ("enable_mkldnn", False, "oneDNN on the CPU"),
-            ("enable_mkldnn_bfloat16", False, "oneDNN with bfloat16"),
+            ("enable_mkldnn_bfloat16", False, "as --precision bf16, by oneDNN"),
             ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
             ("save_images", True, "write pictures with boxes"),
             ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),

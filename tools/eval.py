@@ -17,6 +17,8 @@ def parse_args(argv=None):
     parser.add_argument("--model_dir", help="exported model to evaluate instead of a checkpoint: its folder, or .onnx")
     parser.add_argument("--engine", help="with --model_dir: paddle, onnxruntime or openvino (default: the first that "
                         "reads the model)")
+    parser.add_argument("--precision", default="fp32", help="with --model_dir: fp32, or bf16 (backbone and encoder, "
+                        "on processors that have it)")
     parser.add_argument("--run_mode", default="paddle", help="with --model_dir: paddle, trt_fp32, trt_fp16 or trt_int8")
     cli.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
@@ -33,7 +35,7 @@ def main(argv=None):
     if args.json_eval:
         return evaluate.saved_boxes(cfg, args.output_eval) if processes.is_main() else None
     if args.model_dir:
-        return evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine,
+        return evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine, precision=args.precision,
                                        device=cli.current_device(), run_mode=args.run_mode,
                                        enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
                                        batch_size=args.batch_size)

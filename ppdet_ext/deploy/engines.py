@@ -19,12 +19,14 @@ from .model import ExportedModel
 
 @dataclass(frozen=True)
 class Options:
-    """How to run: PaddleDetection's deployment flags of the same names, and ``engine``.
+    """How to run: PaddleDetection's deployment flags of the same names, ``engine`` and ``precision``.
 
-    ``engine`` None: the first of ENGINES that reads the model. ``cpu_threads`` None: all cores.
+    ``engine`` None: the first of ENGINES that reads the model. ``cpu_threads`` None: all cores. ``precision``: one of
+    PRECISIONS; ``enable_mkldnn_bfloat16`` is PaddleDetection's name for bf16.
     """
 
     engine: str | None = None
+    precision: str = "fp32"
     device: str = "cpu"
     run_mode: str = "paddle"
     batch_size: int = 1
@@ -43,6 +45,11 @@ class Options:
         """The number of threads on the CPU."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.cpu_threads or cores
+
+    @property
+    def bf16(self):
+        """Whether the part of the model that sees the picture computes in bfloat16."""
+        return self.precision == "bf16" or self.enable_mkldnn_bfloat16
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Runtime:
         return path if path.is_file() and path.suffix in {Path(name).suffix for name in self.files} else None
 
 
+PRECISIONS = ("fp32", "bf16")
 COMMON = ("engine", "device", "batch_size", "cpu_threads")
 ENGINES = {
     # Paddle 3 writes .json, Paddle 2 .pdmodel; PaddleX names them inference.*
@@ -78,7 +86,8 @@ ENGINES = {
                       ("model.json", "model.pdmodel", "inference.json", "inference.pdmodel"),
                       tuple(field.name for field in fields(Options) if field.name not in COMMON)),
     "onnxruntime": Runtime("onnxruntime", "onnxruntime", ("model.onnx", "inference.onnx")),
-    "openvino": Runtime("openvino", "openvino", ("model.onnx", "inference.onnx", "model.xml", "inference.xml")),
+    "openvino": Runtime("openvino", "openvino", ("model.onnx", "inference.onnx", "model.xml", "inference.xml"),
+                        ("precision",)),
 }
 
 
@@ -123,6 +132,12 @@ def _check(options):
         raise DeployError(f"--batch_size must be at least 1, not {options.batch_size}")
     if options.cpu_threads is not None and options.cpu_threads < 1:
         raise DeployError(f"--cpu_threads must be at least 1, not {options.cpu_threads}")
+    if options.precision not in PRECISIONS:
+        raise DeployError(f"--precision: '{options.precision}' is unknown; it can be {', '.join(PRECISIONS)}")
     for field in fields(Options):
         if field.name not in (*COMMON, *runtime.options) and getattr(options, field.name) != field.default:
-            raise DeployError(f"--{field.name} is for --engine paddle; --engine {options.engine} does not have it")
+            owners = [name for name, other in ENGINES.items() if field.name in other.options]
+            raise DeployError(f"--{field.name} is for --engine {' or '.join(owners)}; --engine {options.engine} does "
+                              "not have it")
+    if options.bf16 and options.device != "cpu":
+        raise DeployError(f"bf16 is for --device CPU here, not {options.device.upper()}")

@@ -22,7 +22,7 @@ class in_one_line:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind is None or not issubclass(kind, self._kinds):
+        if kind is None or issubclass(kind, DeployError) or not issubclass(kind, self._kinds):
             return
         # the last line says what is wrong
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind.__name__]

@@ -3,35 +3,52 @@
 import openvino
 
 from . import devices
-from .errors import in_one_line
+from .cut import TOKENS
+from .errors import DeployError, in_one_line
+from .openvino_cut import cut
 
 NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
+HALF, FULL = "bf16", "f32"
 
 
 class Engine:
-    """A model compiled by ``openvino.Core`` for an ExportedModel.
+    """A model compiled by ``openvino.Core`` for an ExportedModel; for bf16 in two parts, see ``cut``.
 
-    Computes in float32: left to itself OpenVINO takes bfloat16 on processors that have it.
+    Computes in float32 unless told otherwise: left to itself OpenVINO takes bfloat16 on processors that have it.
 
     Raises:
-        DeployError: no such device here, or the file cannot be run.
+        DeployError: no such device here, or the file cannot be run as asked for.
     """
 
     def __init__(self, model, options):
         core = openvino.Core()
         # GPU.0, GPU.1: GPU is the first of them
         device = devices.choose(options, NAMES, sorted({name.split(".")[0] for name in core.available_devices}))
-        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        if options.bf16 and not _has_bf16(core, device):
+            raise DeployError("bf16: this processor has no bfloat16; use --precision fp32")
+        settings = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = options.threads
         self._failing = in_one_line(f"OpenVINO {openvino.__version__.split('-')[0]}", model.program, RuntimeError)
         with self._failing:
-            self._compiled = core.compile_model(core.read_model(model.program), device, settings)
-        self._request = self._compiled.create_infer_request()
-        self.input_names = [entry.get_any_name() for entry in self._compiled.inputs]
+            whole = core.read_model(model.program)
+            parts = zip(cut(whole), (HALF, FULL)) if options.bf16 else [(whole, FULL)]
+            self._compiled = [core.compile_model(part, device, {**settings, "INFERENCE_PRECISION_HINT": precision})
+                              for part, precision in parts]
+        self._requests = [compiled.create_infer_request() for compiled in self._compiled]
+        self.input_names = sorted({entry.get_any_name() for compiled in self._compiled for entry in compiled.inputs}
+                                  - {TOKENS})
 
     def run(self, inputs):
         """The outputs, in the file's order, for ``{name: array}``."""
-        with self._failing:
-            results = self._request.infer({name: inputs[name] for name in self.input_names})
-        return [results[output] for output in self._compiled.outputs]
+        values = dict(inputs)
+        for compiled, request in zip(self._compiled, self._requests):
+            with self._failing:
+                results = request.infer({entry: values[entry.get_any_name()] for entry in compiled.inputs})
+            outputs = [results[output] for output in compiled.outputs]
+            values[TOKENS] = outputs[0]
+        return outputs
+
+
+def _has_bf16(core, device):
+    return "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")

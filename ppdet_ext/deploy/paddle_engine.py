@@ -2,19 +2,22 @@
 """The engine paddle: Paddle Inference's Config, its devices, oneDNN, TensorRT, what differs between 2.6 and 3.x."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import paddle
 from paddle import inference
 
+from .cut import TOKENS
 from .errors import DeployError, in_one_line
+from .paddle_cut import cut
 
 RUN_MODES = ("paddle", "trt_fp32", "trt_fp16", "trt_int8")
 
 
 class Engine:
-    """A ``paddle.inference`` predictor for an ExportedModel.
+    """A ``paddle.inference`` predictor for an ExportedModel; for bf16 two, see ``cut``.
 
     Raises:
         DeployError: the options contradict each other, or this machine or this Paddle cannot do what they ask for.
@@ -22,26 +25,48 @@ class Engine:
 
     def __init__(self, model, options):
         _check(model, options)
-        self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError)
-        config = inference.Config(str(model.program), str(model.weights))
-        config.disable_glog_info()
-        DEVICES[options.device].enable(config, options)
-        if options.run_mode != "paddle":
-            _enable_tensorrt(config, model, options)
-        if model.program.suffix == ".pdmodel":
-            # a pass that the new IR (.json) does not have: there Paddle raises
-            config.enable_memory_optim()
+        self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError,
+                                    SystemError)
+        if options.bf16:
+            self._predictors = self._of_two_parts(model, replace(options, enable_mkldnn=True))
+        else:
+            self._predictors = [self._create(_config(model.program, model.weights, model, options))]
+        self.input_names = sorted({name for predictor in self._predictors for name in predictor.get_input_names()}
+                                  - {TOKENS})
+
+    def _of_two_parts(self, model, options):
+        with tempfile.TemporaryDirectory() as folder, self._failing:
+            picture, decoder = (_config(*files, model, options) for files in cut(model.program, Path(folder)))
+            _enable_bfloat16(picture)
+            return [self._create(picture), self._create(decoder)]
+
+    def _create(self, config):
         with self._failing:
-            self._predictor = inference.create_predictor(config)
-        self.input_names = self._predictor.get_input_names()
+            return inference.create_predictor(config)
 
     def run(self, inputs):
         """The outputs, in the program's order, for ``{name: array}``."""
-        for name in self.input_names:
-            self._predictor.get_input_handle(name).copy_from_cpu(inputs[name])
-        with self._failing:
-            self._predictor.run()
-        return [self._predictor.get_output_handle(name).copy_to_cpu() for name in self._predictor.get_output_names()]
+        values = dict(inputs)
+        for predictor in self._predictors:
+            for name in predictor.get_input_names():
+                predictor.get_input_handle(name).copy_from_cpu(values[name])
+            with self._failing:
+                predictor.run()
+            outputs = [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+            values[TOKENS] = outputs[0]
+        return outputs
+
+
+def _config(program, weights, model, options):
+    config = inference.Config(str(program), str(weights))
+    config.disable_glog_info()
+    DEVICES[options.device].enable(config, options)
+    if options.run_mode != "paddle":
+        _enable_tensorrt(config, model, options)
+    if model.program.suffix == ".pdmodel":
+        # a pass that the new IR (.json) does not have: there Paddle raises
+        config.enable_memory_optim()
+    return config
 
 
 def _check(model, options):
@@ -50,6 +75,11 @@ def _check(model, options):
         raise DeployError(f"--run_mode: '{options.run_mode}' is unknown; it can be {', '.join(RUN_MODES)}")
     if options.enable_mkldnn_bfloat16 and not options.enable_mkldnn:
         raise DeployError("--enable_mkldnn_bfloat16 needs --enable_mkldnn True as well")
+    if options.bf16 and model.program.suffix != ".json":
+        raise DeployError(f"bf16: '{model.program}' cannot be cut into a bfloat16 and a float32 part; export it with "
+                          "Paddle 3, or with --onnx for --engine openvino --precision bf16")
+    if options.bf16 and not paddle.base.core.supports_bfloat16_fast_performance():
+        raise DeployError("bf16: this processor has no bfloat16; use --precision fp32")
     if options.run_mode != "paddle" and device != "gpu":
         raise DeployError(f"--run_mode {options.run_mode} is TensorRT and needs --device GPU, not {device.upper()}")
     if model.program.suffix == ".json" and int(paddle.__version__.split(".")[0]) == 2:
@@ -81,8 +111,10 @@ def _enable_cpu(config, options):
     _onednn(config, "enable_{}")()
     # it lets an operation overwrite a value that one of oneDNN's still needs: x - floor(x) comes out as 0 (3.3.1)
     config.delete_pass("inplace_pass")
-    if options.enable_mkldnn_bfloat16:
-        _onednn(config, "enable_{}_bfloat16")()
+
+
+def _enable_bfloat16(config):
+    _onednn(config, "enable_{}_bfloat16")()
 
 
 def _onednn(config, pattern):

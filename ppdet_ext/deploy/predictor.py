@@ -47,7 +47,7 @@ class Predictor:
         cpu_threads: threads on the CPU; None: all cores.
         batch_size: pictures of the same preprocessed size run together, up to this many.
         engine: paddle, onnxruntime or openvino; None: the first of them that reads what is there.
-        options: further fields of engines.Options (the TensorRT ones, enable_mkldnn_bfloat16).
+        options: further fields of engines.Options (precision, the TensorRT ones).
 
     Raises:
         DeployError: no exported model, or this machine cannot run it as asked.
