@@ -162,7 +162,9 @@ def pick_by_gather(value, spatial_shapes, locations, weights, points):
     """The same as ``pick_by_lookup`` with ``take_along_axis``, which exported graphs have."""
     length, heads, channels = value.shape[1:]
     queries, total = locations.shape[1], sum(points)
-    rows = _heads_first(_nearest(spatial_shapes, locations, points)).reshape([-1, queries * total, 1])
+    # as float32 on the way: oneDNN's passes take a transpose of whole numbers for theirs and fail (3.3.1)
+    rows = _nearest(spatial_shapes, locations, points).astype("float32")
+    rows = _heads_first(rows).reshape([-1, queries * total, 1]).astype("int32")
     table = _heads_first(value).reshape([-1, length, channels])
     picked = paddle.take_along_axis(table, rows.expand([-1, -1, channels]), axis=1)
     weights = _heads_first(weights).reshape([-1, queries, 1, total])
