@@ -65,10 +65,11 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
+    from . import convolution
     from .data import pixels, quiet, reading, schedule
 
     for patch in (_safe_yaml, pixels.install, _transform_prob, quiet.install, _ema_filter_no_grad, _sync_batch_norm,
-                  _parallel, schedule.install, reading.install):
+                  _parallel, schedule.install, reading.install, convolution.install):
         patch()
 
 
