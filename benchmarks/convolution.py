@@ -50,21 +50,23 @@ def alternatives(shape, kernel, stride, padding, groups, bias, for_x):
         tensor.stop_gradient = False
     tensors[0].stop_gradient = not for_x
     wanted = tensors[not for_x:]
-    own = paddle.nn.functional.conv._conv_nd.__wrapped__
-    same = ("SAME" if padding == "SAME" else "EXPLICIT", [0, 0] if padding == "SAME" else list(padding))
-    case = convolution._case(*tensors[:2], tensors[2] if bias else None, list(stride), same[1], same[0], [1, 1], groups)
+    module = paddle.nn.functional.conv
+    own = module._conv_nd.__wrapped__
+    how = ([0, 0], "SAME") if padding == "SAME" else (list(padding), "EXPLICIT")
+    operands = tensors if bias else [*tensors, None]
+    arguments = [*operands, list(stride), *how, [1, 1], groups]
+    case = convolution._case(*arguments)
     y = paddle.randn(case.y)
     kind = "depthwise_conv2d" if groups == shape[1] and groups > 1 else "conv2d"
 
     def by_paddle():
-        operations, paddle.nn.functional.conv._C_ops = paddle.nn.functional.conv._C_ops, paddle._C_ops
-        made = own(*tensors[:2], tensors[2] if bias else None, list(stride), same[1], same[0], [1, 1], groups, "NCHW", 1,
-                   kind)
-        paddle.nn.functional.conv._C_ops = operations
+        module._C_ops, operations = paddle._C_ops, module._C_ops
+        made = own(*arguments, "NCHW", 1, kind)
+        module._C_ops = operations
         return paddle.grad(made, wanted, y)
 
     def by_onednn():
-        made = convolution._Differentiable.apply(*tensors[:2], tensors[2] if bias else None, case)
+        made = convolution._Differentiable.apply("y", *operands, case)
         return paddle.grad(made, wanted, y)
 
     return {"Paddle": by_paddle, "oneDNN": by_onednn}, not convolution._matrix_product(case)

@@ -59,11 +59,11 @@ def attempt(x, weight, bias, stride, padding, algorithm, dilation, groups, data_
     if case is None or _matrix_product(case) or not available() or onednn.convolution(case) is None:
         return None
     if paddle.is_grad_enabled() and not all(tensor.stop_gradient for tensor in tensors):
-        return _Differentiable.apply(x, weight, bias, case)
-    return _forward(case, tensors)
+        return _Differentiable.apply("y", x, weight, bias, case)
+    return _computed("y", case, *tensors)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def available():
     """Whether oneDNN is there; the first time that it is not, a line says why."""
     try:
@@ -114,62 +114,60 @@ def _matrix_product(case):
             and not case.bias)
 
 
-def _forward(case, tensors):
-    y = paddle.empty(case.y)
-    _run(onednn.convolution(case).forward, *tensors, y)
-    return y
+#: y follows from x and the weight; a gradient of one of the three from the other two (and theirs)
+INPUTS = {"y": ("x", "weight"), "x": ("y", "weight"), "weight": ("y", "x")}
+COMPUTATIONS = {"y": "forward", "x": "backward_x", "weight": "backward_weight"}
+
+
+def _computed(wanted, case, *inputs):
+    """A new tensor of ``wanted``'s shape, from ``INPUTS[wanted]`` and, for y, the bias if the case has one."""
+    found = paddle.empty(getattr(case, wanted))
+    _run(getattr(onednn.convolution(case), COMPUTATIONS[wanted]), *inputs, found)
+    return found
 
 
 def _run(computation, *tensors):
-    """The last ones are written to: new, so contiguous. The list keeps copies of the others alive."""
+    """Outputs come last; they are new, so contiguous. The list keeps copies of the others alive."""
     tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
     computation(*(tensor.data_ptr() for tensor in tensors))
 
 
 class _Differentiable(PyLayer):
+    """``_computed``. A convolution is linear in each operand, so its gradients are such computations themselves."""
+
     @staticmethod
-    def forward(ctx, x, weight, bias, case):
-        tensors = [x, weight] if bias is None else [x, weight, bias]
-        ctx.case, ctx.needed = case, [not tensor.stop_gradient for tensor in tensors]
-        ctx.save_for_backward(x, weight)
-        ctx.versions = x.inplace_version, weight.inplace_version
-        return _forward(case, tensors)
+    def forward(ctx, wanted, first, second, bias, case):
+        inputs = [first, second] if bias is None else [first, second, bias]
+        ctx.wanted, ctx.case, ctx.needed = wanted, case, [not tensor.stop_gradient for tensor in inputs]
+        ctx.save_for_backward(first, second)
+        ctx.versions = first.inplace_version, second.inplace_version
+        return _computed(wanted, case, *inputs)
 
     @staticmethod
     def backward(ctx, gradient):
-        x, weight = ctx.saved_tensor()
-        if (x.inplace_version, weight.inplace_version) != ctx.versions:
-            raise RuntimeError(f"a convolution's input {x.shape} or weight {weight.shape} was changed in place after "
-                               "the forward pass; its gradient needs the old values")
-        differentiate = _differentiable_gradients if paddle.is_grad_enabled() else _gradients
-        found = differentiate(ctx.case, ctx.needed, x, weight, gradient)
-        return tuple(found) if len(found) > 1 else found[0]
+        first, second = ctx.saved_tensor()
+        if (first.inplace_version, second.inplace_version) != ctx.versions:
+            raise RuntimeError(f"a convolution's operand of shape {first.shape} or {second.shape} was changed in place "
+                               "after the forward pass; its gradient needs the old values")
+        names = INPUTS[ctx.wanted]
+        known = {names[0]: first, names[1]: second, ctx.wanted: gradient}
+        if ctx.needed[1:] == [True, True] and not paddle.is_grad_enabled():
+            for_others = _weight_and_bias_gradients(ctx.case, gradient, first)
+        else:
+            for_others = [_gradient(names[1], known, ctx.case) if ctx.needed[1] else None,
+                          *(gradient.sum([0, 2, 3]) if need else None for need in ctx.needed[2:])]
+        return (_gradient(names[0], known, ctx.case) if ctx.needed[0] else None, *for_others)
 
 
-def _gradients(case, needed, x, weight, gradient):
-    """Of x, weight and, if the case has one, the bias; None for what nobody needs."""
-    for_x, for_weight, for_bias = [*needed, False][:3]
-    found = [None] * len(needed)
-    if for_x:
-        found[0] = paddle.empty(case.x)
-        _run(onednn.convolution(case).backward_x, gradient, weight, found[0])
-    if for_weight:
-        found[1] = paddle.empty(case.weight)
-        if for_bias:
-            found[2] = paddle.empty(case.weight[:1])
-        _run(onednn.convolution(case._replace(bias=for_bias)).backward_weight, gradient, x,
-             *(part for part in found[1:] if part is not None))
-    elif for_bias:
-        found[2] = gradient.sum([0, 2, 3])
+def _gradient(name, known, case):
+    inputs = [known[other] for other in INPUTS[name]]
+    case = case._replace(bias=False)
+    if paddle.is_grad_enabled():  # for gradients of gradients
+        return _Differentiable.apply(name, *inputs, None, case)
+    return _computed(name, case, *inputs)
+
+
+def _weight_and_bias_gradients(case, gradient, x):
+    found = paddle.empty(case.weight), paddle.empty(case.weight[:1])
+    _run(onednn.convolution(case).backward_weight, gradient, x, *found)
     return found
-
-
-def _differentiable_gradients(case, needed, x, weight, gradient):
-    """The same through Paddle's operations, for gradients of gradients (``create_graph``)."""
-    padding = [side for pair in zip(case.before, case.after) for side in pair]
-    y = paddle._C_ops.conv2d(x, weight, list(case.stride), padding, "EXPLICIT", list(case.dilation), case.groups,
-                             "NCHW")
-    wanted = [tensor for tensor, need in zip((x, weight), needed) if need]
-    found = iter(paddle.grad(y, wanted, gradient, create_graph=True) if wanted else [])
-    by_operand = [next(found) if need else None for need in needed[:2]]
-    return by_operand + [gradient.sum([0, 2, 3]) if need else None for need in needed[2:]]

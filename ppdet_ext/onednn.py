@@ -119,7 +119,7 @@ def _new(create, *arguments):
     return made
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def library():
     """``load()``, once in a process."""
     return load()
