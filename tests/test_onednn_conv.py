@@ -191,7 +191,7 @@ def test_without_gradients_there_is_no_graph(taken):
 
 OTHERS = {
     "float64": lambda: F.conv2d(random([1, 4, 6, 6], "float64"), random([4, 4, 3, 3], "float64")),
-    "channels last": lambda: F.conv2d(random([1, 6, 6, 4]), random([4, 4, 3, 3]), data_format="NHWC"),
+    "channels last": lambda: F.conv2d(random([1, 4, 6, 4]), random([4, 4, 3, 3]), data_format="NHWC"),
     "mixed precision": lambda: _mixed(),
     "an empty batch": lambda: F.conv2d(paddle.zeros([0, 4, 6, 6]), random([4, 4, 3, 3])),
     "three dimensions": lambda: F.conv3d(random([1, 4, 6, 6, 6]), random([4, 4, 3, 3, 3])),
@@ -258,11 +258,9 @@ def test_a_detectors_step_is_the_same(monkeypatch, taken):
     losses, gradients = step()
     assert len(taken) > 30
     wanted, gradients_wanted = by_paddle(monkeypatch, step)
-    close(losses.values(), wanted.values(), 1e-4)
-    largest = max(float(gradient.abs().max()) for gradient in gradients_wanted.values())
+    close(losses.values(), wanted.values())
     assert list(gradients) == list(gradients_wanted) and len(gradients) > 100
-    for name, gradient in gradients.items():
-        assert float((gradient - gradients_wanted[name]).abs().max()) <= 1e-4 * largest, name
+    close(gradients.values(), gradients_wanted.values())
 
 
 SCRIPT = "import ppdet_ext, paddle; print('patched', hasattr(paddle.nn.functional.conv._conv_nd, '__wrapped__'))"
