@@ -106,12 +106,11 @@ def _case(x, weight, bias, stride, padding, algorithm, dilation, groups):
 
 
 def _matrix_product(case):
-    """A 1x1 convolution is one product of matrices in plain layout, where reorders cost what oneDNN wins.
+    """A 1x1 convolution is a product of matrices in plain layout too, where reorders cost more than oneDNN wins.
 
     With a bias oneDNN is ahead: Paddle adds it, and sums its gradient, in passes of their own.
     """
-    return (case.weight[2:] == case.stride == (1, 1) and case.before == case.after == (0, 0) and case.groups == 1
-            and not case.bias)
+    return case.weight[2:] == (1, 1) and case.before == case.after == (0, 0) and case.groups == 1 and not case.bias
 
 
 #: y follows from x and the weight; a gradient of one of the three from the other two (and theirs)
