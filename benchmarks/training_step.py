@@ -21,9 +21,10 @@ from side_by_side import bars, compare, table
 REPO = Path(__file__).resolve().parents[1]
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 # what Paddle does by itself: one thread, MKL's choice of instructions, freed memory given back
-PADDLE_DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "0", "MALLOC_ARENA_MAX": "8"}
+PADDLE_DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "0", "MALLOC_ARENA_MAX": "8",
+                   "PPDET_EXT_ONEDNN": "0"}
 SIDES = {"torch (transformers)": ("torch", {}), "ppdet_ext": ("ours", {}),
-         "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
+         "Paddle's convolutions": ("ours", {"PPDET_EXT_ONEDNN": "0"}), "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
 BOXES, CLASSES, RATE, CLIP = 8, 80, 1e-4, 0.1
 
 
