@@ -315,7 +315,7 @@ def test_a_changed_file_is_refused_and_not_there(known_trainer, tiny_config, too
 
     monkeypatch.setattr(module, function, changing(getattr(module, function), name))
     tool_module = tool("export_model")
-    monkeypatch.setattr(tool_module, "Trainer", lambda cfg, mode: SimpleNamespace(
+    monkeypatch.setattr("ppdet_ext.engine.trainer.Trainer", lambda cfg, mode: SimpleNamespace(
         cfg=cfg, model=Known(), load_weights=lambda weights: None))
     arguments = ["-c", str(tiny_config), "-o", "weights=none.pdparams", "--output_dir", str(out), "--onnx"]
     with pytest.raises(SystemExit) as left:

@@ -30,7 +30,7 @@ def test_import_and_training_bring_nothing_heavy_beyond_ppdet():
     assert added == set()
 
 
-@pytest.mark.parametrize("tool", ["train", "infer"])
+@pytest.mark.parametrize("tool", ["train", "infer", "eval", "export_model"])
 def test_help_and_mistyped_flags_load_neither_paddle_nor_numpy(tool):
     for flags, status in ((["--help"], 0), (["-c", "a.yml", "--no_such_flag"], 2)):
         there = loaded(f"sys.argv = {['tool', *flags]!r}\n"

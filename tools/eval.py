@@ -1,34 +1,36 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """AP of a checkpoint (-o weights=FILE) or of an exported model (--model_dir); PaddleDetection's tools/eval.py flags."""
-from ppdet_ext import cli, processes
-from ppdet_ext.engine import evaluate
-from ppdet_ext.engine.trainer import Trainer
+from _alone import flags
 
 
 def parse_args(argv=None):
-    parser = cli.config_parser(__doc__)
+    parser = flags.config_parser(__doc__)
     parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json goes (default: the working directory)")
-    cli.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")
-    cli.add_switch(parser, "--classwise", "AP per class, and precision-recall curves in bbox_pr_curve/")
-    cli.add_switch(parser, "--save_prediction_only", "write bbox.json and compute no AP")
-    cli.add_switch(parser, "--bias", "add 1 to widths and heights")
-    cli.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
+    flags.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")
+    flags.add_switch(parser, "--classwise", "AP per class, and precision-recall curves in bbox_pr_curve/")
+    flags.add_switch(parser, "--save_prediction_only", "write bbox.json and compute no AP")
+    flags.add_switch(parser, "--bias", "add 1 to widths and heights")
+    flags.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
     parser.add_argument("--model_dir", help="exported model to evaluate instead of a checkpoint: its folder, or .onnx")
     parser.add_argument("--engine", help="with --model_dir: paddle, onnxruntime or openvino (default: the first that "
                         "reads the model)")
     parser.add_argument("--precision", default="fp32", help="with --model_dir: fp32, or bf16 (backbone and encoder, "
                         "on processors that have it)")
     parser.add_argument("--run_mode", default="paddle", help="with --model_dir: paddle, trt_fp32, trt_fp16 or trt_int8")
-    cli.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
+    flags.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
     parser.add_argument("--batch_size", type=int, default=1, help="with --model_dir: images run together")
-    cli.add_slice_flags(parser)
+    flags.add_slice_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = parse_args(argv)
+    from ppdet_ext import cli, processes
+    from ppdet_ext.engine import evaluate
+    from ppdet_ext.engine.trainer import Trainer
+
     cfg = cli.load_cfg(args, "eval")
     cli.start_workers(cfg)
     slices = args if args.slice_infer else None
@@ -46,4 +48,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    parse_args()  # --help and mistyped flags are answered before Paddle loads
+    from ppdet_ext import cli
+
     cli.run(main)

@@ -4,16 +4,14 @@
 
 What is written is run first and compared with the checkpoint's model; where they differ nothing is written.
 """
-from ppdet_ext import cli
-from ppdet_ext.engine.export import export_model
-from ppdet_ext.engine.trainer import Trainer
+from _alone import flags
 
 
 def parse_args(argv=None):
-    parser = cli.config_parser(__doc__)
+    parser = flags.config_parser(__doc__)
     parser.add_argument("--output_dir", default="output_inference", help="the model goes to a folder of the config's "
                         "name in it (default output_inference)")
-    cli.add_switch(parser, "--onnx", "write model.onnx too, for onnxruntime and openvino (needs paddle2onnx)", False)
+    flags.add_switch(parser, "--onnx", "write model.onnx too, for onnxruntime and openvino (needs paddle2onnx)", False)
     parser.add_argument("--verify_image", metavar="FILE", help="a picture to compare the exported model with the "
                         "checkpoint's on, beside a random one (default: a photograph that comes with scikit-image)")
     # the file is the same wherever it is made, and every machine has this one
@@ -23,6 +21,10 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
+    from ppdet_ext import cli
+    from ppdet_ext.engine.export import export_model
+    from ppdet_ext.engine.trainer import Trainer
+
     cfg = cli.load_cfg(args, "test")
     weights = cli.required_weights(cfg)
     trainer = Trainer(cfg, "test")
@@ -33,4 +35,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
+    parse_args()  # --help and mistyped flags are answered before Paddle loads
+    from ppdet_ext import cli
+
     cli.run(main)
