@@ -4,6 +4,7 @@
 Same values and gradients to float32's rounding. PPDET_EXT_ONEDNN=0 turns it off. See docs/onednn.md.
 """
 import functools
+import inspect
 import os
 
 import paddle
@@ -13,6 +14,8 @@ from . import onednn
 from .registry import logger
 
 SWITCH = "PPDET_EXT_ONEDNN"
+# what ``attempt`` takes of the arguments of Paddle's _conv_nd
+TAKEN = ("x", "weight", "bias", "stride", "padding", "padding_algorithm", "dilation", "groups", "data_format")
 
 
 def install():
@@ -24,15 +27,15 @@ def install():
     own = module._conv_nd
     if os.environ.get(SWITCH) == "0" or hasattr(own, "__wrapped__"):
         return
+    defaults = {name: parameter.default for name, parameter in inspect.signature(own).parameters.items()}
 
     @functools.wraps(own)
-    def _conv_nd(x, weight, bias=None, stride=1, padding=0, padding_algorithm=None, dilation=1, groups=1,
-                 data_format="NCHW", channel_dim=1, op_type="conv2d", use_cudnn=True, name=None):
+    def _conv_nd(*args, **kwargs):  # the arguments are not the same in Paddle 2.6 and 3
+        given = {**defaults, **dict(zip(defaults, args)), **kwargs}
         y = None
-        if op_type in ("conv2d", "depthwise_conv2d"):
-            y = attempt(x, weight, bias, stride, padding, padding_algorithm, dilation, groups, data_format)
-        return y if y is not None else own(x, weight, bias, stride, padding, padding_algorithm, dilation, groups,
-                                           data_format, channel_dim, op_type, use_cudnn, name)
+        if given["op_type"] in ("conv2d", "depthwise_conv2d"):
+            y = attempt(*(given[name] for name in TAKEN))
+        return own(*args, **kwargs) if y is None else y
 
     module._conv_nd, module._C_ops = _conv_nd, _Operations()
 
@@ -145,7 +148,8 @@ class _Differentiable(PyLayer):
     @staticmethod
     def backward(ctx, gradient):
         first, second = ctx.saved_tensor()
-        if (first.inplace_version, second.inplace_version) != ctx.versions:
+        # a view counts its base's changes, and from 0 again once the base is gone: fewer are no change
+        if any(tensor.inplace_version > before for tensor, before in zip((first, second), ctx.versions)):
             raise RuntimeError(f"a convolution's operand of shape {first.shape} or {second.shape} was changed in place "
                                "after the forward pass; its gradient needs the old values")
         names = INPUTS[ctx.wanted]

@@ -280,10 +280,10 @@ class TestWithoutTheLibrary:
 
     @pytest.fixture(autouse=True)
     def fresh(self):
-        for cached in (convolution.available, onednn.library):
+        for cached in (onednn.convolution, convolution.available, onednn.library):  # what is destroyed needs the library
             cached.cache_clear()
         yield
-        for cached in (convolution.available, onednn.library):
+        for cached in (onednn.convolution, convolution.available, onednn.library):  # what is destroyed needs the library
             cached.cache_clear()
 
     @pytest.fixture
