@@ -275,15 +275,19 @@ def test_the_switch(value, patched):
     assert f"patched {patched}" in done.stdout
 
 
+# in this order: what the first one lets go is destroyed by the library
+CACHES = (onednn.convolution, convolution.available, onednn.library)
+
+
 class TestWithoutTheLibrary:
     """Its absence, or another one, is said once, and Paddle computes."""
 
     @pytest.fixture(autouse=True)
     def fresh(self):
-        for cached in (onednn.convolution, convolution.available, onednn.library):  # what is destroyed needs the library
+        for cached in CACHES:
             cached.cache_clear()
         yield
-        for cached in (onednn.convolution, convolution.available, onednn.library):  # what is destroyed needs the library
+        for cached in CACHES:
             cached.cache_clear()
 
     @pytest.fixture
