@@ -136,7 +136,7 @@ def main():
     (output / "inference.md").write_text("\n".join([f"{', '.join(map(' '.join, results['machine'].items()))}; "
                                                     f"{args.threads} threads, {args.size}x{args.size}, float32\n",
                                                     *pages]))
-    bars(output / "inference.png", results["times"], "time of a batch over Paddle Inference's with oneDNN")
+    bars(output / "inference.png", results["times"], "time, over Paddle with oneDNN")
 
 
 if __name__ == "__main__":

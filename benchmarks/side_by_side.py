@@ -53,7 +53,7 @@ def bars(path, groups, label):
             axis.text(place, 0.03, f"{row['ratio']:.2f}", ha="center", color="white")
         axis.set_title(title)
         axis.set_xticks([])
-    axes[0][0].set_ylabel(label)
+    axes[0][0].set_ylabel(label, fontsize=9)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="lower center", ncols=len(results), frameon=False)
     figure.tight_layout(rect=(0, 0.08, 1, 1))
     figure.savefig(path, dpi=110)

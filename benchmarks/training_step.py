@@ -209,7 +209,7 @@ def main():
     output.mkdir(parents=True, exist_ok=True)
     (output / "training_step.json").write_text(json.dumps({"machine": facts, "steps": found}, indent=1) + "\n")
     (output / "training_step.md").write_text("\n".join(pages))
-    bars(output / "training_step.png", found, "time of a step over torch's")
+    bars(output / "training_step.png", found, "time, over torch")
 
 
 if __name__ == "__main__":
