@@ -10,6 +10,7 @@ import pytest
 from bridge_cases import CASES, Case, Dyn, Pair
 
 from ppdet_ext.bridge import ops
+from ppdet_ext.bridge.ops import arithmetic
 from ppdet_ext.bridge.parity import relative_error
 from ppdet_ext.errors import UserError
 
@@ -234,3 +235,14 @@ def test_a_size_that_a_graph_leaves_open_is_refused_where_numbers_are_needed():
     case = Case(np.zeros((1, 17, 4), np.float32), [3, Dyn(lambda s: s[1])])
     with pytest.raises(UserError, match="export with a fixed image size"):
         static_result("timm.layers.pos_embed.resample_abs_pos_embed", case)
+
+
+@pytest.mark.parametrize("mask, learns, spread", [
+    ([1, 4, 1, 5], False, [1, 4, 3, 5]), ([2, 4, 1, 5], False, [2, 4, 3, 5]),  # Swin's masks
+    ([1, 4, 1, 5], True, [1, 4, 1, 5]),  # its gradient would be a sum of its own
+    ([2, 1, 1, 5], False, [2, 1, 1, 5]), ([1, 4, 3, 5], False, [1, 4, 3, 5]), ([3, 5], False, [3, 5])])
+def test_a_mask_is_spread_over_a_middle_axis(mask, learns, spread):
+    x, mask = paddle.randn([2, 4, 3, 5]), paddle.randn(mask)
+    mask.stop_gradient = not learns
+    assert arithmetic._spread(mask, x).shape == spread
+    np.testing.assert_array_equal(arithmetic.add(x, mask).numpy(), (x + mask).numpy())
