@@ -30,6 +30,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from machine import memory
 from side_by_side import compare
 
 REPO = Path(__file__).resolve().parents[1]
@@ -87,16 +88,12 @@ def convert_checkpoint(arch, path):
     sys.path.insert(0, str(REPO / "tools"))
     import convert_weights
     Path("/proc/self/clear_refs").write_text("5")  # the peak of importing does not count
-    before, size = _memory("VmRSS"), os.path.getsize(path) / 2**20
+    before, size = memory("VmRSS"), os.path.getsize(path) / 2**20
     sys.argv = ["convert_weights.py", "--arch", arch, "--checkpoint", path, "-o", f"{path}.pdparams"]
     convert_weights.main()
-    peak = _memory("VmHWM") - before
+    peak = memory("VmHWM") - before
     return {"checkpoint_mib": round(size, 1), "imported_mib": round(before), "peak_mib": round(peak, 1),
             "ratio": round(peak / size, 3), "torch": "torch" in sys.modules}
-
-
-def _memory(field):
-    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text()).group(1)) / 1024
 
 
 def layers(names=LAYERS, rounds=21, training_rounds=9):

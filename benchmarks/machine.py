@@ -15,6 +15,12 @@ def cpu():
     return f"{name}, {cores} cores"
 
 
+def memory(name):
+    """MiB of VmRSS (now) or VmHWM (ever) of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
 def about(*packages):
     """{'machine', 'python', package: version}; packages that are not installed are left out."""
     versions = {}

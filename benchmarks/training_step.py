@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from machine import about
+from machine import about, memory
 from side_by_side import bars, compare, table
 
 REPO = Path(__file__).resolve().parents[1]
@@ -101,12 +101,6 @@ def theirs(backbone, size, batch, device, amp, queries):
         optimizer.zero_grad()
         return float(loss)
     return step
-
-
-def memory(name):
-    """MiB of VmRSS (now) or VmHWM (ever) of this process."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
 def peak(side, device, before):

@@ -10,7 +10,7 @@ import os
 import paddle
 from paddle.autograd import PyLayer
 
-from . import onednn
+from . import eager, onednn
 from .registry import logger
 
 SWITCH = "PPDET_EXT_ONEDNN"
@@ -56,7 +56,9 @@ class _Operations:
 def attempt(x, weight, bias, stride, padding, algorithm, dilation, groups, data_format):
     """The convolution in oneDNN, or None where Paddle is to do it. Arguments as Paddle's ``_conv_nd`` gets them."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
-    if data_format != "NCHW" or not paddle.in_dynamic_mode() or not all(map(_plain, tensors)) or _mixed_precision():
+    if data_format != "NCHW" or not paddle.in_dynamic_mode() or not all(map(_plain, tensors)):
+        return None
+    if eager.mixed_precision():
         return None
     case = _case(x, weight, bias, stride, padding, algorithm, dilation, groups)
     if case is None or _matrix_product(case) or not available() or onednn.convolution(case) is None:
@@ -80,11 +82,6 @@ def available():
 def _plain(tensor):
     return (tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() and not tensor.is_dist()
             and tensor.size > 0)
-
-
-def _mixed_precision():
-    tracer = paddle.base.framework._dygraph_tracer()
-    return tracer is not None and tracer._amp_level != paddle.base.core.AmpLevel.O0
 
 
 def _case(x, weight, bias, stride, padding, algorithm, dilation, groups):

@@ -8,8 +8,8 @@ import functools
 
 import paddle
 from paddle.autograd import PyLayer
-from paddle.base import core
-from paddle.base.framework import _dygraph_tracer
+
+from . import eager
 
 
 class Linear(PyLayer):
@@ -50,9 +50,4 @@ def install():
 
 def _trains_on_cpu(x, bias):
     return (not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and x.size > 0
-            and x.dtype == bias.dtype and not _casts())
-
-
-def _casts():
-    """Whether auto_cast is on: it looks at Paddle's own operations."""
-    return _dygraph_tracer()._amp_level != core.AmpLevel.O0
+            and x.dtype == bias.dtype and not eager.mixed_precision())

@@ -9,6 +9,7 @@ from ppdet.core.workspace import create
 from ppdet_ext import config
 from ppdet_ext.checkpoints import names, rules
 from ppdet_ext.checkpoints.verify import in_same_order, raw_outputs
+from ppdet_ext.data import normalize
 
 __all__ = ["CONFIGS", "build_detector", "eval_batch", "frozen_norm_train", "golden_image", "golden_state",
            "golden_targets", "in_same_order", "raw_outputs", "train_batch"]
@@ -58,3 +59,11 @@ def train_batch(height, width, batch, num_classes=80, targets=None):
         "gt_bbox": [paddle.to_tensor(b) for b in boxes],
         "gt_class": [paddle.to_tensor(c) for c in classes],
     }
+
+
+def load_on_cpu(path, *options):
+    """A config as the tools load it, for the CPU; options as behind -o."""
+    cfg = config.load(str(path), list(options))
+    normalize.resolve(cfg)
+    cfg["use_gpu"] = False
+    return cfg

@@ -12,10 +12,10 @@ import paddle
 import pytest
 import yaml
 from detections import of_bbox_json, of_predictor, of_trainer, spread_heads
+from detector_cases import load_on_cpu
 from known_network import SETTINGS, SHARES, SIDE, Known, expected
 
 from ppdet_ext import config
-from ppdet_ext.data import normalize
 from ppdet_ext.deploy import (
     DeployError,
     Options,
@@ -374,16 +374,9 @@ def test_both_tools_slice_alike(tool, monkeypatch):
 
 # ---- the export of the detector
 
-def load(path, *options):
-    cfg = config.load(str(path), list(options))
-    normalize.resolve(cfg)
-    cfg["use_gpu"] = False
-    return cfg
-
-
 @pytest.fixture
 def trainer(tiny_config):
-    trainer = Trainer(load(tiny_config), "test")
+    trainer = Trainer(load_on_cpu(tiny_config), "test")
     spread_heads(trainer.model)
     return trainer
 
@@ -489,7 +482,7 @@ def test_a_picture_that_cannot_verify_is_named(pictures, picture, shape, words):
 
 
 def test_export_for_benchmarks_has_no_boxes_and_says_so(tiny_config, pictures, tmp_path):
-    trainer = Trainer(load(tiny_config, "export.benchmark=True", "export.fuse_conv_bn=True"), "test")
+    trainer = Trainer(load_on_cpu(tiny_config, "export.benchmark=True", "export.fuse_conv_bn=True"), "test")
     spread_heads(trainer.model)
     predictor = Predictor(export.export_model(trainer, tmp_path))
     assert predictor.benchmark([pictures / "a.png"], warmup=1, repeats=3).summary()["images"] == 3

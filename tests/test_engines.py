@@ -14,10 +14,10 @@ import paddle
 import pytest
 from conftest import REPO
 from detections import of_bbox_json, of_predictor, spread_heads
+from detector_cases import load_on_cpu
 from known_network import SETTINGS, SHARES, SIDE, Known, expected
 
-from ppdet_ext import cli, config
-from ppdet_ext.data import normalize
+from ppdet_ext import cli
 from ppdet_ext.deploy import ENGINES, DeployError, Predictor, compare_all, engines, media
 from ppdet_ext.engine import export, to_onnx, verify
 from ppdet_ext.engine.trainer import Trainer
@@ -215,19 +215,12 @@ def test_both_tools_have_the_engine(tool, monkeypatch):
 
 # ---- the detector: export, engines, AP
 
-def load(path, *options):
-    cfg = config.load(str(path), list(options))
-    normalize.resolve(cfg)
-    cfg["use_gpu"] = False
-    return cfg
-
-
 @pytest.fixture
 def exported(small_digits, tmp_path):
     """The folder of the exported R18 detector at 320x320."""
     path = tmp_path / "rtdetr_r18vd.yml"
     path.write_text(R18.format(configs=REPO / "configs", data=small_digits))
-    trainer = Trainer(load(path), "test")
+    trainer = Trainer(load_on_cpu(path), "test")
     spread_heads(trainer.model)
     return export.export_model(trainer, tmp_path, onnx=True)
 
@@ -284,7 +277,7 @@ def test_eval_scores_every_form_by_every_engine(eval_config, known_model, tool, 
 
 @pytest.fixture
 def known_trainer(tiny_config):
-    return SimpleNamespace(cfg=load(tiny_config), model=Known())
+    return SimpleNamespace(cfg=load_on_cpu(tiny_config), model=Known())
 
 
 def change(path):

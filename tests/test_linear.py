@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppdet_ext import linear
+from ppdet_ext import eager
 from ppdet_ext.linear import Linear
 
 paddle_linear = F.linear.__wrapped__
@@ -53,7 +53,7 @@ def test_elsewhere_it_is_paddles_own(calls, monkeypatch):
     nn.Linear(4, 5, bias_attr=False)(x)
     layer(paddle.zeros([0, 4]))
     with monkeypatch.context() as patch:  # Paddle has no mixed precision on a CPU; test_precision.py stands in for it
-        patch.setattr(linear, "_casts", lambda: True)
+        patch.setattr(eager, "mixed_precision", lambda: True)
         layer(x)
     frozen = copy.deepcopy(layer)
     frozen.bias.stop_gradient = True
