@@ -13,7 +13,7 @@ import paddle
 import pytest
 from conftest import REPO, TINY
 from detections import of_predictor, spread_heads
-from test_engines import load
+from detector_cases import load_on_cpu
 
 from ppdet_ext.deploy import DeployError, Predictor, compare_all, media, paddle_engine, preprocess, quantize, session
 from ppdet_ext.deploy.cut import CHOICE, OTHER, SEVERAL, SHAPE, bottleneck
@@ -69,11 +69,11 @@ def detector(tmp_path_factory, small_digits):
     folder = tmp_path_factory.mktemp("half")
     paddle.seed(0)
     (folder / "tiny.yml").write_text(TINY.format(configs=REPO / "configs", data=small_digits, output=folder))
-    trainer = Trainer(load(folder / "tiny.yml", f"RTDETRTransformer.num_queries={QUERIES}",
-                           "RTDETRTransformer.nhead=8", "RTDETRTransformer.learnt_init_query=False",
-                           "RTDETRTransformer.num_decoder_layers=2",
-                           "RTDETRTransformer.query_pos_head_inv_sig=True",
-                           f"DETRPostProcess.num_top_queries={QUERIES * 10}"), "test")
+    trainer = Trainer(load_on_cpu(folder / "tiny.yml", f"RTDETRTransformer.num_queries={QUERIES}",
+                                  "RTDETRTransformer.nhead=8", "RTDETRTransformer.learnt_init_query=False",
+                                  "RTDETRTransformer.num_decoder_layers=2",
+                                  "RTDETRTransformer.query_pos_head_inv_sig=True",
+                                  f"DETRPostProcess.num_top_queries={QUERIES * 10}"), "test")
     spread_heads(trainer.model)
     return export.export_model(trainer, folder / "inference", onnx=True)
 
