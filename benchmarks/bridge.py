@@ -13,8 +13,8 @@ conversion  tools/convert_weights.py in a process of its own, on a checkpoint of
             The network that the weights go into is part of it: about 1.
 layers      the same network as native port and as bridged graph, with the same weights, called in turn: forward in eval
             mode without gradients, a training step (forward, backward of the features' mean square), and, exported at
-            a fixed size, Paddle Inference. The time of a bridged one over that of the native one. The native one runs
-            twice in each turn: its second time over its first is what this machine's noise makes of 1. Times are
+            a fixed size, Paddle Inference. The time of a bridged one over that of the native one. Both run twice in
+            each turn: the native one's second time over its first is what this machine's noise makes of 1. Times are
             the process's own (time.process_time), so run it with one thread.
 tracing     the process's own seconds for all names of timm and torchvision, or for a sample of them.
 """
@@ -105,8 +105,8 @@ def layers(names=LAYERS, rounds=21, training_rounds=9):
         for mode, make, count in (("forward", forward, rounds), ("exported", exported, rounds),
                                   ("training step", training_step, training_rounds)):
             first, second = make(native, image), make(bridged, image)
-            results = compare({"native": first, "bridged": second, "native again": first}, rounds=count,
-                              clock=time.process_time)
+            results = compare({"native": first, "bridged": second, "native again": first, "bridged again": second},
+                              rounds=count, clock=time.process_time)
             rows.append({"arch": name, "mode": mode, "size": image.shape[-1], "ratio": results["bridged"]["ratio"],
                          "noise": results["native again"]["ratio"],
                          **{f"{key}_ms": result["median_ms"] for key, result in results.items()},

@@ -1,11 +1,15 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Timing alternatives in one run: interleaved, median and spread, as ratios to the first one."""
+import random
 import statistics
 import time
 
 
 def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.0):
-    """Call each alternative in turn, ``rounds`` times over.
+    """Call each alternative once in each of ``rounds`` turns.
+
+    Each turn has an order of its own, as it matters what ran before: behind its own like a function finds warm caches.
+    With the same function in twice, its rival has to be in twice as well.
 
     Args:
         alternatives: {name: function without arguments}.
@@ -15,9 +19,9 @@ def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.
     Returns:
         {name: {'median_ms', 'low_ms', 'high_ms', 'ratio'}}; ratio is to the first alternative's median.
     """
-    times = {name: [] for name in alternatives}
+    times, turns = {name: [] for name in alternatives}, random.Random(0)
     for turn in range(rounds + warm_up):
-        for name, function in alternatives.items():
+        for name, function in turns.sample(list(alternatives.items()), len(alternatives)):
             time.sleep(pause)
             start = clock()
             function()

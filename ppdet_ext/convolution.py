@@ -3,6 +3,7 @@
 
 Same values and gradients to float32's rounding. PPDET_EXT_ONEDNN=0 turns it off. See docs/onednn.md.
 """
+import contextlib
 import functools
 import inspect
 import os
@@ -40,6 +41,19 @@ def install():
     module._conv_nd, module._C_ops = _conv_nd, _Operations()
 
 
+@contextlib.contextmanager
+def left_to_paddle():
+    """Inside, no convolution runs in oneDNN: for comparisons with what has the rounding of Paddle's own ones."""
+    before, _STATE["on"] = _STATE["on"], False
+    try:
+        yield
+    finally:
+        _STATE["on"] = before
+
+
+_STATE = {"on": True}
+
+
 class _Operations:
     """paddle._C_ops with another conv2d."""
 
@@ -56,7 +70,7 @@ class _Operations:
 def attempt(x, weight, bias, stride, padding, algorithm, dilation, groups, data_format):
     """The convolution in oneDNN, or None where Paddle is to do it. Arguments as Paddle's ``_conv_nd`` gets them."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
-    if data_format != "NCHW" or not paddle.in_dynamic_mode() or not all(map(_plain, tensors)):
+    if not _STATE["on"] or data_format != "NCHW" or not paddle.in_dynamic_mode() or not all(map(_plain, tensors)):
         return None
     if eager.mixed_precision():
         return None
@@ -81,7 +95,7 @@ def available():
 
 def _plain(tensor):
     return (tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() and not tensor.is_dist()
-            and tensor.size > 0)
+            and 0 not in tensor.shape)  # tensor.size asks NumPy
 
 
 def _case(x, weight, bias, stride, padding, algorithm, dilation, groups):

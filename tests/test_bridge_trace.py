@@ -128,6 +128,50 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
     with pytest.raises(UserError, match="data-dependent control flow.*test_bridge_trace.py"):
         trace_module(Branch(), (2, 3, 8, 8))
 
+    class Deep(torch.nn.Module):  # a guard on what comes from far has words that are the same in each run
+        def forward(self, x):
+            for _ in range(12):
+                x = torch.cat([x, x[:, :1]], dim=1)
+            return x if x.shape[2] == 8 else -x
+
+    words = [node.target for node in trace_module(Deep(), (2, 3, 8, 8)).nodes if node.kind == "guard"]
+    assert words and not any("0x" in text for text in words)
+
+
+def test_parameters_are_known_to_begin_as_the_originals_do():
+    torch = pytest.importorskip("torch", reason="tracing needs torch")
+    weights = pytest.importorskip("timm.layers.weight_init", reason="its truncated normal numbers")
+    from ppdet_ext.bridge import trace
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            for name, fill in fills.items():
+                setattr(self, name, torch.nn.Parameter(torch.empty(300, 400)))  # large: made without values
+                fill(getattr(self, name))
+
+    fills = {
+        "cut": lambda weight: weights.trunc_normal_(weight, std=0.03), "zero": torch.nn.init.zeros_,
+        "ours": lambda weight: torch.nn.init.uniform_(weight, -2, 6), "named": lambda weight: torch.nn.init.normal_(
+            tensor=weight, mean=1.0, std=0.5), "kaiming": torch.nn.init.kaiming_uniform_,
+        "scaled": lambda weight: weight.data.normal_(mean=2, std=3).mul_(0.5).add_(1)}
+    net = trace.weightless(lambda: Net(), {}, "Net")
+    assert all(weight.is_meta for weight in net.parameters())
+    real = Net()
+    for name, (kind, *numbers) in vars(net)[trace.STARTS].items():
+        weight = getattr(real, name).detach()
+        found = (weight.min(), weight.max()) if kind == "uniform" else (weight.mean(), weight.std())
+        np.testing.assert_allclose(found[:len(numbers)], numbers, atol=0.01 * float(weight.abs().max()))
+    assert set(vars(net)[trace.STARTS]) == set(fills)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "vit_small_resnet50d_s16_224", "swinv2_cr_tiny_ns_224"])
+def test_the_class_that_is_seen_before_a_network_is_made_is_its_class(name):
+    timm = pytest.importorskip("timm", reason="its networks are made")
+    from ppdet_ext.bridge import trace
+    assert trace._class_of(name) is type(timm.create_model(name))
+    timm.create_model("test_resnet")  # timm is as it was
+
 
 def test_coordinates_are_augmented_in_training_alone():
     torch = pytest.importorskip("torch", reason="tracing needs torch")

@@ -2,6 +2,7 @@
 """PaddleDetection develop's RT-DETR and RT-DETRv2 models: names and shapes of all, and of some outputs, losses and
 gradients with weights made from names."""
 import gzip
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from detector_cases import (
 )
 from ppdet.core.workspace import create
 
-from ppdet_ext import config
+from ppdet_ext import config, convolution
 from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.bridge import relative_error
 
@@ -57,9 +58,11 @@ def test_outputs_equal_the_golden_ones(name):
     golden = np.load(DATA / f"{name}.npz")
     side = SIDES.get(name, 640)
     model, batch = build_detector(config_of(name), eval_size=[side, side]), eval_batch(side, side)
-    boxes, logits = in_same_order(*raw_outputs(model, batch), golden["dec_boxes"])
-    with paddle.no_grad():
-        found = model(batch)
+    # discrete sampling rounds places to pixels: between two of them a convolution's own rounding decides
+    with convolution.left_to_paddle() if "_dsp_" in name else nullcontext():
+        boxes, logits = in_same_order(*raw_outputs(model, batch), golden["dec_boxes"])
+        with paddle.no_grad():
+            found = model(batch)
     detections = found["bbox"].numpy()
     # detections of almost equal scores may change places
     same_order, _ = in_same_order(detections[None], detections[None], golden["bbox"][None])

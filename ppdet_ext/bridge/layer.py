@@ -9,7 +9,9 @@ import copy
 import itertools
 import linecache
 import math
+import re
 import types
+from collections import Counter
 
 import paddle
 from paddle import nn
@@ -238,6 +240,7 @@ class Writer:
         self.ops = types.SimpleNamespace()
         self.names = {"check": check, "remember": remember, "ops": self.ops, "inf": math.inf, "nan": math.nan}
         self.nodes, self.made = apart(layer._nodes, outputs)
+        self.held = {}
         groups = self._split()
         self.owned = self._owners(groups)
         self.code = "\n\n".join(self._functions(groups)) + "\n"
@@ -306,6 +309,8 @@ class Writer:
 
     def _statements(self, group, before, after):
         """A line for each node, and a ``del`` behind the last use of a value: memory is free for what follows."""
+        self.held = self._holders(group)
+        yield from (f"{name} = {_path(path)}" for path, name in self.held.items())
         last = {}
         for node in group:
             last.update(dict.fromkeys([*node.inputs(), node.name], node))
@@ -317,11 +322,23 @@ class Writer:
             if done:
                 yield f"del {', '.join(done)}"
 
+    def _holders(self, group):
+        """{path: name in the function} of the modules that own several leaves: looked up once, as it takes time."""
+        used = Counter(node.target.rpartition(".")[0] for node in group if node.kind in _HOLDERS)
+        taken, names = {node.name for node in self.nodes}, {}
+        for path in (path for path, count in used.items() if path and count > 1):
+            name = "in_" + re.sub(r"\W", "_", path)
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            names[path] = name
+        return names
+
     def _line(self, node):
         if node.kind == "leaf":
-            return f"{_path(node.target)}({self._arguments(node)})"
+            return f"{_path(node.target, self.held)}({self._arguments(node)})"
         if node.kind == "const":
-            return _path(node.target, attribute=True)
+            return _path(node.target, self.held, attribute=True)
         if node.kind == "param":
             return self._parameter(node)
         if node.kind == "training":
@@ -336,7 +353,7 @@ class Writer:
 
     def _parameter(self, node):
         """A parameter read directly; nn.Linear's is transposed in Paddle, here it is wanted as in torch."""
-        text = _path(paddle_name(node.target), attribute=True)
+        text = _path(paddle_name(node.target), self.held, attribute=True)
         owner, _, name = node.target.rpartition(".")
         layer = self.layer.holder(owner)[0]._sub_layers.get(owner.rpartition(".")[2]) if owner else None
         return f"{text}.t()" if isinstance(layer, nn.Linear) and name == "weight" else text
@@ -373,8 +390,8 @@ def _tuple(items):
     return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
 
 
-def _path(path, attribute=False):
-    """``self['layer1']['0']``; with ``attribute`` the last name is read off its owner."""
-    *parents, name = path.split(".")
-    owner = "self" + "".join(f"[{part!r}]" for part in parents)
+def _path(path, held=(), attribute=False):
+    """``self['layer1']['0']``; with ``attribute`` the last name is read off its owner; ``held`` as from _holders."""
+    owner, _, name = path.rpartition(".")
+    owner = held[owner] if owner in held else "self" + "".join(f"[{part!r}]" for part in owner.split(".") if part)
     return f"{owner}.{name}" if attribute else f"{owner}[{name!r}]"

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import math
 
+# kind of start and its figures, which are given in this order or by name
+FILLS = {
+    "normal_": ("normal", ("mean", 0), ("std", 1)),
+    "uniform_": ("uniform", ("from", 0), ("to", 1)),
+    "fill_": ("constant", ("value", 0)),
+    "zero_": ("constant", ("", 0)),
+    "randn": ("normal", ("mean", 0), ("std", 1)),
+    "rand": ("uniform", ("from", 0), ("to", 1)),
+}
+
 
 def _of_fill(name, args, kwargs):
     """The start that ``tensor.name(*args, **kwargs)`` gives a tensor; None for what fills nothing."""
-    def given(index, key, default):
-        return float(args[index] if len(args) > index else kwargs.get(key, default))
-    fills = {
-        "normal_": lambda: ["normal", given(0, "mean", 0), given(1, "std", 1)],
-        "uniform_": lambda: ["uniform", given(0, "from", 0), given(1, "to", 1)],
-        "fill_": lambda: ["constant", given(0, "value", 0)],
-        "zero_": lambda: ["constant", 0.0],
-        "randn": lambda: ["normal", 0.0, 1.0],
-        "rand": lambda: ["uniform", 0.0, 1.0],
-    }
-    return fills[name]() if name in fills else None
+    if name not in FILLS:
+        return None
+    kind, *numbers = FILLS[name]
+    return [kind, *(float(args[index] if len(args) > index else kwargs.get(key, default))
+                    for index, (key, default) in enumerate(numbers))]
 
 
 def _of_init(function, args, kwargs):
@@ -60,6 +64,8 @@ CHANGES = {
 }
 CHANGES.update({f"{name}_": CHANGES[name] for name in ("mul", "div", "add")}, __mul__=CHANGES["mul"],
                __rmul__=CHANGES["mul"], __truediv__=CHANGES["div"])
+#: methods of a tensor that change its values and give it back
+IN_PLACE = {name for name in (*FILLS, *CHANGES) if name.endswith("_") and not name.startswith("_")}
 
 
 class Starts:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import builtins
 import contextlib
 import inspect
+import sys
 import traceback
 from functools import partial
+from unittest import mock
 
 import numpy as np
 
@@ -147,13 +149,40 @@ def _of_one_argument(forward):
 
 def _timm_settings(build, arch, img_size):
     """What the network's class takes of the settings we want; {} of those it does not know."""
-    classes = type(weightless(build, {}, arch)).__mro__  # a subclass may hand its settings on
-    signature = {key for kind in classes for key in inspect.signature(kind.__init__).parameters}
+    kind = _class_of(arch) or type(weightless(build, {}, arch))
+    signature = {key for base in kind.__mro__  # a subclass may hand its settings on
+                 for key in inspect.signature(base.__init__).parameters}
     wanted = {"drop_path_rate": DROP_PATH, **OPEN_SETTINGS}
     settings = {key: value for key, value in wanted.items() if key in signature}
     if img_size:
         settings[_wanted_setting("img_size" if "img_size" in signature else "", arch)] = img_size
     return settings
+
+
+def _class_of(arch):
+    """The class that timm would make the network of, seen before it does; None where it goes about it another way."""
+    import timm
+
+    from .tracer import Weightless
+    own, found = timm.models.build_model_with_cfg, []
+
+    def stop(kind, variant, *args, **kwargs):
+        if variant != arch:  # a network inside it
+            return own(kind, variant, *args, **kwargs)
+        found.append(kind)
+        raise _Stop
+
+    with contextlib.ExitStack() as patches:
+        for module in [module for name, module in sys.modules.items() if name.startswith("timm.models.")]:
+            if "build_model_with_cfg" in vars(module):
+                patches.enter_context(mock.patch.object(module, "build_model_with_cfg", stop))
+        with contextlib.suppress(Exception), Weightless():  # what else it raises it will raise when it is built
+            timm.models.model_entrypoint(arch)(pretrained=False)
+    return found[0] if found and isinstance(found[0], type) else None
+
+
+class _Stop(Exception):
+    """See _class_of."""
 
 
 def weightless(build, settings, arch, real=False):

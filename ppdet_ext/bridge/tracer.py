@@ -21,7 +21,7 @@ from ..errors import UserError
 from . import aliases
 from .ops import OPS
 from .ops._leaf_args import is_leaf, read_leaf
-from .starts import Starts
+from .starts import IN_PLACE, Starts
 
 OPERATOR_SIGNS = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
                   "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
@@ -53,6 +53,9 @@ class Weightless(TorchFunctionMode):
         return result
 
     def _made(self, function, args, kwargs):
+        name = getattr(function, "__name__", "")
+        if name in IN_PLACE and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            return args[0]  # torch would look long at what has no values
         if function in self.MADE_TO_BE_FILLED and kwargs.get("device") is None:
             dtype = kwargs.get("dtype") or (args[0].dtype if isinstance(args[0], torch.Tensor) else torch.float32)
             if dtype.is_floating_point:
@@ -591,10 +594,10 @@ def _words(node, depth=0):
         return repr(node)
     if node.op == "placeholder":
         return "image"
+    name = getattr(node.target, "__name__", str(node.target).rpartition(".")[2])
     if depth > 8 or node.op in ("call_module", "get_attr"):
-        return str(node.target).rpartition(".")[2] + "(...)" * (node.op == "call_module")
+        return name + "(...)" * (node.op != "get_attr")
     parts = [_words(argument, depth + 1) for argument in node.args]
-    name = getattr(node.target, "__name__", str(node.target))
     if node.target is builtins.getattr:
         return f"{parts[0]}.{node.args[1]}"
     if node.target is operator.getitem:

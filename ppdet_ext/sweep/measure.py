@@ -14,6 +14,7 @@ import timm
 import torch
 import torchvision
 
+from .. import convolution
 from ..backbones._bridged import BridgedNet
 from ..bridge import trace
 from ..bridge.parity import relative_error
@@ -469,10 +470,13 @@ class Statistics:
 
 
 def export_error(ours, size, image):
-    """Features of the translated program, made for any batch (and any image size), against the layer's own."""
+    """Features of the translated program, made for any batch (and any image size), against the layer's own.
+
+    Both run the same kernels, so that a network that magnifies rounding is no excuse.
+    """
     ours.eval()
     vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad():
+    with paddle.no_grad(), convolution.left_to_paddle():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
         program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)

@@ -8,8 +8,8 @@ import paddle
 
 from ...errors import UserError
 
-# every class a tensor may have: eager, and a static graph's under the new and the old IR
-TENSORS = tuple({paddle.Tensor, paddle.static.Variable, getattr(getattr(paddle, "pir", None), "Value", paddle.Tensor)})
+# every class a tensor may have: eager (first, as it is quick to tell), a static graph's under the new and the old IR
+TENSORS = (paddle.Tensor, getattr(getattr(paddle, "pir", None), "Value", paddle.Tensor), paddle.static.Variable)
 
 # torch promotes by kind first, then (within a kind) by the number of bits
 KINDS = ("bool", "int", "float", "complex")

@@ -22,20 +22,19 @@ def _agree(x, other):
     return kind(dtype_of(x)) == "float" or (type(other) is int and dtype_of(x) in ("int32", "int64"))
 
 
-def _binary(function, x, other):
-    """``function`` on the operands, in torch's result dtype."""
+def _binary(function, x, other, of_bools=None):
+    """``function`` on the operands, in torch's result dtype; ``of_bools`` where that is bool and Paddle has none."""
     if not any_tensor(x, other) or _agree(x, other):
         return function(x, other)
-    return function(*promote(x, other))
+    x, other = promote(x, other)
+    return (of_bools if of_bools and dtype_of(x) == "bool" else function)(x, other)
 
 
 @op("_operator.add")
 def add(x, other):
     if isinstance(x, (list, tuple)):  # shapes: x.shape[:-1] + (2, 3)
         return list(x) + list(other)
-    if any_tensor(x, other) and not _agree(x, other) and result_dtype(x, other) == "bool":
-        return paddle.logical_or(*promote(x, other))
-    return _binary(operator.add, x, _spread(other, x))
+    return _binary(operator.add, x, _spread(other, x), paddle.logical_or)
 
 
 def _spread(mask, x):
@@ -43,14 +42,17 @@ def _spread(mask, x):
 
     Paddle on a CPU takes six times as long to broadcast that axis in an addition (3.3.1).
     """
-    if not (is_tensor(mask) and is_tensor(x) and mask.stop_gradient and 2 < mask.ndim == x.ndim):
+    if not (is_tensor(mask) and is_tensor(x) and mask.stop_gradient):
         return mask
-    alike = [one == other for one, other in zip(mask.shape, x.shape)]
-    middle = [axis for axis in range(1, x.ndim - 1) if mask.shape[axis] == 1 < x.shape[axis]
+    own, shape = mask.shape, x.shape
+    if own == shape or len(own) != len(shape):
+        return mask
+    alike = [one == other for one, other in zip(own, shape)]
+    middle = [axis for axis in range(1, len(shape) - 1) if own[axis] == 1 < shape[axis]
               and any(alike[1:axis]) and any(alike[axis + 1:])]
     if not middle:
         return mask
-    return mask.expand([x.shape[axis] if axis in middle else -1 for axis in range(x.ndim)])
+    return mask.expand([shape[axis] if axis in middle else -1 for axis in range(len(shape))])
 
 
 @op("torch.add", ".add")
@@ -77,9 +79,7 @@ def rsub(x, other, *, alpha=1):
 def mul(x, other):
     if isinstance(x, (list, tuple)):
         return list(x) * other
-    if any_tensor(x, other) and not _agree(x, other) and result_dtype(x, other) == "bool":
-        return paddle.logical_and(*promote(x, other))
-    return _binary(operator.mul, x, other)
+    return _binary(operator.mul, x, other, paddle.logical_and)
 
 
 @op("_operator.truediv", "torch.true_divide")
