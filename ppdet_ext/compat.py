@@ -65,11 +65,11 @@ def preload():
 
 def apply():
     """Put all patches in. Safe to call more than once."""
-    from . import convolution, linear
+    from . import convolution, linear, pointwise
     from .data import pixels, quiet, reading, schedule
 
-    for patch in (linear.install, convolution.install, _safe_yaml, pixels.install, _transform_prob, quiet.install,
-                  _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install, reading.install):
+    for patch in (linear.install, convolution.install, pointwise.install, _safe_yaml, pixels.install, _transform_prob,
+                  quiet.install, _ema_filter_no_grad, _sync_batch_norm, _parallel, schedule.install, reading.install):
         patch()
 
 

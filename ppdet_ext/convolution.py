@@ -1,20 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Eager float32 convolutions on a CPU run in oneDNN; every other one, and those it would not speed up, in Paddle.
-
-Same values and gradients to float32's rounding. PPDET_EXT_ONEDNN=0 turns it off. See docs/onednn.md.
-"""
-import contextlib
+"""Eager convolutions in oneDNN, see in_onednn; those it would not speed up stay in Paddle."""
 import functools
 import inspect
-import os
 
 import paddle
 from paddle.autograd import PyLayer
 
-from . import eager, onednn
-from .registry import logger
+from . import in_onednn, onednn
+from .in_onednn import empty, run
 
-SWITCH = "PPDET_EXT_ONEDNN"
 # what ``attempt`` takes of the arguments of Paddle's _conv_nd
 TAKEN = ("x", "weight", "bias", "stride", "padding", "padding_algorithm", "dilation", "groups", "data_format")
 
@@ -26,7 +20,7 @@ def install():
     """
     module = paddle.nn.functional.conv
     own = module._conv_nd
-    if os.environ.get(SWITCH) == "0" or hasattr(own, "__wrapped__"):
+    if in_onednn.switched_off() or hasattr(own, "__wrapped__"):
         return
     defaults = {name: parameter.default for name, parameter in inspect.signature(own).parameters.items()}
 
@@ -39,19 +33,6 @@ def install():
         return own(*args, **kwargs) if y is None else y
 
     module._conv_nd, module._C_ops = _conv_nd, _Operations()
-
-
-@contextlib.contextmanager
-def left_to_paddle():
-    """Inside, no convolution runs in oneDNN: for comparisons with what has the rounding of Paddle's own ones."""
-    before, _STATE["on"] = _STATE["on"], False
-    try:
-        yield
-    finally:
-        _STATE["on"] = before
-
-
-_STATE = {"on": True}
 
 
 class _Operations:
@@ -70,32 +51,14 @@ class _Operations:
 def attempt(x, weight, bias, stride, padding, algorithm, dilation, groups, data_format):
     """The convolution in oneDNN, or None where Paddle is to do it. Arguments as Paddle's ``_conv_nd`` gets them."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
-    if not _STATE["on"] or data_format != "NCHW" or not paddle.in_dynamic_mode() or not all(map(_plain, tensors)):
-        return None
-    if eager.mixed_precision():
+    if data_format != "NCHW" or not in_onednn.takes(*tensors):
         return None
     case = _case(x, weight, bias, stride, padding, algorithm, dilation, groups)
-    if case is None or _matrix_product(case) or not available() or onednn.convolution(case) is None:
+    if case is None or _matrix_product(case) or onednn.convolution(case) is None:
         return None
-    if paddle.is_grad_enabled() and not all(tensor.stop_gradient for tensor in tensors):
+    if in_onednn.learns(*tensors):
         return _Differentiable.apply("y", x, weight, bias, case)
     return _computed("y", case, *tensors)
-
-
-@functools.cache
-def available():
-    """Whether oneDNN is there; the first time that it is not, a line says why."""
-    try:
-        onednn.library()
-    except onednn.Unavailable as reason:
-        logger.info("convolutions on a CPU run in Paddle's own code, not in oneDNN: %s", reason)
-        return False
-    return True
-
-
-def _plain(tensor):
-    return (tensor.dtype == paddle.float32 and tensor.place.is_cpu_place() and not tensor.is_dist()
-            and 0 not in tensor.shape)  # tensor.size asks NumPy
 
 
 def _case(x, weight, bias, stride, padding, algorithm, dilation, groups):
@@ -134,15 +97,9 @@ COMPUTATIONS = {"y": "forward", "x": "backward_x", "weight": "backward_weight"}
 
 def _computed(wanted, case, *inputs):
     """A new tensor of ``wanted``'s shape, from ``INPUTS[wanted]`` and, for y, the bias if the case has one."""
-    found = paddle.empty(getattr(case, wanted))
-    _run(getattr(onednn.convolution(case), COMPUTATIONS[wanted]), *inputs, found)
+    found = empty(getattr(case, wanted))
+    run(getattr(onednn.convolution(case), COMPUTATIONS[wanted]), *inputs, found)
     return found
-
-
-def _run(computation, *tensors):
-    """Outputs come last; they are new, so contiguous. The list keeps copies of the others alive."""
-    tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
-    computation(*(tensor.data_ptr() for tensor in tensors))
 
 
 class _Differentiable(PyLayer):
@@ -152,17 +109,12 @@ class _Differentiable(PyLayer):
     def forward(ctx, wanted, first, second, bias, case):
         inputs = [first, second] if bias is None else [first, second, bias]
         ctx.wanted, ctx.case, ctx.needed = wanted, case, [not tensor.stop_gradient for tensor in inputs]
-        ctx.save_for_backward(first, second)
-        ctx.versions = first.inplace_version, second.inplace_version
+        in_onednn.keep(ctx, first, second)
         return _computed(wanted, case, *inputs)
 
     @staticmethod
     def backward(ctx, gradient):
-        first, second = ctx.saved_tensor()
-        # a view counts its base's changes, and from 0 again once the base is gone: fewer are no change
-        if any(tensor.inplace_version > before for tensor, before in zip((first, second), ctx.versions)):
-            raise RuntimeError(f"a convolution's operand of shape {first.shape} or {second.shape} was changed in place "
-                               "after the forward pass; its gradient needs the old values")
+        first, second = in_onednn.kept(ctx, "a convolution")
         names = INPUTS[ctx.wanted]
         known = {names[0]: first, names[1]: second, ctx.wanted: gradient}
         if ctx.needed[1:] == [True, True] and not paddle.is_grad_enabled():
@@ -182,6 +134,6 @@ def _gradient(name, known, case):
 
 
 def _weight_and_bias_gradients(case, gradient, x):
-    found = paddle.empty(case.weight), paddle.empty(case.weight[:1])
-    _run(onednn.convolution(case).backward_weight, gradient, x, *found)
+    found = empty(case.weight), empty(case.weight[:1])
+    run(onednn.convolution(case).backward_weight, gradient, x, *found)
     return found

@@ -49,5 +49,5 @@ def install():
 
 
 def _trains_on_cpu(x, bias):
-    return (not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and x.size > 0
+    return (not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
             and x.dtype == bias.dtype and not eager.mixed_precision())

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""oneDNN's float32 convolutions and their gradients, through the C API of the library in Paddle's own wheel.
+"""oneDNN's float32 operations and their gradients, through the C API of the library in Paddle's own wheel.
 
 Paddle's operations use that library in inference only. Facts about its API: oneDNN 3's headers (dnnl.h, dnnl_types.h).
 Works on addresses of plain tensors (NCHW, OIHW); the layouts that oneDNN computes in are its own choice.
@@ -19,11 +19,16 @@ LIBRARY, MAJOR, OPENMP = "libdnnl.so.3", 3, 2
 CPU, IN_ORDER, FLOAT32, FORWARD, DIRECT, OWN_SCRATCHPAD, IMPLEMENTATION, SCRATCHPAD_SIZE, SCRATCHPAD = \
     1, 1, 3, 64, 1, 1, 8, 136, 80
 #: memory format tags: oneDNN's choice, and plain (rows last) by number of dimensions
-ANY, PLAIN = 1, {1: 2, 4: 5, 5: 6}
-#: operand -> (its number when a primitive runs, what to ask a descriptor for its layout, index of that)
+ANY, PLAIN = 1, {1: 2, 2: 3, 4: 5, 5: 6}
+#: operand -> (its number when a primitive runs, what to ask a descriptor for its layout, index of that); without the
+#: latter two its layout is plain
 OPERANDS = {"x": (1, 129, 0), "weight": (33, 131, 0), "bias": (41, 131, 1), "y": (17, 133, 0),
             "x gradient": (129, 130, 0), "weight gradient": (161, 132, 0), "bias gradient": (169, 132, 1),
-            "y gradient": (145, 134, 0)}
+            "y gradient": (145, 134, 0), "mean": (49,), "variance": (50,), "scale": (51,), "shift": (52,),
+            "scale gradient": (255,), "shift gradient": (256,)}
+BACKWARD, SCALE_AND_SHIFT, SOFTMAX = 128, 6, 0x30000
+#: activation -> (its number, its number for the gradient, what the gradient is made of, alpha)
+ACTIVATIONS = {"relu": (0x20, 0x100, "y", 0), "silu": (0x2c, 0x2c, "x", 1), "gelu": (0x31, 0x31, "x", 0)}
 ALIGNMENT = 64
 
 
@@ -47,7 +52,7 @@ def _checked(status, function, arguments):
 
 
 _it, _made, _number, _size = ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_size_t
-_sizes, _status = ctypes.POINTER(ctypes.c_int64), ctypes.c_int
+_sizes, _status, _float = ctypes.POINTER(ctypes.c_int64), ctypes.c_int, ctypes.c_float
 #: function without dnnl_ -> (result, arguments); a ``_status`` other than 0 raises
 SIGNATURES = {
     "engine_create": (_status, [_made, _number, _size]),
@@ -66,6 +71,16 @@ SIGNATURES = {
         (_status, [_made, _it, _number, *[_it] * 3, *[_sizes] * 4, _it, _it]),
     "convolution_backward_weights_primitive_desc_create":
         (_status, [_made, _it, _number, *[_it] * 4, *[_sizes] * 4, _it, _it]),
+    "eltwise_forward_primitive_desc_create":
+        (_status, [_made, _it, _number, _number, _it, _it, _float, _float, _it]),
+    "eltwise_backward_primitive_desc_create":
+        (_status, [_made, _it, _number, *[_it] * 3, _float, _float, _it, _it]),
+    "softmax_forward_primitive_desc_create": (_status, [_made, _it, _number, _number, _it, _it, _number, _it]),
+    "softmax_backward_primitive_desc_create": (_status, [_made, _it, _number, *[_it] * 3, _number, _it, _it]),
+    "layer_normalization_forward_primitive_desc_create":
+        (_status, [_made, _it, _number, *[_it] * 3, _float, ctypes.c_uint, _it]),
+    "layer_normalization_backward_primitive_desc_create":
+        (_status, [_made, _it, _number, *[_it] * 4, _float, ctypes.c_uint, _it, _it]),
     "reorder_primitive_desc_create": (_status, [_made, *[_it] * 5]),
     "primitive_desc_query": (_status, [_it, _number, _number, ctypes.POINTER(ctypes.c_char_p)]),
     "primitive_desc_destroy": (_status, [_it]),
@@ -199,7 +214,7 @@ class _Computation:
         before, arguments, after = [], [], []
         for operand, plain in {**inputs, **outputs}.items():
             number, *query = OPERANDS[operand]
-            wanted = library().primitive_desc_query_md(primitive, *query)
+            wanted = library().primitive_desc_query_md(primitive, *query) if query else plain
             outside = inside = handles.memory(plain)
             self._given.append(outside)
             if not library().memory_desc_equal(plain, wanted):
@@ -239,22 +254,42 @@ def _step(primitive, memories):
     return primitive, (_Argument * len(arguments))(*arguments)
 
 
-class Convolution:
-    """Forward and both backward computations of a ``Case``; primitives are made (compiled) when first used.
+class _Operation:
+    """What the primitives of an operation share; they are made (compiled) when first used.
+
+    Raises:
+        Unavailable: oneDNN has only its slow reference code for ``primitives``.
+    """
+
+    def _keep(self, handles, plain, case, *primitives):
+        self._handles, self._plain = handles, plain
+        for primitive in primitives:
+            name = ctypes.c_char_p()
+            library().primitive_desc_query(primitive, IMPLEMENTATION, 0, ctypes.byref(name))
+            if name.value.startswith(b"ref"):
+                raise Unavailable(f"oneDNN has reference code only for {case}")
+
+    def _computation(self, primitive, inputs, outputs):
+        def plain(names):
+            return {name: self._plain[name.split()[0]] for name in names}
+        return _Computation(self._handles, primitive, plain(inputs), plain(outputs))
+
+
+class Convolution(_Operation):
+    """Forward and both backward computations of a ``Case``.
 
     Raises:
         Unavailable: oneDNN has none for it, or only its slow reference code.
     """
 
     def __init__(self, case):
-        self._handles = handles = _Handles()
-        weight = case.weight
+        handles, weight = _Handles(), case.weight
         if case.groups > 1:
             weight = (case.groups, weight[0] // case.groups, *weight[1:])
         shapes = {"x": case.x, "weight": weight, "bias": case.weight[:1], "y": case.y}
-        self._plain = {name: handles.descriptor(shape, PLAIN[len(shape)]) for name, shape in shapes.items()}
+        plain = {name: handles.descriptor(shape, PLAIN[len(shape)]) for name, shape in shapes.items()}
         x, kernel, y = (handles.descriptor(shapes[name], ANY) for name in ("x", "weight", "y"))
-        bias = self._plain["bias"] if case.bias else None
+        bias = plain["bias"] if case.bias else None
         rules = [_whole(pair) for pair in (case.stride, [step - 1 for step in case.dilation], case.before, case.after)]
         engine, attributes, self._bias = library().engine, library().attributes, case.bias
 
@@ -265,20 +300,7 @@ class Convolution:
         self._forward = described("forward", FORWARD, DIRECT, x, kernel, bias, y, *rules)
         self._for_x = described("backward_data", DIRECT, x, kernel, y, *rules, self._forward)
         self._for_weight = described("backward_weights", DIRECT, x, kernel, bias, y, *rules, self._forward)
-        for primitive in (self._forward, self._for_x, self._for_weight):
-            self._refuse_reference_code(primitive, case)
-
-    @staticmethod
-    def _refuse_reference_code(primitive, case):
-        name = ctypes.c_char_p()
-        library().primitive_desc_query(primitive, IMPLEMENTATION, 0, ctypes.byref(name))
-        if name.value.startswith(b"ref"):
-            raise Unavailable(f"oneDNN has reference code only for {case}")
-
-    def _computation(self, primitive, inputs, outputs):
-        def plain(names):
-            return {name: self._plain[name.split()[0]] for name in names}
-        return _Computation(self._handles, primitive, plain(inputs), plain(outputs))
+        self._keep(handles, plain, case, self._forward, self._for_x, self._for_weight)
 
     @functools.cached_property
     def forward(self):
@@ -302,5 +324,93 @@ def convolution(case):
     """The ``Convolution`` of a case, made once; None where oneDNN has nothing good for it."""
     try:
         return Convolution(case)
+    except Unavailable:
+        return None
+
+
+class Activation(_Operation):
+    """y = f(x), a name of ``ACTIVATIONS``, of ``count`` numbers."""
+
+    def __init__(self, name, count):
+        handles, engine, attributes = _Handles(), library().engine, library().attributes
+        number, backward_number, self._source, alpha = ACTIVATIONS[name]
+        plain = handles.descriptor([count], PLAIN[1])
+        create = functools.partial(handles.make, "primitive_desc")
+        hint = create("eltwise_forward_primitive_desc_create", engine, FORWARD, backward_number, plain, plain, alpha,
+                      0, attributes)
+        self._forward = create("eltwise_forward_primitive_desc_create", engine, FORWARD, number, plain, plain, alpha, 0,
+                               attributes)
+        self._backward = create("eltwise_backward_primitive_desc_create", engine, backward_number, plain, plain, plain,
+                                alpha, 0, hint, attributes)
+        self._keep(handles, {"x": plain, "y": plain}, name, self._forward, self._backward)
+
+    @functools.cached_property
+    def forward(self):
+        """Takes addresses of x and y."""
+        return self._computation(self._forward, ["x"], ["y"])
+
+    @functools.cached_property
+    def backward(self):
+        """Takes addresses of x or y, as ACTIVATIONS says, of y's gradient, and of x's gradient."""
+        return self._computation(self._backward, [self._source, "y gradient"], ["x gradient"])
+
+
+class Softmax(_Operation):
+    """Along the columns of [rows, columns]."""
+
+    def __init__(self, rows, columns):
+        handles, engine, attributes = _Handles(), library().engine, library().attributes
+        plain = handles.descriptor([rows, columns], PLAIN[2])
+        create = functools.partial(handles.make, "primitive_desc")
+        self._forward = create("softmax_forward_primitive_desc_create", engine, FORWARD, SOFTMAX, plain, plain, 1,
+                               attributes)
+        self._backward = create("softmax_backward_primitive_desc_create", engine, SOFTMAX, plain, plain, plain, 1,
+                                self._forward, attributes)
+        self._keep(handles, {"x": plain, "y": plain}, "softmax", self._forward, self._backward)
+
+    @functools.cached_property
+    def forward(self):
+        """Takes addresses of x and y."""
+        return self._computation(self._forward, ["x"], ["y"])
+
+    @functools.cached_property
+    def backward(self):
+        """Takes addresses of y, y's gradient and x's gradient."""
+        return self._computation(self._backward, ["y", "y gradient"], ["x gradient"])
+
+
+class LayerNorm(_Operation):
+    """Over the columns of [rows, columns], with scale and shift."""
+
+    def __init__(self, rows, columns, epsilon):
+        handles, engine, attributes = _Handles(), library().engine, library().attributes
+        plain, of_rows, of_columns = (handles.descriptor(shape, PLAIN[len(shape)])
+                                      for shape in ([rows, columns], [rows], [columns]))
+        rules = epsilon, SCALE_AND_SHIFT
+        create = functools.partial(handles.make, "primitive_desc")
+        self._forward = create("layer_normalization_forward_primitive_desc_create", engine, FORWARD, plain, plain,
+                               of_rows, *rules, attributes)
+        self._backward = create("layer_normalization_backward_primitive_desc_create", engine, BACKWARD, plain, plain,
+                                plain, of_rows, *rules, self._forward, attributes)
+        self._keep(handles, {"x": plain, "y": plain, "mean": of_rows, "variance": of_rows, "scale": of_columns,
+                             "shift": of_columns}, "layer normalisation", self._forward, self._backward)
+
+    @functools.cached_property
+    def forward(self):
+        """Takes addresses of x, scale, shift, y, and the rows' means and variances, which it gives."""
+        return self._computation(self._forward, ["x", "scale", "shift"], ["y", "mean", "variance"])
+
+    @functools.cached_property
+    def backward(self):
+        """Takes addresses of x, scale, shift, mean, variance, y's gradient, and the gradients of x, scale and shift."""
+        return self._computation(self._backward, ["x", "scale", "shift", "mean", "variance", "y gradient"],
+                                 ["x gradient", "scale gradient", "shift gradient"])
+
+
+@functools.lru_cache(maxsize=1024)
+def operation(kind, *case):
+    """The Activation, Softmax or LayerNorm of these sizes, made once; None where oneDNN has nothing good for it."""
+    try:
+        return kind(*case)
     except Unavailable:
         return None

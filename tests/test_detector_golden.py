@@ -19,7 +19,7 @@ from detector_cases import (
 )
 from ppdet.core.workspace import create
 
-from ppdet_ext import config, convolution
+from ppdet_ext import config, in_onednn
 from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.bridge import relative_error
 
@@ -59,7 +59,7 @@ def test_outputs_equal_the_golden_ones(name):
     side = SIDES.get(name, 640)
     model, batch = build_detector(config_of(name), eval_size=[side, side]), eval_batch(side, side)
     # discrete sampling rounds places to pixels: between two of them a convolution's own rounding decides
-    with convolution.left_to_paddle() if "_dsp_" in name else nullcontext():
+    with in_onednn.left_to_paddle() if "_dsp_" in name else nullcontext():
         boxes, logits = in_same_order(*raw_outputs(model, batch), golden["dec_boxes"])
         with paddle.no_grad():
             found = model(batch)

@@ -16,11 +16,11 @@ from half_on_cpu import half_on_cpu
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
-from ppdet_ext import convolution, onednn
+from ppdet_ext import convolution, in_onednn, onednn
 from ppdet_ext.bridge.parity import relative_error
 
 TOLERANCE = 1e-5
-pytestmark = pytest.mark.skipif(not convolution.available(), reason="Paddle came without oneDNN's library")
+pytestmark = pytest.mark.skipif(not in_onednn.available(), reason="Paddle came without oneDNN's library")
 
 #: shape of x, of the weight, then nn.Conv2D's keywords
 CASES = {
@@ -85,17 +85,16 @@ def close(found, wanted, tolerance=TOLERANCE):
         assert relative_error(one.numpy(), other.numpy()) <= tolerance
 
 
-def by_paddle(monkeypatch, function):
-    with monkeypatch.context() as patch:
-        patch.setattr(convolution, "attempt", lambda *given: None)
+def by_paddle(function):
+    with in_onednn.left_to_paddle():
         return function()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients_are_paddles_and_those_of_float64(name, monkeypatch, taken):
+def test_values_and_gradients_are_paddles_and_those_of_float64(name, taken):
     found = results(*CASES[name])
     assert len(taken) == (name not in PRODUCTS)
-    close(found, by_paddle(monkeypatch, lambda: results(*CASES[name])))
+    close(found, by_paddle(lambda: results(*CASES[name])))
     close(found, results(*CASES[name], dtype="float64"))
 
 
@@ -113,8 +112,8 @@ def test_a_layer_fuses_its_bias_and_keeps_its_state(taken):
 
 @pytest.mark.parametrize("needed", [(1, 1, 1), (0, 1, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1)])
 def test_only_gradients_that_are_needed_are_computed(needed, monkeypatch):
-    runs, run = [], convolution._run
-    monkeypatch.setattr(convolution, "_run", lambda *given: runs.append(given[0]) or run(*given))
+    runs, run = [], convolution.run
+    monkeypatch.setattr(convolution, "run", lambda *given: runs.append(given[0]) or run(*given))
     layer, x = nn.Conv2D(4, 8, 3, padding=1), random([2, 4, 8, 8])
     tensors = [x, layer.weight, layer.bias]
     for tensor, need in zip(tensors, needed):
@@ -126,7 +125,7 @@ def test_only_gradients_that_are_needed_are_computed(needed, monkeypatch):
 
     found = gradients()
     assert len(runs) == 1 + needed[0] + needed[1]  # forward, for x, for the weight (and the bias with it)
-    close(found, by_paddle(monkeypatch, gradients))
+    close(found, by_paddle(gradients))
 
 
 def test_a_weight_used_twice_hooks_and_recompute(taken):
@@ -153,7 +152,7 @@ def test_a_weight_used_twice_hooks_and_recompute(taken):
     close([doubled], [layer.weight.grad * 2])
 
 
-def test_gradients_of_gradients(monkeypatch):
+def test_gradients_of_gradients():
     def second():
         x, weight = random([1, 4, 6, 6]), random([4, 4, 3, 3])
         x.stop_gradient = weight.stop_gradient = False
@@ -161,7 +160,7 @@ def test_gradients_of_gradients(monkeypatch):
         first = paddle.grad((y ** 3).sum(), [x, weight], create_graph=True)
         sum((gradient ** 2).sum() for gradient in first).backward()
         return [*first, x.grad, weight.grad]
-    close(second(), by_paddle(monkeypatch, second))
+    close(second(), by_paddle(second))
 
 
 def test_an_input_changed_in_place_is_an_error():
@@ -172,7 +171,7 @@ def test_an_input_changed_in_place_is_an_error():
         y.sum().backward()
 
 
-def test_values_that_are_not_contiguous(monkeypatch, taken):
+def test_values_that_are_not_contiguous(taken):
     def run():
         x = random([2, 9, 8, 4]).transpose([0, 3, 1, 2])
         weight = random([3, 3, 4, 8]).transpose([3, 2, 0, 1])
@@ -181,7 +180,7 @@ def test_values_that_are_not_contiguous(monkeypatch, taken):
         return [y, *paddle.grad(y.transpose([0, 2, 3, 1]), [x, weight], random([2, 7, 6, 8]))]
     found = run()
     assert taken
-    close(found, by_paddle(monkeypatch, run))
+    close(found, by_paddle(run))
 
 
 def test_without_gradients_there_is_no_graph(taken):
@@ -256,10 +255,10 @@ def step(seed=0):
     return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-def test_a_detectors_step_is_the_same(monkeypatch, taken):
+def test_a_detectors_step_is_the_same(taken):
     losses, gradients = step()
     assert len(taken) > 30
-    wanted, gradients_wanted = by_paddle(monkeypatch, step)
+    wanted, gradients_wanted = by_paddle(step)
     close(losses.values(), wanted.values())
     assert list(gradients) == list(gradients_wanted) and len(gradients) > 100
     close(gradients.values(), gradients_wanted.values())
@@ -271,12 +270,12 @@ SCRIPT = "import ppdet_ext, paddle; print('patched', hasattr(paddle.nn.functiona
 @pytest.mark.parametrize("value, patched", [("0", False), ("1", True)])
 def test_the_switch(value, patched):
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=REPO,
-                          env={**os.environ, convolution.SWITCH: value, "PYTHONPATH": str(REPO)})
+                          env={**os.environ, in_onednn.SWITCH: value, "PYTHONPATH": str(REPO)})
     assert f"patched {patched}" in done.stdout
 
 
 # in this order: what the first one lets go is destroyed by the library
-CACHES = (onednn.convolution, convolution.available, onednn.library)
+CACHES = (onednn.convolution, onednn.operation, in_onednn.available, onednn.library)
 
 
 class TestWithoutTheLibrary:
@@ -293,7 +292,7 @@ class TestWithoutTheLibrary:
     @pytest.fixture
     def lines(self, monkeypatch):
         said = []
-        monkeypatch.setattr(convolution.logger, "info", lambda text, *given: said.append(text % given))
+        monkeypatch.setattr(in_onednn.logger, "info", lambda text, *given: said.append(text % given))
         return said
 
     def check(self, lines, taken, reason):

@@ -16,7 +16,7 @@ from conftest import REPO
 from paddle import nn
 from ppdet.metrics import COCOMetric
 
-from ppdet_ext import convolution, processes, runtime
+from ppdet_ext import in_onednn, processes, runtime
 from ppdet_ext.bridge.ops.timm_norm_leaves import BatchNormAct2d, SyncBatchNormAct2d, sync_batch_norms
 from ppdet_ext.cli import load_cfg
 from ppdet_ext.engine import parallel
@@ -236,7 +236,7 @@ def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank
 @pytest.mark.slow
 def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatch):
     # oneDNN's convolutions round differently for another batch size, and in the third epoch one match is nearly a tie
-    monkeypatch.setenv(convolution.SWITCH, "0")
+    monkeypatch.setenv(in_onednn.SWITCH, "0")
     options = [*FIXED, "epoch=5", "snapshot_epoch=5"]
     for number, batch in ((2, 2), (1, 4)):
         train(tmp_path, half_empty, [*options, f"TrainReader.batch_size={batch}", f"save_dir=by{number}",

@@ -8,6 +8,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from ..bridge import source
 from ..bridge.report import load_into
 from ..errors import UserError, nearest
+from ..transpose import transposed
 from .layers import recomputed
 from .modules import weights_wanted
 
@@ -116,7 +117,7 @@ class StagedBackbone(nn.Layer):
             for block in stage.blocks:
                 x = recomputed(block, [block], x) if self.use_checkpoint and self.training else block(x)
             if index in self.out_indices:
-                features[index] = getattr(self, f"norm{index}")(x).transpose([0, 3, 1, 2])
+                features[index] = transposed(getattr(self, f"norm{index}")(x), [0, 3, 1, 2])
             if stage.downsample is not None:
                 x = stage.downsample(x)
         return [features[index] for index in self.out_indices]

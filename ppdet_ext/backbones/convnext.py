@@ -4,6 +4,7 @@ import functools
 
 from paddle import nn
 
+from ..transpose import transposed
 from ._features import FeatureNet, Step
 from ._registry import register_model
 from .layers import LayerNorm2d, Mlp, drop_path, linear, small_weights
@@ -44,7 +45,7 @@ class Block(nn.Layer):
         if self.conv_mlp:
             y = self.mlp(self.norm(y))
         else:
-            y = self.mlp(self.norm(y.transpose([0, 2, 3, 1]))).transpose([0, 3, 1, 2])
+            y = transposed(self.mlp(self.norm(transposed(y, [0, 2, 3, 1]))), [0, 3, 1, 2])
         if self.gamma is not None:
             y = y * self.gamma.reshape([1, -1, 1, 1])
         return self.drop_path(y) + x

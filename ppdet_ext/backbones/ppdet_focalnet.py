@@ -6,6 +6,7 @@ from paddle import nn
 from ppdet.core.workspace import serializable
 
 from ..registry import register_over
+from ..transpose import transposed
 from ._ppdet import Stage, StagedBackbone, chosen, image_of, start_from
 from .layers import Mlp, drop_path, linear, pad_image
 
@@ -67,13 +68,13 @@ class FocalModulation(nn.Layer):
             self.ln = nn.LayerNorm(dim)
 
     def forward(self, x):
-        query, context, gates = self.f(x).transpose([0, 3, 1, 2]).split(self.split, axis=1)
+        query, context, gates = transposed(self.f(x), [0, 3, 1, 2]).split(self.split, axis=1)
         gates, total = gates.split(self.split[-1], axis=1), 0
         for layer, gate in zip(self.focal_layers, gates):
             context = layer(context)
             total = total + context * gate
         total = total + self.act(context.mean([2, 3], keepdim=True)) * gates[-1]
-        x = (query * self.h(total * self.share)).transpose([0, 2, 3, 1])
+        x = transposed(query * self.h(total * self.share), [0, 2, 3, 1])
         return self.proj(self.ln(x) if hasattr(self, "ln") else x)
 
 
@@ -115,14 +116,14 @@ class Embed(nn.Layer):
         self.norm = nn.LayerNorm(out_chs) if norm else nn.Identity()
 
     def forward(self, x):
-        return self.norm(self.proj(pad_image(x, self.stride)).transpose([0, 2, 3, 1]))
+        return self.norm(transposed(self.proj(pad_image(x, self.stride)), [0, 2, 3, 1]))
 
 
 class Downsample(Embed):
     """An ``Embed`` from map to map."""
 
     def forward(self, x):
-        return super().forward(x.transpose([0, 3, 1, 2]))
+        return super().forward(transposed(x, [0, 3, 1, 2]))
 
 
 @register_over

@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ..transpose import transposed
 from ._features import FeatureNet, Step
 from ._registry import register_model
 from .layers import Mlp, attend_in_windows, drop_path, linear, pad_image, pad_map, relative_positions, small_weights
@@ -34,7 +35,7 @@ class WindowAttention(nn.Layer):
     def forward(self, x, mask=None):
         """Windows [B, windows, N, C] and an addend [windows, 1, N, N] to the logits -> as x."""
         q, k, v = self._split_heads(self.project(x))
-        x = paddle.matmul(F.softmax(self.logits(q, k) + self._bias(mask)), v).transpose([0, 1, 3, 2, 4])
+        x = transposed(paddle.matmul(F.softmax(self.logits(q, k) + self._bias(mask)), v), [0, 1, 3, 2, 4])
         return self.proj(x.reshape([0, 0, self.pixels, self.heads * x.shape[-1]]))
 
     def project(self, x):
@@ -51,14 +52,14 @@ class WindowAttention(nn.Layer):
 
     def _split_heads(self, qkv):
         """[B, windows, N, 3 * C] -> query, key and value, each [B, windows, heads, N, C / heads]."""
-        qkv = qkv.reshape([0, 0, self.pixels, 3 * self.heads, qkv.shape[-1] // (3 * self.heads)])
-        return qkv.transpose([0, 1, 3, 2, 4]).split(3, axis=2)
+        qkv = qkv.reshape([0, 0, self.pixels, 3, self.heads, qkv.shape[-1] // (3 * self.heads)])
+        return transposed(qkv, [3, 0, 1, 4, 2, 5]).unbind(0)
 
     def _bias(self, mask):
         """[heads, N, N], or with a mask [windows, heads, N, N]."""
         # Layer.to(dtype) makes floats of integer buffers, too
         bias = F.embedding(self.relative_position_index.astype("int64"), self.offset_biases())
-        bias = bias.reshape([self.pixels, self.pixels, self.heads]).transpose([2, 0, 1])
+        bias = transposed(bias.reshape([self.pixels, self.pixels, self.heads]), [2, 0, 1])
         if mask is None:
             return bias
         # a copy for each head: Paddle adds [windows, 1, N, N] to more heads than one ten times slower
@@ -112,7 +113,7 @@ class PatchEmbed(nn.Layer):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x):
-        return self.norm(self.proj(pad_image(x, PATCH)).transpose([0, 2, 3, 1]))
+        return self.norm(transposed(self.proj(pad_image(x, PATCH)), [0, 2, 3, 1]))
 
 
 def neighbours(x):
@@ -197,11 +198,11 @@ class Swin(FeatureNet):
     def forward_intermediates(self, x, indices=None):
         """As FeatureNet's: features [B, C, H, W]."""
         features = FeatureNet.forward_intermediates(self, x, indices)  # to_static loses what super() needs
-        return [feature.transpose([0, 3, 1, 2]) for feature in features]
+        return [transposed(feature, [0, 3, 1, 2]) for feature in features]
 
     def forward_features(self, x):
         """Image [B, in_chans, H, W] -> the map [B, C, ceil(H/32), ceil(W/32)] that the head pools."""
-        return FeatureNet.forward_features(self, x).transpose([0, 3, 1, 2])
+        return transposed(FeatureNet.forward_features(self, x), [0, 3, 1, 2])
 
 
 def _window_and_shift(resolution, window, always_partition):

@@ -15,6 +15,7 @@ import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from ..errors import UserError
+from ..transpose import transposed
 from .exported_attention import sample_flat
 
 #: offsets of one move a point by this share of the box's size (over the number of the level's points)
@@ -126,12 +127,12 @@ def sample_by_grid(value, spatial_shapes, locations, weights, points):
     grids = _heads_first(locations * 2 - 1).reshape([-1, queries, total, 2]).split(points, axis=2)
     sampled, start = [], 0
     for (h, w), grid in zip(spatial_shapes, grids):
-        plane = value[:, start : start + h * w].flatten(2).transpose([0, 2, 1]).reshape([-1, channels, h, w])
+        plane = transposed(value[:, start : start + h * w].flatten(2), [0, 2, 1]).reshape([-1, channels, h, w])
         sampled.append(F.grid_sample(plane, grid, mode="bilinear", padding_mode="zeros", align_corners=False))
         start += h * w
     weights = _heads_first(weights).reshape([-1, 1, queries, total])
     out = (paddle.concat(sampled, axis=-1) * weights).sum(-1)
-    return out.reshape([-1, heads * channels, queries]).transpose([0, 2, 1])
+    return transposed(out.reshape([-1, heads * channels, queries]), [0, 2, 1])
 
 
 def sample_by_lookup(value, spatial_shapes, locations, weights, points):
@@ -178,7 +179,7 @@ SAMPLING = {'default': (sample_by_grid, sample_by_lookup), 'discrete': (pick_by_
 
 def _heads_first(x):
     """[B, Q, heads, ...] <-> [B, heads, Q, ...]."""
-    return x.transpose([0, 2, 1, *range(3, x.ndim)])
+    return transposed(x, [0, 2, 1, *range(3, x.ndim)])
 
 
 def _sum_rows(value, rows, shares):

@@ -17,15 +17,16 @@ from paddle import ParamAttr
 from paddle.regularizer import L2Decay
 from ppdet.modeling.heads.detr_head import MLP
 from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, normal_, xavier_uniform_
-from ppdet.modeling.layers import MultiHeadAttention
 
 from ..backbones.layers import recomputed
 from ..errors import UserError
 from ..registry import register_over
+from ..transpose import transposed
 from .attention import SAMPLING, PPMSDeformableAttention, StoredScaleAttention, points_of_levels
 from .boxes import inverse_sigmoid
 from .denoising import contrastive_denoising
 from .hybrid_encoder import batch_norm
+from .self_attention import MultiHeadAttention
 
 #: stands for "no anchor here": the sigmoid of it is 1 in every precision, and it stays finite in half precision
 NO_ANCHOR = 1e4
@@ -283,7 +284,7 @@ class RTDETRTransformer(nn.Layer):
         for proj in self.input_proj[len(feats):]:
             levels.append(proj(levels[-1] if len(levels) > len(feats) else feats[-1]))
         spatial_shapes = [tuple(level.shape[2:]) for level in levels]
-        return paddle.concat([level.transpose([0, 2, 3, 1]).flatten(1, 2) for level in levels], 1), spatial_shapes
+        return paddle.concat([transposed(level, [0, 2, 3, 1]).flatten(1, 2) for level in levels], 1), spatial_shapes
 
     def _select_queries(self, memory, spatial_shapes):
         """The tokens with the best class score become the first queries: content, boxes before the sigmoid, and the

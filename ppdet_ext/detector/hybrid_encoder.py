@@ -15,7 +15,6 @@ from paddle.regularizer import L2Decay
 from ppdet.modeling.backbones.csp_darknet import BaseConv
 from ppdet.modeling.backbones.cspresnet import RepVggBlock
 from ppdet.modeling.initializer import linear_init_
-from ppdet.modeling.layers import MultiHeadAttention
 from ppdet.modeling.ops import get_act_fn
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.modeling.transformers.detr_transformer import TransformerEncoder
@@ -24,6 +23,8 @@ from ..backbones.layers import recomputed
 from ..backbones.layers.activation import silu
 from ..errors import UserError
 from ..registry import register_over, serializable
+from ..transpose import transposed
+from .self_attention import MultiHeadAttention
 
 
 def batch_norm(channels):
@@ -242,8 +243,8 @@ class HybridEncoder(nn.Layer):
         kept = getattr(self, f'pos_embed{level}', None)
         pos_embed = kept if kept is not None and self._is_eval_size(level, h, w) else self._make_position(h, w)
         pos_embed = pos_embed.astype(feat.dtype)
-        memory = self._run(encoder, feat.transpose([0, 2, 3, 1]).flatten(1, 2), pos_embed=pos_embed)
-        return memory.transpose([0, 2, 1]).reshape([-1, self.hidden_dim, h, w])
+        memory = self._run(encoder, transposed(feat, [0, 2, 3, 1]).flatten(1, 2), pos_embed=pos_embed)
+        return transposed(memory, [0, 2, 1]).reshape([-1, self.hidden_dim, h, w])
 
     def _run(self, layer, x, **fixed):
         if self.recompute and self.training:

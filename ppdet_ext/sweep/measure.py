@@ -14,7 +14,7 @@ import timm
 import torch
 import torchvision
 
-from .. import convolution
+from .. import in_onednn
 from ..backbones._bridged import BridgedNet
 from ..bridge import trace
 from ..bridge.parity import relative_error
@@ -476,7 +476,7 @@ def export_error(ours, size, image):
     """
     ours.eval()
     vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad(), convolution.left_to_paddle():
+    with paddle.no_grad(), in_onednn.left_to_paddle():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
         program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)

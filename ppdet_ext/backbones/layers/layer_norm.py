@@ -3,6 +3,8 @@
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...transpose import transposed
+
 
 class LayerNorm2d(nn.LayerNorm):
     """[B, C, H, W] -> the same shape; each position is normalised over its channels."""
@@ -11,5 +13,5 @@ class LayerNorm2d(nn.LayerNorm):
         super().__init__(channels, epsilon)
 
     def forward(self, x):
-        x = F.layer_norm(x.transpose([0, 2, 3, 1]), self._normalized_shape, self.weight, self.bias, self._epsilon)
-        return x.transpose([0, 3, 1, 2])
+        x = F.layer_norm(transposed(x, [0, 2, 3, 1]), self._normalized_shape, self.weight, self.bias, self._epsilon)
+        return transposed(x, [0, 3, 1, 2])

@@ -4,6 +4,8 @@ import numpy as np
 import paddle
 from paddle.nn import functional as F
 
+from ...transpose import transposed
+
 MASKED = -100.0  # Swin's own; small enough for softmax and in the range of float16
 
 
@@ -44,7 +46,7 @@ def split_windows(x, window):
     """[B, H, W, C] -> [B, H/window * W/window, window * window, C]; H and W are multiples of ``window``."""
     height, width = map_size(x)
     x = x.reshape([0, height // window, window, width // window, window, x.shape[3]])
-    return x.transpose([0, 1, 3, 2, 4, 5]).reshape([0, -1, window * window, x.shape[5]])
+    return transposed(x, [0, 1, 3, 2, 4, 5]).reshape([0, -1, window * window, x.shape[5]])
 
 
 def join_windows(windows, window, size):
@@ -52,7 +54,7 @@ def join_windows(windows, window, size):
     height, width = size
     channels = windows.shape[3]
     x = windows.reshape([0, height // window, width // window, window, window, channels])
-    return x.transpose([0, 1, 3, 2, 4, 5]).reshape([0, height, width, channels])
+    return transposed(x, [0, 1, 3, 2, 4, 5]).reshape([0, height, width, channels])
 
 
 def shift_mask(size, window, shift):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import paddle
 import paddle.nn.functional as F
 
+from ...transpose import transposed
 from . import _values
 from ._table import op
 from ._values import any_tensor, per_axis
@@ -91,7 +92,7 @@ def pixel_unshuffle(x, downscale_factor):
     out = paddle.reshape(x, [*front, channels, height // r, r, width // r, r])
     lead = list(range(len(front)))
     c, h, a, w, b = range(len(front), len(front) + 5)
-    out = paddle.transpose(out, [*lead, c, a, b, h, w])
+    out = transposed(out, [*lead, c, a, b, h, w])
     return paddle.reshape(out, [*front, channels * r * r, height // r, width // r])
 
 

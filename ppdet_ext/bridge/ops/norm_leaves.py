@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...transpose import transposed
 from . import normalize
 from ._leaf_args import only
 from ._leaf_tools import Function, attr, channels, constant
@@ -74,7 +75,7 @@ def layer_norm(x, weight, bias, eps, shape):
 
 def layer_norm_2d(x, weight, bias, eps, shape):
     """Over the channels of [B, C, H, W]."""
-    return F.layer_norm(x.transpose([0, 2, 3, 1]), shape, weight, bias, eps).transpose([0, 3, 1, 2])
+    return transposed(F.layer_norm(transposed(x, [0, 2, 3, 1]), shape, weight, bias, eps), [0, 3, 1, 2])
 
 
 def rms_norm(x, weight, bias, eps, shape):

@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
+from ...transpose import transposed
 from ..resize import interpolation_matrix
 from . import _values
 from ._table import op
@@ -129,8 +130,8 @@ def affine_grid(theta, size, align_corners=None):
 
 def resize_channels_last(x, size, **settings):
     """[1, H, W, C] -> [1, *size, C]."""
-    out = interpolate(paddle.transpose(x, [0, 3, 1, 2]), list(size), **settings)
-    return paddle.transpose(out, [0, 2, 3, 1])
+    out = interpolate(transposed(x, [0, 3, 1, 2]), list(size), **settings)
+    return transposed(out, [0, 2, 3, 1])
 
 
 @op("timm.layers.pos_embed.resample_abs_pos_embed")
@@ -185,8 +186,8 @@ def get_rel_pos(q_size, k_size, rel_pos):
     q_size, k_size = known([q_size, k_size], "the relative position table")
     distances = 2 * max(q_size, k_size) - 1
     if rel_pos.shape[0] != distances:
-        table = interpolate(paddle.unsqueeze(paddle.transpose(rel_pos, [1, 0]), 0), [distances], mode="linear")
-        rel_pos = paddle.transpose(paddle.squeeze(table, 0), [1, 0])
+        table = interpolate(paddle.unsqueeze(transposed(rel_pos, [1, 0]), 0), [distances], mode="linear")
+        rel_pos = transposed(paddle.squeeze(table, 0), [1, 0])
     queries = np.arange(q_size, dtype=np.float32)[:, None] * max(k_size / q_size, 1.0)
     keys = np.arange(k_size, dtype=np.float32)[None, :] * max(q_size / k_size, 1.0)
     index = (queries - keys + (k_size - 1) * max(q_size / k_size, 1.0)).astype(np.int64)

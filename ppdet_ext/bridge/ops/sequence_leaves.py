@@ -5,6 +5,7 @@ from paddle import nn
 from paddle.jit import not_to_static
 from paddle.nn import functional as F
 
+from ...transpose import transposed
 from ._leaf_args import only
 from ._leaf_tools import attr
 from ._table import leaf
@@ -75,14 +76,14 @@ class MultiheadAttention(nn.Layer):
                 average_attn_weights=True, is_causal=False):
         inputs = (query, key, value)
         if not self.batch_first:
-            inputs = [each.transpose([1, 0, 2]) for each in inputs]
+            inputs = [transposed(each, [1, 0, 2]) for each in inputs]
         query, key, value = self._projected(inputs)
         scores = paddle.matmul(query, key, transpose_y=True)
         for mask in (attn_mask, None if key_padding_mask is None else key_padding_mask.unsqueeze([1, 2])):
             scores = scores if mask is None else scores + self._addend(mask, scores)
         weights = F.dropout(F.softmax(scores, -1), self.dropout, training=self.training)
-        out = self.out_proj(paddle.flatten(paddle.matmul(weights, value).transpose([0, 2, 1, 3]), 2))
-        out = out if self.batch_first else out.transpose([1, 0, 2])
+        out = self.out_proj(paddle.flatten(transposed(paddle.matmul(weights, value), [0, 2, 1, 3]), 2))
+        out = out if self.batch_first else transposed(out, [1, 0, 2])
         if not need_weights:
             return out, None
         return out, weights.mean(1) if average_attn_weights else weights
@@ -95,7 +96,7 @@ class MultiheadAttention(nn.Layer):
         for x, weight, bias in zip(inputs, weights, biases):
             y = F.linear(x, weight.t(), bias)
             y = y.reshape([0, 0, self.heads, weight.shape[0] // self.heads])
-            heads.append(y.transpose([0, 2, 1, 3]))
+            heads.append(transposed(y, [0, 2, 1, 3]))
         return heads[0] * heads[0].shape[-1] ** -0.5, heads[1], heads[2]
 
     @not_to_static

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import paddle
 
+from ...transpose import transposed
 from . import _values
 from ._table import op
 from ._values import UserError, any_tensor, axis, cast, dtype_of, is_tensor, known, listed
@@ -39,7 +40,7 @@ def length(x):
 
 @op("getattr.T", ".t", "torch.t")
 def reverse_dims(x):
-    return paddle.transpose(x, list(range(x.ndim))[::-1])
+    return transposed(x, list(range(x.ndim))[::-1])
 
 
 @op("getattr.mT")
@@ -51,12 +52,12 @@ def matrix_transpose(x):
 def transpose(x, dim0, dim1):
     order = list(range(x.ndim))
     order[dim0], order[dim1] = order[dim1], order[dim0]
-    return paddle.transpose(x, order)
+    return transposed(x, order)
 
 
 @op("torch.permute", ".permute")
 def permute(x, *order, dims=None):
-    return paddle.transpose(x, [axis(x, dim) for dim in dims or listed(order)])
+    return transposed(x, [axis(x, dim) for dim in dims or listed(order)])
 
 
 @op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis")

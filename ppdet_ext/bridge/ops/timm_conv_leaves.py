@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...transpose import transposed
 from ._leaf_tools import attr, constant, padded_same
 from ._table import leaf
 
@@ -84,7 +85,7 @@ class CondConv2d(nn.Layer):
     def forward(self, x, routing):
         out, *rest = self.weight_shape
         kernels = self.weight.reshape([self.experts, self.groups, out // self.groups, *rest])
-        kernels = kernels.transpose([1, 0, 2, 3, 4, 5]).reshape([self.experts * out, *rest])
+        kernels = transposed(kernels, [1, 0, 2, 3, 4, 5]).reshape([self.experts * out, *rest])
         if self.same:
             y = same_conv2d(x, kernels, None, self.stride, self.dilation, self.groups)
         else:
