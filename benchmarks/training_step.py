@@ -25,7 +25,7 @@ SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 PADDLE_DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "0", "MALLOC_ARENA_MAX": "8",
                    "PPDET_EXT_ONEDNN": "0"}
 SIDES = {"torch (transformers)": ("torch", {}), "ppdet_ext": ("ours", {}),
-         "Paddle's convolutions": ("ours", {"PPDET_EXT_ONEDNN": "0"}), "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
+         "Paddle's operations": ("ours", {"PPDET_EXT_ONEDNN": "0"}), "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
 BOXES, CLASSES, RATE, CLIP = 8, 80, 1e-4, 0.1
 
 
