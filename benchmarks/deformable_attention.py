@@ -8,25 +8,33 @@ from side_by_side import compare, table
 import ppdet_ext  # noqa: F401  before Paddle: sets threads and instruction set
 
 import paddle  # isort: skip
-from ppdet_ext.detector.attention import sample_by_grid, sample_by_lookup  # isort: skip
+from ppdet_ext.detector.attention import sample_by_grid  # isort: skip
+from ppdet_ext.detector.flat_attention import sample_flat  # isort: skip
 
 
-def case(batch, queries, heads=8, channels=32, points=4, shapes=((40, 40), (20, 20), (10, 10))):
-    """A function of the sampling core: one forward and backward pass on random inputs, as at 320x320."""
+def cases(batch, queries, heads=8, channels=32, points=4, shapes=((40, 40), (20, 20), (10, 10))):
+    """{name: one forward and backward pass on random inputs, as at 320x320}."""
     paddle.seed(0)
-    value = paddle.randn([batch, sum(h * w for h, w in shapes), heads, channels])
-    levels = [points] * len(shapes)
-    locations = paddle.rand([batch, queries, heads, sum(levels), 2])
-    weights = paddle.rand([batch, queries, heads, sum(levels)])
-    for tensor in (value, locations, weights):
+    shapes, levels = list(shapes), [points] * len(shapes)
+    total = sum(levels)
+    value = paddle.randn([batch, sum(h * w for h, w in shapes), heads * channels])
+    offsets, boxes = paddle.randn([batch, queries, heads * total * 2]), paddle.rand([batch, queries, 1, 4])
+    weights = paddle.rand([batch, queries, heads, total])
+    for tensor in (value, offsets, weights):
         tensor.stop_gradient = False
 
-    def step(core):
-        core(value, list(shapes), locations, weights, levels).sum().backward()
-        for tensor in (value, locations, weights):
+    def by_grid():
+        centre, size = boxes[..., :2].unsqueeze(3), boxes[..., 2:].unsqueeze(3)
+        locations = centre + offsets.reshape([batch, queries, heads, total, 2]) * (size * 0.5 / points)
+        return sample_by_grid(value.reshape([batch, -1, heads, channels]), shapes, locations, weights, levels)
+
+    def step(sample):
+        sample().sum().backward()
+        for tensor in (value, offsets, weights):
             tensor.clear_gradient()
 
-    return step
+    return {"grid_sample": lambda: step(by_grid), "row lookup": lambda: step(
+        lambda: sample_flat(value, shapes, offsets, boxes, weights, levels, 0.5))}
 
 
 def main():
@@ -34,8 +42,7 @@ def main():
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--queries", type=int, default=500)
     args = parser.parse_args()
-    step = case(args.batch, args.queries)
-    print(table(compare({"grid_sample": lambda: step(sample_by_grid), "row lookup": lambda: step(sample_by_lookup)})))
+    print(table(compare(cases(args.batch, args.queries))))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh
 from ppdet_ext.detector.decoder import make_anchors
 from ppdet_ext.detector.denoising import _noisy_boxes, attention_mask, contrastive_denoising
+from ppdet_ext.detector.flat_attention import sample_flat
 from ppdet_ext.detector.hybrid_encoder import double_size, sincos_position_embedding
 from ppdet_ext.errors import UserError
 
@@ -51,9 +52,15 @@ class TestAttention:
         (out * paddle.arange(out.size, dtype="float32").reshape(out.shape).sin()).sum().backward()
         return [out.numpy()] + [tensor.grad.numpy() for tensor in inputs if tensor.grad is not None]
 
+    def by_flat(self, value, shapes, locations, weights, points):
+        """sample_flat as the others: offsets from the picture's corner in units of its size over the level's points."""
+        offsets = (locations * paddle.to_tensor(np.repeat(points, points), "float32").unsqueeze(1)).flatten(2)
+        boxes = paddle.to_tensor([0.0, 0, 1, 1]).tile([*locations.shape[:2], 1, 1])
+        return sample_flat(value.flatten(2), shapes, offsets, boxes, weights, points, 1.0)
+
     @pytest.mark.parametrize("method, gradients", [("default", 3), ("discrete", 2)])
     def test_both_ways_agree_with_gradients(self, method, gradients):
-        on_gpu, on_cpu = (self.sample(core) for core in SAMPLING[method])
+        on_gpu, on_cpu = (self.sample(core) for core in [*SAMPLING[method], self.by_flat][:2])
         assert len(on_gpu) == len(on_cpu) == 1 + gradients  # discrete locations get none
         errors = [relative_error(a, b) for a, b in zip(on_cpu, on_gpu)]
         print("max|d|/max|ref|: value and gradients", [f"{e:.1e}" for e in errors])

@@ -9,7 +9,7 @@ from detector_cases import build_detector, train_batch
 from half_on_cpu import half_on_cpu
 
 from ppdet_ext import cli
-from ppdet_ext.detector import attention, decoder, loss, matcher
+from ppdet_ext.detector import decoder, flat_attention, loss, matcher
 from ppdet_ext.engine import precision
 from ppdet_ext.engine.precision import Precision
 from ppdet_ext.engine.trainer import Trainer
@@ -103,7 +103,7 @@ def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
     watch(loss, "varifocal_loss", lambda logits, score, label: (logits, score, label))
     watch(loss, "iou_and_giou", lambda a, b: (a, b))
     watch(decoder, "inverse_sigmoid", lambda x: (x,))
-    watch(attention, "_neighbours", lambda shapes, locations, points: (locations,))
+    watch(flat_attention, "_two_pixels", lambda position, size: (position,))
     watch(decoder.RTDETRTransformer, "forward", lambda self, feats, *_: feats)
     train(small("tf_efficientnet_lite0"), level, dtype, steps=1)
     inside = {name: kinds for name, kinds in seen.items() if name != "forward"}

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Multi-scale deformable attention (https://arxiv.org/abs/2010.04159), in three forms with the same values.
+"""Multi-scale deformable attention (https://arxiv.org/abs/2010.04159), in two forms with the same values.
 
 Training on a CPU spends a large part of its time here. Looking the four neighbours of every sampling point up as rows
-of an embedding table and summing them with one batched matrix product costs less than half of ``grid_sample``, forward
-and backward. Training on GPUs, where it would hold more memory, keeps ``grid_sample``. Exported graphs look rows up,
-too, see exported_attention.
+of a table and summing them with one batched matrix product, see flat_attention, costs a fifth of ``grid_sample``,
+forward and backward. Training on GPUs, where it would hold more memory, keeps ``grid_sample``. Exported graphs look
+rows up, too.
 """
 import math
 
@@ -16,7 +16,7 @@ from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from ..errors import UserError
 from ..transpose import transposed
-from .exported_attention import sample_flat
+from .flat_attention import sample_flat
 
 #: offsets of one move a point by this share of the box's size (over the number of the level's points)
 OFFSET_SCALE = 0.5
@@ -87,17 +87,18 @@ class PPMSDeformableAttention(nn.Layer):
         # third of a cell (bfloat16), and its bilinear shares with it
         offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
-        if not paddle.in_dynamic_mode() and self.sampling == 'default':
-            return self.output_proj(sample_flat(value, spatial_shapes, offsets, reference_points, weights, self.points,
-                                                OFFSET_SCALE))
+        eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        if self.sampling == 'default' and (eager_cpu or not paddle.in_dynamic_mode()):
+            sample = _sample_in_float32 if eager_cpu else sample_flat
+            return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
+                                           OFFSET_SCALE))
 
         offsets = offsets.reshape([-1, queries, self.num_heads, total, 2])
         centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
         locations = centre + offsets * self.num_points_scale.unsqueeze(-1) * (size * OFFSET_SCALE)
 
         value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
-        eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
-        sample = SAMPLING[self.sampling][eager_cpu]
+        sample = SAMPLING[self.sampling][-1 if eager_cpu else 0]
         return self.output_proj(sample(value, spatial_shapes, locations, weights, self.points))
 
 
@@ -121,7 +122,18 @@ def points_of_levels(points, levels):
 
 
 def sample_by_grid(value, spatial_shapes, locations, weights, points):
-    """Weighted sum of bilinear samples, with ``grid_sample``; arguments as in ``sample_by_lookup``."""
+    """Weighted sum of bilinear samples, with ``grid_sample``.
+
+    Args:
+        value: [B, L, heads, channels].
+        spatial_shapes: list of (h, w) per level; their products add up to L.
+        locations: [B, Q, heads, P, 2], x and y in [0, 1]; P points, level after level.
+        weights: [B, Q, heads, P].
+        points: list of how many of the P points are each level's.
+
+    Returns:
+        [B, Q, heads * channels]; samples outside a level count as zero.
+    """
     heads, channels = value.shape[2:]
     queries, total = locations.shape[1], sum(points)
     grids = _heads_first(locations * 2 - 1).reshape([-1, queries, total, 2]).split(points, axis=2)
@@ -135,26 +147,14 @@ def sample_by_grid(value, spatial_shapes, locations, weights, points):
     return transposed(out.reshape([-1, heads * channels, queries]), [0, 2, 1])
 
 
-def sample_by_lookup(value, spatial_shapes, locations, weights, points):
-    """Weighted sum of bilinear samples, as row lookups and one batched matrix product.
-
-    Args:
-        value: [B, L, heads, channels].
-        spatial_shapes: list of (h, w) per level; their products add up to L.
-        locations: [B, Q, heads, P, 2], x and y in [0, 1]; P points, level after level.
-        weights: [B, Q, heads, P].
-        points: list of how many of the P points are each level's.
-
-    Returns:
-        [B, Q, heads * channels]; samples outside a level count as zero.
-    """
-    rows, shares = _neighbours(spatial_shapes, locations.reshape([-1, sum(points), 2]), points)
-    shares = shares * weights.reshape([-1, sum(points), 1, 1])
-    return _sum_rows(value, rows.reshape([*weights.shape[:3], -1]), shares.reshape([*weights.shape[:3], -1]))
+@paddle.jit.not_to_static
+def _sample_in_float32(*args):
+    with paddle.amp.auto_cast(enable=False):
+        return sample_flat(*args)
 
 
 def pick_by_lookup(value, spatial_shapes, locations, weights, points):
-    """Weighted sum of the pixels nearest to the locations (RT-DETRv2's discrete sampling); as ``sample_by_lookup``,
+    """Weighted sum of the pixels nearest to the locations (RT-DETRv2's discrete sampling); as ``sample_by_grid``,
     but a location outside counts as the border's pixel, and locations get no gradient."""
     return _sum_rows(value, _nearest(spatial_shapes, locations, points), weights)
 
@@ -173,8 +173,8 @@ def pick_by_gather(value, spatial_shapes, locations, weights, points):
     return _heads_first(out.reshape([-1, heads, queries, channels])).reshape([-1, queries, heads * channels])
 
 
-#: cross_attn_sampling_method -> (on GPUs, and discrete in exported graphs; eagerly on a CPU)
-SAMPLING = {'default': (sample_by_grid, sample_by_lookup), 'discrete': (pick_by_gather, pick_by_lookup)}
+#: cross_attn_sampling_method -> where sample_flat does not serve: (on GPUs and in exported graphs, eagerly on a CPU)
+SAMPLING = {'default': (sample_by_grid,), 'discrete': (pick_by_gather, pick_by_lookup)}
 
 
 def _heads_first(x):
@@ -225,37 +225,3 @@ def _rounded(position, size):
     size = size.astype(position.dtype)
     # cut before the cast: far-off points would overflow the integer
     return paddle.minimum((position.detach() * size + 0.5).floor().clip(min=0.0), size - 1).astype("int32")
-
-
-def _neighbours(spatial_shapes, locations, points):
-    """Rows and bilinear shares of the four pixels around each location.
-
-    Args:
-        locations: [N, P, 2].
-
-    Returns:
-        rows counted over all levels (int32) and shares, both [N, P, 2, 2]. (No more than four dimensions: Paddle 2.6
-        broadcasts few.)
-    """
-    height, width, start = (size.unsqueeze(-1) for size in _level_sizes(spatial_shapes, points))
-    x, x_share = _two_pixels(locations[..., 0], width)
-    y, y_share = _two_pixels(locations[..., 1], height)
-    rows = (y * width + start).unsqueeze(-1) + x.unsqueeze(-2)
-    return rows, y_share.unsqueeze(-1) * x_share.unsqueeze(-2)
-
-
-def _two_pixels(position, size):
-    """The two pixels around a position in [0, 1] along one axis and their bilinear shares (0 outside), [..., 2].
-
-    Both come from broadcasting against (0, 1): concatenating along a last axis of two costs several times as much.
-    """
-    pixel = position.unsqueeze(-1) * size.astype(position.dtype) - 0.5
-    # far-off points would overflow the integer; two pixels outside is outside
-    low = paddle.minimum(paddle.floor(pixel.detach()).clip(min=-2.0), size.astype(pixel.dtype))
-    step = paddle.to_tensor([0.0, 1.0], dtype=pixel.dtype)
-    index = (low + step).astype("int32")
-    last = size - 1
-    inside = ((index >= 0) & (index <= last)).astype(pixel.dtype)
-    # 1 - fraction for the lower pixel, fraction for the upper one
-    share = (1 - step) * inside + (pixel - low) * ((2 * step - 1) * inside)
-    return paddle.minimum(index.clip(min=0), last), share

@@ -1,9 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Multi-scale deformable attention's sampling for exported graphs: row lookups, and arithmetic on flat arrays.
+"""Multi-scale deformable attention's sampling on a CPU, trained and exported: row lookups, arithmetic on flat arrays.
 
-Runtimes on a CPU spend three times as long on ``grid_sample``, the sum over a last axis of 12 points, and broadcasts
-along last axes (which oneDNN does by its reference loops). So coordinates stay [B * Q, heads * P] here, what differs
-between levels and heads is a row of constants, and boxes come to that form by one small matrix product.
+Eagerly and in runtimes, ``grid_sample``, the sum over a last axis of 12 points, and broadcasts along last axes (which
+oneDNN does by its reference loops) take two to five times as long. So coordinates stay [B * Q, heads * P] here, what
+differs between levels and heads is a row of constants, and boxes come to that form by one small matrix product.
 """
 import numpy as np
 import paddle
@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 
 
 def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, offset_scale):
-    """Weighted sum of bilinear samples; samples outside a level count as zero.
+    """Weighted sum of bilinear samples; samples outside a level count as zero. Eagerly not under mixed precision.
 
     Args:
         value: [B, L, C], C = heads * channels.
@@ -42,9 +42,15 @@ def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, offset_s
     # whole numbers below 2**24 are exact in float32; the images of a batch, which could go beyond, are told apart after
     image = paddle.arange(paddle.shape(value)[0], dtype="int32").unsqueeze(1) * (length * heads)
     rows = paddle.concat(rows, 1).astype("int32").reshape([-1, queries * heads * 4 * total]) + image
-    # gather_nd, as it gives three dimensions: gather would be followed by a copy of all rows
-    sampled = paddle.gather_nd(value.reshape([-1, channels]), rows.reshape([-1, 4 * total, 1]))
+    sampled = _look_up(value.reshape([-1, channels]), rows.reshape([-1, 4 * total])).astype(weights.dtype)
     return paddle.bmm(paddle.concat(shares, 1).unsqueeze(1), sampled).reshape([-1, queries, heads * channels])
+
+
+def _look_up(table, rows):
+    """Rows of a table; in a graph by gather_nd, as gather would be followed by a copy of them all."""
+    if paddle.in_dynamic_mode():
+        return F.embedding(rows, table)
+    return paddle.gather_nd(table, rows.unsqueeze(-1))
 
 
 def _row(numbers):
@@ -75,9 +81,9 @@ def _pixels(offsets, boxes, sizes, scale):
 
 def _two_pixels(position, size):
     """The two pixels around a position along one axis, and their bilinear shares (0 outside)."""
-    # the product by one keeps Paddle Inference with oneDNN from taking the floor in place, on a value still needed
-    # (3.3.1: wrong without a word)
-    low = paddle.floor(position * 1.0)
+    # a floor has no gradient; in a graph, a product by one keeps Paddle Inference with oneDNN from taking it in place,
+    # on a value still needed (3.3.1: wrong without a word)
+    low = paddle.floor(position.detach() if paddle.in_dynamic_mode() else position * 1.0)
     fraction = position - low
     pairs = []
     for step, share in ((0.0, 1.0 - fraction), (1.0, fraction)):
