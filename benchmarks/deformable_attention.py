@@ -34,7 +34,7 @@ def cases(batch, queries, heads=8, channels=32, points=4, shapes=((40, 40), (20,
             tensor.clear_gradient()
 
     return {"grid_sample": lambda: step(by_grid), "row lookup": lambda: step(
-        lambda: sample_flat(value, shapes, offsets, boxes, weights, levels, 0.5))}
+        lambda: sample_flat(value, shapes, offsets, boxes, weights, levels, paddle.full([total], 0.5 / points)))}
 
 
 def main():

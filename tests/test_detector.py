@@ -53,10 +53,10 @@ class TestAttention:
         return [out.numpy()] + [tensor.grad.numpy() for tensor in inputs if tensor.grad is not None]
 
     def by_flat(self, value, shapes, locations, weights, points):
-        """sample_flat as the others: offsets from the picture's corner in units of its size over the level's points."""
-        offsets = (locations * paddle.to_tensor(np.repeat(points, points), "float32").unsqueeze(1)).flatten(2)
+        """sample_flat as the others: offsets from the picture's corner in units of half its size."""
         boxes = paddle.to_tensor([0.0, 0, 1, 1]).tile([*locations.shape[:2], 1, 1])
-        return sample_flat(value.flatten(2), shapes, offsets, boxes, weights, points, 1.0)
+        return sample_flat(value.flatten(2), shapes, locations.flatten(2) * 2, boxes, weights, points,
+                           paddle.full([sum(points)], 0.5))
 
     @pytest.mark.parametrize("method, gradients", [("default", 3), ("discrete", 2)])
     def test_both_ways_agree_with_gradients(self, method, gradients):

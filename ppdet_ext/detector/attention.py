@@ -91,7 +91,7 @@ class PPMSDeformableAttention(nn.Layer):
         if self.sampling == 'default' and (eager_cpu or not paddle.in_dynamic_mode()):
             sample = _sample_in_float32 if eager_cpu else sample_flat
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
-                                           OFFSET_SCALE))
+                                           self.num_points_scale * OFFSET_SCALE))
 
         offsets = offsets.reshape([-1, queries, self.num_heads, total, 2])
         centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
