@@ -328,7 +328,16 @@ def convolution(case):
         return None
 
 
-class Activation(_Operation):
+class _Function(_Operation):
+    """y = f(x)."""
+
+    @functools.cached_property
+    def forward(self):
+        """Takes addresses of x and y."""
+        return self._computation(self._forward, ["x"], ["y"])
+
+
+class Activation(_Function):
     """y = f(x), a name of ``ACTIVATIONS``, of ``count`` numbers."""
 
     def __init__(self, name, count):
@@ -345,17 +354,12 @@ class Activation(_Operation):
         self._keep(handles, {"x": plain, "y": plain}, name, self._forward, self._backward)
 
     @functools.cached_property
-    def forward(self):
-        """Takes addresses of x and y."""
-        return self._computation(self._forward, ["x"], ["y"])
-
-    @functools.cached_property
     def backward(self):
         """Takes addresses of x or y, as ACTIVATIONS says, of y's gradient, and of x's gradient."""
         return self._computation(self._backward, [self._source, "y gradient"], ["x gradient"])
 
 
-class Softmax(_Operation):
+class Softmax(_Function):
     """Along the columns of [rows, columns]."""
 
     def __init__(self, rows, columns):
@@ -367,11 +371,6 @@ class Softmax(_Operation):
         self._backward = create("softmax_backward_primitive_desc_create", engine, SOFTMAX, plain, plain, plain, 1,
                                 self._forward, attributes)
         self._keep(handles, {"x": plain, "y": plain}, "softmax", self._forward, self._backward)
-
-    @functools.cached_property
-    def forward(self):
-        """Takes addresses of x and y."""
-        return self._computation(self._forward, ["x"], ["y"])
 
     @functools.cached_property
     def backward(self):

@@ -101,7 +101,7 @@ class _Activation(PyLayer):
 
     @staticmethod
     def backward(ctx, gradient):
-        value, = in_onednn.kept(ctx, f"{ctx.kind}")
+        value, = in_onednn.kept(ctx, ctx.kind)
         if paddle.is_grad_enabled():  # for gradients of gradients
             return gradient * SLOPES[ctx.kind](value)
         return _result(ctx.found.backward, value, gradient)
