@@ -5,7 +5,7 @@ import statistics
 import time
 
 
-def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.0):
+def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.0, untimed=0):
     """Call each alternative once in each of ``rounds`` turns.
 
     Each turn has an order of its own, as it matters what ran before: behind its own like a function finds warm caches.
@@ -14,7 +14,8 @@ def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.
     Args:
         alternatives: {name: function without arguments}.
         clock: time.process_time leaves out, of work on one thread, what other processes take.
-        pause: seconds before each call, in which the threads of the one before stop spinning.
+        pause: seconds before each turn's part, in which the threads of the one before stop spinning.
+        untimed: calls before the timed one in each turn, which fill caches: for the time of one call among many alike.
 
     Returns:
         {name: {'median_ms', 'low_ms', 'high_ms', 'ratio'}}; ratio is to the first alternative's median.
@@ -23,6 +24,8 @@ def compare(alternatives, rounds=9, warm_up=2, clock=time.perf_counter, pause=0.
     for turn in range(rounds + warm_up):
         for name, function in turns.sample(list(alternatives.items()), len(alternatives)):
             time.sleep(pause)
+            for _ in range(untimed):
+                function()
             start = clock()
             function()
             if turn >= warm_up:

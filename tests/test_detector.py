@@ -66,6 +66,18 @@ class TestAttention:
         print("max|d|/max|ref|: value and gradients", [f"{e:.1e}" for e in errors])
         assert max(errors) <= 1e-5
 
+    def test_looked_up_rows_are_not_kept(self):
+        """Between forward and backward pass, less is held than the rows of the four pixels around every point."""
+        value, offsets, weights = paddle.randn([1, 4, 64]), paddle.randn([1, 50, 2 * 32]), paddle.rand([1, 50, 2, 16])
+        for tensor in (value, offsets, weights):
+            tensor.stop_gradient = False
+        before = paddle.base.core.host_memory_stat_current_value("Allocated", 0)
+        out = sample_flat(value, [(2, 2)], offsets, paddle.rand([1, 50, 1, 4]), weights, [16], paddle.full([16], 0.5))
+        held = paddle.base.core.host_memory_stat_current_value("Allocated", 0) - before
+        rows = 50 * 2 * 16 * 4 * 32 * 4
+        assert held < rows / 2, f"{held} bytes; the rows are {rows}"
+        out.sum().backward()
+
     @pytest.mark.parametrize("method", SAMPLING)
     def test_exported_equals_eager(self, method):
         """Points of their own for each level, any batch size, boxes that reach out of the picture, no grid_sample."""

@@ -345,8 +345,9 @@ def _check_sizes(hidden_dim, nhead, layers, eval_idx):
 
 
 def _take(tokens, index):
-    """Rows of [B, L, C] at [B, Q] -> [B, Q, C]."""
-    return paddle.take_along_axis(tokens, index.unsqueeze(-1).expand([-1, -1, tokens.shape[-1]]), axis=1)
+    """Rows of [B, L, C] at [B, Q] -> [B, Q, C]; take_along_axis would want an index for each channel."""
+    images = paddle.arange(paddle.shape(index)[0], dtype=index.dtype).unsqueeze(1)
+    return paddle.gather_nd(tokens, paddle.stack([paddle.zeros_like(index) + images, index], -1))
 
 
 @functools.lru_cache(maxsize=32)

@@ -31,8 +31,9 @@ class MultiHeadAttention(layers.MultiHeadAttention):
         v, = self._project(value, 2, 3)
         logits = paddle.matmul(q * self.head_dim ** -0.5, k, transpose_y=True)
         if attn_mask is not None:
-            # in place, as nothing else needs them: they are the largest tensors of the decoder
-            logits = logits.add_(layers._convert_attention_mask(attn_mask, logits.dtype))
+            # spread, as Paddle broadcasts with one thread; in place, as nothing else needs the logits
+            mask = layers._convert_attention_mask(attn_mask, logits.dtype)
+            logits = logits.add_(mask.expand(logits.shape))
         weights = F.softmax(logits)
         if self.dropout:
             weights = F.dropout(weights, self.dropout, training=self.training, mode="upscale_in_train")
