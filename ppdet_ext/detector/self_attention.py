@@ -10,7 +10,8 @@ from ..transpose import transposed
 class MultiHeadAttention(layers.MultiHeadAttention):
     """Arguments and parameters as PaddleDetection's, without need_weights; queries, keys and values are of one width.
 
-    Queries and keys of the same tensor come from one product, and the queries are scaled instead of the logits.
+    The queries are scaled instead of the logits. Each part is projected by itself, so that Paddle Inference can take the
+    reshapes and transposes around the two products into them.
     """
 
     def forward(self, query, key=None, value=None, attn_mask=None):
@@ -23,12 +24,8 @@ class MultiHeadAttention(layers.MultiHeadAttention):
         Returns:
             [B, Q, embed_dim]
         """
-        value = query if value is None else value
-        if key is None or key is query:
-            q, k = self._project(query, 0, 2)
-        else:
-            (q,), (k,) = self._project(query, 0, 1), self._project(key, 1, 2)
-        v, = self._project(value, 2, 3)
+        key = query if key is None else key
+        q, k, v = (self._project(x, part) for part, x in enumerate((query, key, query if value is None else value)))
         logits = paddle.matmul(q * self.head_dim ** -0.5, k, transpose_y=True)
         if attn_mask is not None:
             # spread, as Paddle broadcasts with one thread; in place, as nothing else needs the logits
@@ -37,13 +34,12 @@ class MultiHeadAttention(layers.MultiHeadAttention):
         weights = F.softmax(logits)
         if self.dropout:
             weights = F.dropout(weights, self.dropout, training=self.training, mode="upscale_in_train")
-        joined = transposed(paddle.matmul(weights, v), [0, 2, 1, 3]).flatten(2)
+        joined = transposed(paddle.matmul(weights, v), [0, 2, 1, 3]).reshape([0, 0, self.embed_dim])
         return self.out_proj(joined)
 
-    def _project(self, x, first, last):
-        """``last - first`` tensors [B, heads, L, head_dim], of the three that queries, keys and values are."""
-        columns = slice(first * self.embed_dim, last * self.embed_dim)
+    def _project(self, x, part):
+        """Queries, keys or values (part 0, 1, 2): [B, L, embed_dim] -> [B, heads, L, head_dim]."""
+        columns = slice(part * self.embed_dim, (part + 1) * self.embed_dim)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[columns]
         y = F.linear(x, self.in_proj_weight[:, columns], bias)
-        y = y.reshape([0, 0, last - first, self.num_heads, self.head_dim])
-        return transposed(y, [2, 0, 3, 1, 4]).unbind(0)
+        return transposed(y.reshape([0, 0, self.num_heads, self.head_dim]), [0, 2, 1, 3])
