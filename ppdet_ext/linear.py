@@ -2,8 +2,8 @@
 """Fully connected layers for training on a CPU.
 
 Paddle's gradient of an added bias sums over the rows with one thread and takes longer than both matrix products
-together (3.3.1: 19 of 31 ms for 8400 rows of 256). As a product with a row of ones it takes 0.2 ms. Adding the bias takes
-1.2 ms there, and 0.3 where the product starts from it.
+together (3.3.1: 19 of 31 ms for 8400 rows of 256). As a product with a row of ones it takes 0.2 ms. Adding the bias
+takes 1.2 ms there, and 0.3 where the product starts from it.
 """
 import functools
 

@@ -69,11 +69,28 @@ def _keep_freed_memory():
     deformable attention, forward and backward, took 350 ms with and 215 ms without them. Setting any MALLOC_ variable
     turns this off.
     """
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    libc, m_trim_threshold, m_top_pad, m_mmap_max = _glibc(), -1, -2, -4
+    if libc:
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+        libc.mallopt(m_top_pad, 64 * 2**20)
+
+
+def give_back_freed_memory():
+    """Give what is free now back to the system, once; what is freed later is kept as before.
+
+    A first training step leaves small things that stay (optimizer states, compiled operations) all over the heap. The
+    next step's large blocks do not fit between them, and the holes would count for ever: 3,370 MiB instead of 3,040 for
+    R18 at 640x640, batch 4.
+    """
+    libc = _glibc()
+    if libc:
+        libc.malloc_trim(0)
+
+
+def _glibc():
     try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return  # not glibc
-    mallopt(m_mmap_max, 0)
-    mallopt(m_trim_threshold, 2**31 - 1)
-    mallopt(m_top_pad, 64 * 2**20)
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+    except OSError:
+        return None

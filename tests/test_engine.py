@@ -13,7 +13,7 @@ from ppdet.core.workspace import AttrDict
 
 from ppdet_ext import cli
 from ppdet_ext.deploy import visualize
-from ppdet_ext.engine import checkpoint, draw, metrics, plots, progress, report, weights
+from ppdet_ext.engine import checkpoint, draw, memory, metrics, plots, progress, report, weights
 from ppdet_ext.engine.history import History
 from ppdet_ext.engine.predict import find_images
 from ppdet_ext.engine.trainer import Trainer
@@ -137,6 +137,16 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):
     ends = [paddle.load(str(tmp_path / run / "tiny/model_final.pdparams")) for run in ("straight", "resumed")]
     for name, value in ends[0].items():
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-2, atol=1e-3, err_msg=name)
+
+
+def test_memory_is_given_back_once_behind_the_first_step(tiny_config, tmp_path, monkeypatch):
+    steps, given_back = [], []
+    trainer = trainer_of(tiny_config, [f"save_dir={tmp_path}", "epoch=2"])
+    step = trainer.optimizer.step
+    monkeypatch.setattr(trainer.optimizer, "step", lambda: steps.append(1) or step())
+    monkeypatch.setattr(memory.runtime, "give_back_freed_memory", lambda: given_back.append(len(steps)))
+    trainer.train(validate=True)
+    assert given_back == [1] and len(steps) > 2
 
 
 def first_run(tiny_config, tmp_path, aps, **best):

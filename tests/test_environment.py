@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Importing: needs no torch, sets the runtime but not over the user, says each environment mistake in one line."""
 import os
+import platform
 import subprocess
 import sys
 import types
@@ -28,6 +29,25 @@ def test_import_needs_no_torch_and_registers_everything():
         "         'DETRPostProcess', 'TransformerLayer', 'TimmBackbone', 'TorchvisionBackbone', 'ResNet']\n"
         "print(sorted({g[n].pymodule.__name__.split('.')[0] for n in names}))")
     assert status == 0 and out.strip().endswith("['ppdet_ext']"), out
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's heap")
+def test_freed_memory_is_kept_until_it_is_given_back():
+    """In a new process, blocks of 100 MB each of which small things that stay lie between."""
+    status, out = python(
+        f"import runpy, ctypes\nruntime = runpy.run_path({runtime.__file__!r})\nruntime['setup']()\n"
+        "def held():\n"
+        "    with open('/proc/self/status') as file:\n"
+        "        return int(next(line for line in file if line.startswith('VmRSS')).split()[1]) // 1024\n"
+        "blocks, small = [], []\n"
+        "for _ in range(3):\n"
+        "    blocks.append(bytearray(100 * 2**20))\n"
+        "    small.append(bytearray(2**15))\n"
+        "blocks.clear()\n"
+        "before = held()\n"
+        "runtime['give_back_freed_memory']()\n"
+        "print(before - held() > 250, before > 300)")
+    assert (status, out.strip()) == (0, "True True"), out
 
 
 def test_runtime_sets_threads_but_not_over_the_users():

@@ -90,8 +90,7 @@ def _of_points(spatial_shapes, points):
 
 
 def _positions(offsets, boxes, sizes, scales):
-    """x, then y, of the sampling points in pixels of their levels, 0 in the middle of the first: [B * Q, 2 * heads * P].
-    """
+    """x, then y, of the points in pixels of their levels, 0 in the middle of the first: [B * Q, 2 * heads * P]."""
     count = sizes[0].size
     spread = np.zeros([4, 4 * count])  # box -> its centre in pixels, and what an offset of one moves
     for axis, size in enumerate(sizes):

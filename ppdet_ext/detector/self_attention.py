@@ -10,8 +10,8 @@ from ..transpose import transposed
 class MultiHeadAttention(layers.MultiHeadAttention):
     """Arguments and parameters as PaddleDetection's, without need_weights; queries, keys and values are of one width.
 
-    The queries are scaled instead of the logits. Each part is projected by itself, so that Paddle Inference can take the
-    reshapes and transposes around the two products into them.
+    The queries are scaled instead of the logits. Each part is projected by itself, so that Paddle Inference can take
+    the reshapes and transposes around the two products into them.
     """
 
     def forward(self, query, key=None, value=None, attn_mask=None):

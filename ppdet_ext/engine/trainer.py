@@ -21,6 +21,7 @@ from ..files import require_writable
 from . import parallel, precision, predict, stepping, weights
 from .checkpoint import Checkpointer, take_over_best
 from .history import History
+from .memory import GiveBackOnce
 from .metrics import Samples, ap_values
 from .plots import Plots
 from .progress import Progress
@@ -122,7 +123,8 @@ class Trainer(PaddleDetectionTrainer):
 
     def _init_callbacks(self):
         self.history = History(self) if self.mode == "train" else None
-        own = {"train": [Progress(self), self.history, Checkpointer(self), Plots(self), Report(self)],
+        own = {"train": [Progress(self), self.history, Checkpointer(self), Plots(self), Report(self),
+                         GiveBackOnce(self)],
                "eval": [Progress(self)]}.get(self.mode, [])
         if processes.count() > 1 and self.mode == "train":
             own.insert(0, parallel.WholeBatch(self))
