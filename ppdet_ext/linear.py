@@ -20,8 +20,7 @@ class Linear(PyLayer):
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
-        rows = x.reshape([-1, x.shape[-1]])
-        return paddle.addmm(bias.unsqueeze(0), rows, weight).reshape([*x.shape[:-1], bias.shape[0]])
+        return _product(x, weight, bias)
 
     @staticmethod
     def backward(ctx, slope):
@@ -34,8 +33,14 @@ class Linear(PyLayer):
         return tuple(gradient() if wanted else None for gradient, wanted in zip(gradients, ctx.wanted))
 
 
+def _product(x, weight, bias):
+    rows = x.reshape([-1, x.shape[-1]])
+    return paddle.addmm(bias.unsqueeze(0), rows, weight).reshape([*x.shape[:-1], bias.shape[0]])
+
+
 def install():
-    """Let ``paddle.nn.functional.linear`` take Linear where it trains on a CPU; elsewhere it stays Paddle's."""
+    """Let ``paddle.nn.functional.linear`` take Linear where it trains on a CPU, and its values where it does not (a
+    recomputed pass without gradients is then equal to the last bit); elsewhere it stays Paddle's."""
     original = paddle.nn.functional.linear
     if hasattr(original, "__wrapped__"):
         return
@@ -43,13 +48,13 @@ def install():
     @paddle.jit.not_to_static
     @functools.wraps(original)
     def linear(x, weight, bias=None, name=None):
-        if bias is not None and paddle.in_dynamic_mode() and _trains_on_cpu(x, bias):
-            return Linear.apply(x, weight, bias)
-        return original(x, weight, bias, name)
+        if bias is None or not paddle.in_dynamic_mode() or not _on_cpu(x, bias):
+            return original(x, weight, bias, name)
+        trains = paddle.is_grad_enabled() and not bias.stop_gradient
+        return Linear.apply(x, weight, bias) if trains else _product(x, weight, bias)
 
     paddle.nn.functional.linear = linear
 
 
-def _trains_on_cpu(x, bias):
-    return (not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
-            and x.dtype == bias.dtype and not eager.mixed_precision())
+def _on_cpu(x, bias):
+    return bias.place.is_cpu_place() and 0 not in x.shape and x.dtype == bias.dtype and not eager.mixed_precision()

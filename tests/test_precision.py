@@ -67,7 +67,8 @@ def train(model, level, dtype, steps=3):
 def test_detectors_train_in_mixed_precision(half, arch, level, dtype):
     model = small(arch)
     before = {name: value.numpy() for name, value in model.named_parameters()}
-    losses, scaler = train(model, level, dtype, steps=6)
+    # from the eighth step on what is learnt exceeds what rounding changes, in float32 as well
+    losses, scaler = train(model, level, dtype, steps=8)
     assert np.isfinite(losses).all() and np.mean(losses[-2:]) < losses[0]
     assert all(bool(paddle.isfinite(value.astype("float32")).all()) for value in model.state_dict().values())
     kinds = {str(value.dtype).rpartition(".")[2] for value in model.parameters()}
