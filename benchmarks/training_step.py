@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -138,22 +139,24 @@ class Side:
     """An alternative in a process of its own. ``peak``: MiB, of its last step."""
 
     def __init__(self, side, environment, backbone, size, args):
-        command = [sys.executable, __file__, "--worker", side, "--sizes", str(size), "--batch", str(args.batch),
+        command = [sys.executable, "-X", "faulthandler", __file__, "--worker", side, "--sizes", str(size), "--batch",
+                   str(args.batch),
                    "--backbones", backbone, "--device", args.device, "--threads", str(args.threads), "--queries",
                    str(args.queries), *["--amp"] * args.amp]
         unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        self.peak = 0
+        self.peak, self._errors = 0, tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(command, env={**unset, "OMP_NUM_THREADS": str(args.threads), **environment},
                                          text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=subprocess.DEVNULL)
-        self._command = command
+                                         stderr=self._errors)
 
     def step(self):
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"error: a worker ended; to see why: echo step | {' '.join(self._command)}")
+            self._errors.seek(0)
+            raise SystemExit(f"{self._errors.read()[-2000:]}\nerror: a worker ended (exit status "
+                             f"{self._process.wait()}), for the reason above; the other numbers are lost, run it again")
         self.peak = int(line)
 
     def close(self):
