@@ -140,9 +140,8 @@ class Side:
 
     def __init__(self, side, environment, backbone, size, args):
         command = [sys.executable, "-X", "faulthandler", __file__, "--worker", side, "--sizes", str(size), "--batch",
-                   str(args.batch),
-                   "--backbones", backbone, "--device", args.device, "--threads", str(args.threads), "--queries",
-                   str(args.queries), *["--amp"] * args.amp]
+                   str(args.batch), "--backbones", backbone, "--device", args.device, "--threads", str(args.threads),
+                   "--queries", str(args.queries), *["--amp"] * args.amp]
         unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
         self.peak, self._errors = 0, tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(command, env={**unset, "OMP_NUM_THREADS": str(args.threads), **environment},
@@ -162,6 +161,7 @@ class Side:
     def close(self):
         self._process.kill()
         self._process.wait()
+        self._errors.close()
 
 
 def measure(backbone, size, args):

@@ -35,7 +35,7 @@ def test_import_needs_no_torch_and_registers_everything():
 def test_freed_memory_is_kept_until_it_is_given_back():
     """In a new process, blocks of 100 MB each of which small things that stay lie between."""
     status, out = python(
-        f"import runpy, ctypes\nruntime = runpy.run_path({runtime.__file__!r})\nruntime['setup']()\n"
+        f"import runpy\nruntime = runpy.run_path({runtime.__file__!r})\nruntime['setup']()\n"
         "def held():\n"
         "    with open('/proc/self/status') as file:\n"
         "        return int(next(line for line in file if line.startswith('VmRSS')).split()[1]) // 1024\n"

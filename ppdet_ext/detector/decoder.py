@@ -297,14 +297,15 @@ class RTDETRTransformer(nn.Layer):
         logits = self.enc_score_head(tokens)
         _, index = paddle.topk(logits.max(-1), self.num_queries, axis=1)
 
-        chosen = _take(tokens, index)
+        places = _places(index)
+        chosen = paddle.gather_nd(tokens, places)
         boxes_unact = self.enc_bbox_head(chosen).astype('float32') + F.embedding(index, anchors)
         if self.learnt_init_query:
             content = self.tgt_embed.weight.unsqueeze(0) + paddle.zeros_like(chosen[:, :1])
         else:
             content = chosen.detach() if self.training else chosen
         start = boxes_unact.detach() if self.training else boxes_unact
-        return content, start, F.sigmoid(boxes_unact), _take(logits, index)
+        return content, start, F.sigmoid(boxes_unact), paddle.gather_nd(logits, places)
 
     def _anchors(self, spatial_shapes):
         if self.eval_size and spatial_shapes == self._eval_shapes():
@@ -344,10 +345,11 @@ def _check_sizes(hidden_dim, nhead, layers, eval_idx):
         raise UserError(f"RTDETRTransformer: eval_idx {eval_idx} names no layer; there are {layers} decoder layers")
 
 
-def _take(tokens, index):
-    """Rows of [B, L, C] at [B, Q] -> [B, Q, C]; take_along_axis would want an index for each channel."""
+def _places(index):
+    """Numbers of tokens [B, Q] -> (image, token) [B, Q, 2], for ``gather_nd``; take_along_axis, slower, would want one
+    for each channel."""
     images = paddle.arange(paddle.shape(index)[0], dtype=index.dtype).unsqueeze(1)
-    return paddle.gather_nd(tokens, paddle.stack([paddle.zeros_like(index) + images, index], -1))
+    return paddle.stack([paddle.zeros_like(index) + images, index], -1)
 
 
 @functools.lru_cache(maxsize=32)

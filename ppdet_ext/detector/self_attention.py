@@ -25,7 +25,8 @@ class MultiHeadAttention(layers.MultiHeadAttention):
             [B, Q, embed_dim]
         """
         key = query if key is None else key
-        q, k, v = (self._project(x, part) for part, x in enumerate((query, key, query if value is None else value)))
+        value = query if value is None else value
+        q, k, v = (self._project(x, part) for part, x in enumerate((query, key, value)))
         logits = paddle.matmul(q * self.head_dim ** -0.5, k, transpose_y=True)
         if attn_mask is not None:
             # spread, as Paddle broadcasts with one thread; in place, as nothing else needs the logits
