@@ -100,7 +100,7 @@ def boxes_of(path):
             np.array([[record["score"], *record["bbox"]] for record in records]))
 
 
-def test_two_processes_train_and_evaluate_as_one(tmp_path, half_empty, tool, monkeypatch, capfd):
+def test_two_processes_train_and_evaluate_as_one(tmp_path, half_empty, tool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=4", "save_dir=one"], number=1)
     out = train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=2", "save_dir=two"])
