@@ -64,7 +64,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ppdet_ext", "ppdet_ext.*"]),
-    package_data={"ppdet_ext": ["graphs/*.graph.gz"]},
+    package_data={"ppdet_ext": ["graph/shipped/*.graph.gz"]},
     py_modules=["rt_detr_paddle"],
     cmdclass={"build_py": BuildWithManifest},
     python_requires=">=3.9,<3.12",

@@ -43,7 +43,7 @@ def alternatives(shape, kernel, stride, padding, groups, bias, for_x):
     """Functions that do a forward and backward pass, and whether ppdet_ext takes oneDNN for it."""
     import paddle
 
-    from ppdet_ext import convolution
+    from ppdet_ext.kernels import convolution
 
     tensors = [paddle.randn(shape), paddle.randn(kernel), *([paddle.randn(kernel[:1])] if bias else [])]
     for tensor in tensors:

@@ -28,7 +28,7 @@ from ppdet.data import reader as readers
 from ppdet.data.transform import operators
 from side_by_side import compare
 
-from ppdet_ext import config
+from ppdet_ext.config import config_file
 from ppdet_ext.data import normalize, pixels, quiet, sample
 
 REPO = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def transforms_of(source):
 def load(path, folder, images):
     """The config with the sample set in ``folder`` as its data."""
     sample.make(folder, sample.Spec(train=images, val=1, size=640))
-    cfg = config.load(path, ["num_classes=10", f"TrainDataset.dataset_dir={folder}",
+    cfg = config_file.load(path, ["num_classes=10", f"TrainDataset.dataset_dir={folder}",
                              "TrainDataset.image_dir=train", "TrainDataset.anno_path=annotations/train.json"])
     normalize.resolve(cfg)
     return cfg

@@ -86,7 +86,7 @@ def worker(args):
 def run(args, backbone, setting):
     command = [sys.executable, __file__, "--worker", backbone, setting, "--size", str(args.size), "--batch",
                str(args.batch)]
-    # with a MALLOC_ variable ppdet_ext.runtime leaves the C library's settings alone: freed memory is given back
+    # with a MALLOC_ variable the C library's settings are left alone: freed memory is given back
     done = subprocess.run(command, text=True, capture_output=True, env={**os.environ, "MALLOC_ARENA_MAX": "1"})
     if done.returncode:
         raise SystemExit(f"error: {backbone}, {setting}: {done.stderr.strip().splitlines()[-1]}")

@@ -131,7 +131,7 @@ def worker(args):
     for number, _ in enumerate(sys.stdin):
         step()
         if side == "ours" and number == 0:
-            ppdet_ext.runtime.give_back_freed_memory()  # as the Trainer does
+            ppdet_ext.startup.environment.give_back_freed_memory()  # as the Trainer does
         print(round(peak(side, args.device, before)), file=channel, flush=True)
 
 

@@ -112,7 +112,7 @@ def Features(model, name):
 
 
 def test_images():
-    """As the worker of ppdet_ext.bridge.x2paddle makes them."""
+    """As the worker of ppdet_ext.x2paddle.convert_model makes them."""
     return [np.random.RandomState(index).randn(*shape).astype(np.float32) for index, shape in enumerate(SHAPES)]
 
 
@@ -127,14 +127,14 @@ def by_x2paddle(folder, kind, python):
 
 def convert_file(folder, file, python):
     """Error by shape, or why there is none."""
-    from ppdet_ext.bridge import x2paddle
     from ppdet_ext.errors import UserError
+    from ppdet_ext.x2paddle import convert_model
     path, begin = folder / file, time.time()
     failed = json.loads((folder / "export.json").read_text()).get(file)
     if failed:
         return {"failed": failed}
     try:
-        outcome = x2paddle.convert(path, folder / f"out_{path.stem}", SHAPES, python)
+        outcome = convert_model.convert(path, folder / f"out_{path.stem}", SHAPES, python)
     except UserError as error:
         return {"failed": getattr(error, "reason", str(error)), "step": getattr(error, "step", "parity")}
     first = max(row.error for row in outcome.rows) if outcome.rows else "not compared"
@@ -147,8 +147,8 @@ def by_bridge(folder, name):
     import paddle
 
     from ppdet_ext.backbones import create_model
-    from ppdet_ext.bridge import parity
     from ppdet_ext.errors import UserError
+    from ppdet_ext.weights import parity
     begin, errors = time.time(), []
     try:
         net = create_model(name, features_only=True, checkpoint_path=str(folder / "weights.pth"))

@@ -6,11 +6,12 @@ Importing this package registers everything with PaddleDetection; torch is not n
 # ruff: noqa: E402  (Paddle must not be loaded before the environment is set and checked)
 import sys
 
-from . import compat, runtime
 from .errors import UserError, show_in_one_line
+from .patches import compat
+from .startup import environment
 
 _late = "paddle" in sys.modules
-_set = runtime.setup()
+_set = environment.setup()
 try:
     compat.check_environment()
 except UserError:
@@ -18,14 +19,16 @@ except UserError:
     raise
 compat.preload()
 
-from . import backbones, detector, registry
-from .backbones import modules, ppdet_focalnet, ppdet_hgnetv2, ppdet_resnet, ppdet_swin  # noqa: F401  they register
+from . import backbones, detector
+from .backbones import modules  # noqa: F401  they register
+from .backbones.ppdet import ppdet_focalnet, ppdet_hgnetv2, ppdet_resnet, ppdet_swin  # noqa: F401  they register
 from .engine import optimizer  # noqa: F401  registers
+from .registry import names
 
 compat.apply()
-registry.announce_replaced()
+names.announce_replaced()
 if _late and _set:
-    registry.logger.warning("Paddle was imported before ppdet_ext, so %s has no effect and a CPU may run several times "
+    names.logger.warning("Paddle was imported before ppdet_ext, so %s has no effect and a CPU may run several times "
                             "slower; import ppdet_ext (or rt_detr_paddle) first", ", ".join(_set))
 
 __version__ = "0.1.0"

@@ -12,11 +12,12 @@ import numpy as np
 import paddle
 from ppdet.engine import init_fleet_env
 
-from . import config, processes
+from .config import config_file
+from .config.flags import DEVICES, add_slice_flags, add_switch, config_parser
 from .data import checks, normalize, sample
 from .deploy import DeployError
+from .distributed import processes
 from .errors import UserError
-from .flags import DEVICES, add_slice_flags, add_switch, config_parser
 
 __all__ = ["add_slice_flags", "add_switch", "config_parser", "current_device", "import_file", "load_cfg",
            "required_weights", "run", "set_device", "start_workers"]
@@ -62,9 +63,9 @@ def load_cfg(args, mode="train"):
         raise UserError("this tool runs in one process: start it without paddle.distributed.launch")
     for path in args.imports:
         import_file(path)
-    cfg = config.load(args.config, args.opt)
-    options = config.parse_options(args.opt)
-    checks.check_options(cfg, options, config.read(args.config))
+    cfg = config_file.load(args.config, args.opt)
+    options = config_file.parse_options(args.opt)
+    checks.check_options(cfg, options, config_file.read(args.config))
     checks.check_keys(cfg)
     checks.check_needed(cfg, mode)
     for name in CONFIG_FLAGS:

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""ppdet_ext/flags.py without the package around it, which loads Paddle when it is imported."""
+"""ppdet_ext/config/flags.py without the package around it, which loads Paddle when it is imported."""
 import importlib.util
 from pathlib import Path
 

@@ -11,13 +11,14 @@ import functools
 import logging
 
 from ppdet_ext.backbones import create_model
-from ppdet_ext.bridge import convert, load, parity, torch_out, x2paddle
-from ppdet_ext.bridge.rules import RENAMES
-from ppdet_ext.checkpoints import convert as detectors
-from ppdet_ext.checkpoints import files
-from ppdet_ext.checkpoints.rules import PROJECTS
+from ppdet_ext.checkpoints import checkpoint_files
+from ppdet_ext.checkpoints import convert_detector as detectors
+from ppdet_ext.checkpoints.name_rules import PROJECTS
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
+from ppdet_ext.weights import convert_backbone, parity, pretrained, to_torch
+from ppdet_ext.weights.layout_rules import RENAMES
+from ppdet_ext.x2paddle import convert_model
 
 
 def parse_args():
@@ -50,7 +51,7 @@ def parse_args():
                         "that comes without source code")
     parser.add_argument("--model", help="with IN OUT: rtdetr_r50vd, rtdetrv2_r18vd_dsp, ... or a config file (.yml); "
                         "with --via x2paddle: .onnx, or TorchScript as .pt")
-    parser.add_argument("--input-shape", type=int, nargs=4, default=x2paddle.SHAPE, metavar=("N", "C", "H", "W"),
+    parser.add_argument("--input-shape", type=int, nargs=4, default=convert_model.SHAPE, metavar=("N", "C", "H", "W"),
                         help="with --via x2paddle: the image it converts with (default: %(default)s)")
     return parser.parse_args()
 
@@ -74,7 +75,7 @@ def whole_detector(args):
         raise UserError("a detector's checkpoint is converted with --model MODEL --to {" + ",".join(PROJECTS) + "} "
                         "IN OUT")
     source, output = args.paths
-    files.check_output(args.to, output)
+    checkpoint_files.check_output(args.to, output)
     found = detectors.convert(args.model, source, args.to, args.origin, args.part, args.allow, args.classes)
     if args.verify:
         rows, compared = detectors.check_parity(found)
@@ -84,33 +85,33 @@ def whole_detector(args):
 
 
 def via_x2paddle(args):
-    outcome = x2paddle.convert(args.model, args.output, [args.input_shape])
-    print(x2paddle.summary(outcome, args.output))
+    outcome = convert_model.convert(args.model, args.output, [args.input_shape])
+    print(convert_model.summary(outcome, args.output))
 
 
 def to_paddle(args):
     if args.fill:
         raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
-    output = args.output or load.converted_path(args.arch)
-    convert.check_output(output)
+    output = args.output or pretrained.converted_path(args.arch)
+    convert_backbone.check_output(output)
     net = create_model(args.arch, **classes)
-    report, converted = convert.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow, args.rename,
-                                        args.part)
-    show_parity(args, lambda: convert.verify(net, net.pretrained_cfg, converted))
-    convert.write(report, converted, output)
-    print(convert.summary(report, output))
+    report, converted = convert_backbone.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow,
+                                                 args.rename, args.part)
+    show_parity(args, lambda: convert_backbone.verify(net, net.pretrained_cfg, converted))
+    convert_backbone.write(report, converted, output)
+    print(convert_backbone.summary(report, output))
 
 
-def to_torch(args):
-    output = args.output or load.home() / f"{load.file_name(args.arch)}{torch_out.SUFFIX}"
-    torch_out.check_output(output)
+def back_to_torch(args):
+    output = args.output or pretrained.home() / f"{pretrained.file_name(args.arch)}{to_torch.SUFFIX}"
+    to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
-    weights = torch_out.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
-    show_parity(args, lambda: torch_out.verify(weights))
-    torch_out.write(weights, output)
-    print(torch_out.summary(weights, output))
+    weights = to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
+    show_parity(args, lambda: to_torch.verify(weights))
+    to_torch.write(weights, output)
+    print(to_torch.summary(weights, output))
 
 
 def show_parity(args, compare):

@@ -27,7 +27,8 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    from ppdet_ext import cli, processes
+    from ppdet_ext import cli
+    from ppdet_ext.distributed import processes
     from ppdet_ext.engine import evaluate
     from ppdet_ext.engine.trainer import Trainer
 

@@ -5,7 +5,8 @@ Only for the package's authors: run it when the tracer or timm changes. It takes
 """
 import sys
 
-from ppdet_ext.bridge import graphs
+from ppdet_ext.graph import store
+from ppdet_ext.trace import on_demand
 
 NAMES = """
 darknet53 densenet121 densenet201 dla34 dla60 dpn68 eca_nfnet_l0 edgenext_small efficientnet_es fastvit_sa12
@@ -27,8 +28,8 @@ torchvision/shufflenet_v2_x1_0 torchvision/swin_t torchvision/vgg16
 
 def main():
     for name in sys.argv[1:] or NAMES:
-        made = graphs.traced(name)
-        path = graphs.SHIPPED / graphs.file_of(name)
+        made = on_demand.traced(name)
+        path = store.SHIPPED / store.file_of(name)
         made.save(path)
         limits = made.guards() + (["fixed size"] if made.info["fixed"] else [])
         print(f"{name}: {len(made.nodes)} nodes, {path.stat().st_size} bytes; {len(limits)} limits {limits[:2]}")

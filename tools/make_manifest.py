@@ -10,8 +10,8 @@ import torchvision
 import yaml
 
 from ppdet_ext.backbones import list_models
-from ppdet_ext.bridge.published import DEFAULTS, published
 from ppdet_ext.files import atomic_path
+from ppdet_ext.trace.published import DEFAULTS, published
 
 MANIFEST = Path(__file__).parents[1] / "weights" / "manifest.yml"
 HEADER = """\

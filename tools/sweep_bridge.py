@@ -8,11 +8,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ppdet_ext.bridge.readers import need
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
-from ppdet_ext.sweep import pool, report, rows
+from ppdet_ext.sweep import pool, rows, sweep_report
 from ppdet_ext.sweep.run import run as sweep
+from ppdet_ext.weights.readers import need
 
 LIBRARIES = ("timm", "torchvision")
 
@@ -62,9 +62,9 @@ def main(argv=None):
     found = list(sweep(names, Path(args.out) / "sweep.jsonl", plan, args.resume, args.retry).values())
     facts = [f"float32 tolerances: forward and export {measure.FORWARD:g}, gradients and BatchNorm statistics "
              f"{measure.GRADIENT:g} (max|d|/max|ref|); reduced depth above {args.reduce_above:g} M parameters"]
-    table, page = report.write(found, args.out, facts)
-    print(f"{report.summary(found)}\n{page}\n{table}")
-    sys.exit(1 if report.short(found) else 0)
+    table, page = sweep_report.write(found, args.out, facts)
+    print(f"{sweep_report.summary(found)}\n{page}\n{table}")
+    sys.exit(1 if sweep_report.short(found) else 0)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from . import (  # noqa: F401  they register their names
     swin,
     swinv2,
 )
-from ._factory import create_model
-from ._features import FeatureInfo, FeatureNet, Step, take_indices
-from ._pretrained import PretrainedCfg, resolve
-from ._registry import ModelEntry, list_models, model_entry, register_model, split_tag
+from .factory import create_model
+from .features import FeatureInfo, FeatureNet, Step, take_indices
+from .manifest import PretrainedCfg, resolve
+from .model_registry import ModelEntry, list_models, model_entry, register_model, split_tag
 
 __all__ = [
     "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "list_models", "model_entry",

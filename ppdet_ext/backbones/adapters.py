@@ -9,9 +9,9 @@ from paddle import nn
 from ppdet.utils.logger import setup_logger
 
 from ..errors import UserError, nearest
-from ..user_class import NECK_STRIDES
-from .layers import LayerNorm2d, pad_image, uniform_
-from .layers.window import map_size
+from ..nn import LayerNorm2d, pad_image, uniform_
+from ..nn.window import map_size
+from ..registry.user_class import NECK_STRIDES
 
 logger = setup_logger("ppdet_ext")
 

@@ -4,10 +4,10 @@ import functools
 
 from paddle import nn
 
-from ..transpose import transposed
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import LayerNorm2d, Mlp, drop_path, linear, small_weights
+from ..kernels.transpose import transposed
+from ..nn import LayerNorm2d, Mlp, drop_path, linear, small_weights
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 EPSILON = 1e-6
 LAYER_SCALE = 1e-6  # where V1's residual branches start

@@ -5,9 +5,9 @@ import functools
 import paddle
 from paddle import nn
 
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import ConvNormAct, LeakyReLU, constant_, drop_path, normal_
+from ..nn import ConvNormAct, LeakyReLU, constant_, drop_path, normal_
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 
 class Stem(nn.Sequential):

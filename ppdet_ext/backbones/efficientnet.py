@@ -9,11 +9,11 @@ import math
 
 from paddle import nn
 
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import SqueezeExcite, constant_, make_divisible, uniform_
-from .layers.activation import SiLU
-from .layers.mbconv import BLOCKS, Run, Style
+from ..nn import SqueezeExcite, constant_, make_divisible, uniform_
+from ..nn.activation import SiLU
+from ..nn.mbconv import BLOCKS, Run, Style
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 TF = dict(epsilon=1e-3, same=True)
 

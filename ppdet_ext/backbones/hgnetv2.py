@@ -7,9 +7,9 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import ConvNormAct, constant_, conv2d, drop_path, uniform_
+from ..nn import ConvNormAct, constant_, conv2d, drop_path, uniform_
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 HEAD_CHS = 2048
 

@@ -8,10 +8,10 @@ import functools
 
 from paddle import nn
 
-from ._registry import register_model
+from ..nn import SqueezeExcite, make_divisible
+from ..nn.mbconv import Run, Style
 from .efficientnet import TF, EfficientNet
-from .layers import SqueezeExcite, make_divisible
-from .layers.mbconv import Run, Style
+from .model_registry import register_model
 
 
 class MobileNetV3(EfficientNet):

@@ -6,9 +6,9 @@ import math
 
 from paddle import nn
 
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import ConvNormAct, SqueezeExcite, constant_, drop_path, normal_
+from ..nn import ConvNormAct, SqueezeExcite, constant_, drop_path, normal_
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 STEM_CHS = 32
 WIDTH_STEP = 8  # all widths are multiples of it

@@ -7,9 +7,9 @@ import numpy as np
 from paddle import nn
 
 from ..errors import UserError
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import SqueezeExcite, constant_, conv2d, make_divisible, normal_, uniform_
+from ..nn import SqueezeExcite, constant_, conv2d, make_divisible, normal_, uniform_
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 MLP_RATIO = 2
 SE_RATIO = 0.25

@@ -8,9 +8,9 @@ import math
 
 from paddle import nn
 
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import constant_, conv2d, drop_path, uniform_
+from ..nn import constant_, conv2d, drop_path, uniform_
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 
 class BasicBlock(nn.Layer):

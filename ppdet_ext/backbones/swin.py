@@ -7,10 +7,10 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ..transpose import transposed
-from ._features import FeatureNet, Step
-from ._registry import register_model
-from .layers import Mlp, attend_in_windows, drop_path, linear, pad_image, pad_map, relative_positions, small_weights
+from ..kernels.transpose import transposed
+from ..nn import Mlp, attend_in_windows, drop_path, linear, pad_image, pad_map, relative_positions, small_weights
+from .features import FeatureNet, Step
+from .model_registry import register_model
 
 PATCH = 4
 

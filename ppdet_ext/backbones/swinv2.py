@@ -10,8 +10,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ._registry import register_model
-from .layers import attend_in_windows, linear
+from ..nn import attend_in_windows, linear
+from .model_registry import register_model
 from .swin import BASE, SMALL, TINY, Block, Swin, WindowAttention, neighbours
 
 START_SCALE, MAX_SCALE = 10.0, 100.0  # of the cosines

@@ -2,10 +2,10 @@
 """A checkpoint for some classes into a detector for others: what depends on the classes starts anew, row by row."""
 from dataclasses import dataclass
 
-from ..bridge.report import fold
-from ..data.names import of_coco
+from ..data.class_names import of_coco
 from ..errors import UserError, nearest
-from . import names, rules
+from ..weights.load_report import fold
+from . import name_maps, name_rules
 
 CLASS_MAP = "class_map"
 
@@ -21,7 +21,7 @@ def fit_classes(tensors, net, class_map=None, own_names=None, their_names=None):
     """Make a checkpoint fit a detector of other classes.
 
     Without ``class_map`` a checkpoint for as many classes is taken as it is. Otherwise the tensors that depend on the
-    classes (``rules.CLASS_AXES``) are initialised as before training, and the rows of mapped classes are copied.
+    classes (``name_rules.CLASS_AXES``) are initialised as before training, and the rows of mapped classes are copied.
 
     Args:
         tensors: ``{Paddle name: array}`` of a whole detector.
@@ -35,13 +35,13 @@ def fit_classes(tensors, net, class_map=None, own_names=None, their_names=None):
     Raises:
         UserError: a class of class_map that is in neither, or a name where names are not known.
     """
-    wanted, given = len(net.state_dict()[names.SCORE_BIAS]), len(tensors[names.SCORE_BIAS])
+    wanted, given = len(net.state_dict()[name_maps.SCORE_BIAS]), len(tensors[name_maps.SCORE_BIAS])
     if class_map is None and wanted == given:
         return Start(tensors, (f"classes: all {given} of the checkpoint are kept, in its order",))
     pairs = pair_classes(class_map or {}, (wanted, own_names), (given, their_names))
     net.transformer.reset_classes()
-    made = {name: _rows(value.numpy(), tensors[name], rules.class_axis(name), pairs)
-            for name, value in net.state_dict().items() if rules.class_axis(name) is not None and name in tensors}
+    made = {name: _rows(value.numpy(), tensors[name], name_rules.class_axis(name), pairs)
+            for name, value in net.state_dict().items() if name_rules.class_axis(name) is not None and name in tensors}
     return Start({**tensors, **made}, tuple(_lines(tensors, made, pairs, (wanted, own_names), (given, their_names))))
 
 

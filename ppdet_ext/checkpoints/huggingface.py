@@ -5,7 +5,7 @@ Keys: transformers' configuration_rt_detr.py, configuration_rt_detr_resnet.py, c
 """
 from ..detector.attention import OFFSET_SCALE
 from ..errors import UserError
-from . import rules
+from . import name_rules
 
 CLASSES = {False: ("RTDetrForObjectDetection", "rt_detr"), True: ("RTDetrV2ForObjectDetection", "rt_detr_v2")}
 BLOCKS = 3  # RepVGG blocks of a CSP layer, a number that transformers does not let choose
@@ -56,7 +56,7 @@ def require_expressible(model):
             (_attention(decoder).sampling != "default" and not model.second_version,
              "discrete sampling is in their second version only")):
         if wrong:
-            raise UserError(f"{rules.TITLES['hf']} has no {model.name}: {why}")
+            raise UserError(f"{name_rules.TITLES['hf']} has no {model.name}: {why}")
 
 
 def _points(decoder):
@@ -67,8 +67,8 @@ def _backbone(model):
     """RTDetrResNetConfig, read off the shapes: which blocks a stage has, and how wide they are."""
     stages, shapes = {}, {}
     for name, shape in model.shapes.items():
-        row = next((fields for row, leaf, fields in rules.rows_of(name) if "{s}" in row.torch and ".branch2" in name
-                    and row.kind == "conv"), None)
+        row = next((fields for row, leaf, fields in name_rules.rows_of(name)
+                    if "{s}" in row.torch and ".branch2" in name and row.kind == "conv"), None)
         if row:
             stages[row["s"]] = max(stages.get(row["s"], 0), row["b"] + 1)
             shapes[row["s"]] = max(shapes.get(row["s"], (0, 0)), (row["c"], shape[0]))

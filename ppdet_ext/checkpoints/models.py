@@ -9,13 +9,13 @@ import numpy as np
 import paddle
 from ppdet.core.workspace import create
 
-from .. import config
-from ..backbones._ppdet import batch_norms
 from ..backbones.modules import without_pretrained
+from ..backbones.ppdet.common import batch_norms
+from ..config import config_file
 from ..detector.decoder import RTDETRTransformer, make_anchors
 from ..detector.hybrid_encoder import HybridEncoder
 from ..errors import UserError, nearest
-from . import names, rules
+from . import name_maps, name_rules
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FOLDERS = ("rtdetr", "rtdetrv2")
@@ -43,7 +43,7 @@ class Model:
 
     @property
     def second_version(self):
-        return names.is_second_version(self.shapes)
+        return name_maps.is_second_version(self.shapes)
 
     @property
     def frozen_backbone(self):
@@ -57,16 +57,16 @@ class Model:
         Raises:
             UserError: the project has no such network.
         """
-        shapes = self.shapes if classes is None else names.with_classes(self.shapes, classes)
+        shapes = self.shapes if classes is None else name_maps.with_classes(self.shapes, classes)
         anchors = self.anchor_buffers if self.net.transformer.eval_size else None
-        return names.name_map(shapes, project, self.frozen_backbone, anchors)
+        return name_maps.name_map(shapes, project, self.frozen_backbone, anchors)
 
     def anchor_buffers(self):
         """torch's two buffers of anchors, {name: array}; infinity stands for no anchor there."""
         decoder = self.net.transformer
         anchors, valid = make_anchors(tuple(decoder._eval_shapes()), decoder.eps)
         anchors = np.where(valid, anchors, np.float32(np.inf))
-        return dict(zip(rules.TORCH_V2_ANCHORS, (anchors[None], valid[None])))
+        return dict(zip(name_rules.TORCH_V2_ANCHORS, (anchors[None], valid[None])))
 
 
 def find(name):
@@ -96,7 +96,7 @@ def build(name, classes=None):
         UserError: unknown name, or a config of another kind of network.
     """
     path = find(name)
-    cfg = config.load(path)
+    cfg = config_file.load(path)
     if classes is not None:
         cfg["num_classes"] = classes
     with without_pretrained():

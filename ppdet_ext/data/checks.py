@@ -2,9 +2,9 @@
 """What is looked at before anything is built or written: config keys and data sets, one clear line per mistake."""
 import logging
 
+from ..config.keys import check_keys, check_needed, check_options
 from ..errors import UserError
-from . import coco, reading, source, voc
-from .keys import check_keys, check_needed, check_options
+from . import coco, dataset_config, reading, voc
 
 __all__ = ["check", "check_keys", "check_needed", "check_options", "readable_images"]
 
@@ -28,7 +28,7 @@ def check(cfg, mode, validate=None):
     """
     classes = {}
     for section in _sections(cfg, mode, validate):
-        data = source.read(cfg, section)
+        data = dataset_config.read(cfg, section)
         if data is None:
             raise UserError(f"the config has no {section}; add one (configs/datasets/ has examples)")
         found = _label_names(cfg, data) if section == "TestDataset" else CHECKS.get(data.kind, _unchecked)(data)
@@ -56,7 +56,7 @@ def readable_images(paths):
 def _sections(cfg, mode, validate):
     if mode != "train":
         return {"eval": ["EvalDataset"], "test": ["TestDataset"]}[mode]
-    data = source.read(cfg, "EvalDataset")
+    data = dataset_config.read(cfg, "EvalDataset")
     if validate or (validate is None and data and data.anno_path and data.anno_file.is_file()):
         return ["TrainDataset", "EvalDataset"]
     return ["TrainDataset"]

@@ -10,8 +10,8 @@ import logging
 
 import numpy as np
 
-from .. import user_class
 from ..errors import UserError
+from ..registry import user_class
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -65,15 +65,15 @@ def of_weights(cfg, name, settings):
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
-    from ppdet_ext.backbones import _factory, _pretrained, split_tag
+    from ppdet_ext.backbones import factory, manifest, split_tag
     owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
     if arch:
         size = settings.get("img_size")
-        entry = _factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
-        known = _pretrained.resolve(entry, split_tag(arch)[1])
+        entry = factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
+        known = manifest.resolve(entry, split_tag(arch)[1])
     if not hasattr(known, "mean") and inspect.isclass(owner):
         known = user_class.weights_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
@@ -85,9 +85,9 @@ def of_weights(cfg, name, settings):
 
 def _file_metadata(spec, known):
     """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
-    from ppdet_ext.bridge import load, source
+    from ppdet_ext.weights import pretrained, source
     if spec is True or spec == "auto":
-        location = load.by_hand(known) if hasattr(known, "arch") else None
+        location = pretrained.by_hand(known) if hasattr(known, "arch") else None
         return location.meta if location else {}
     if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
         return {}

@@ -1,6 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The names of devices that flags take, and what the engines call them."""
-from .errors import DeployError
+from .deploy_error import DeployError
 
 DEVICES = ("cpu", "gpu", "xpu", "npu", "mlu")
 

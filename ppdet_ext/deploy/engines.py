@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from .deploy_error import DeployError
 from .devices import DEVICES
-from .errors import DeployError
-from .model import ExportedModel
+from .exported_model import ExportedModel
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import onnxruntime
 
 from . import devices
-from .errors import DeployError, in_one_line
+from .deploy_error import DeployError, in_one_line
 
 # device -> execution providers, the first that this build has
 PROVIDERS = {

@@ -3,7 +3,7 @@
 import openvino
 
 from .cut import CHOICE, OTHER, SEVERAL, SHAPE, TOKENS, bottleneck
-from .errors import DeployError
+from .deploy_error import DeployError
 
 KINDS = {"ShapeOf": SHAPE, "TopK": CHOICE}
 

@@ -4,7 +4,7 @@ import openvino
 
 from . import devices
 from .cut import TOKENS
-from .errors import DeployError, in_one_line
+from .deploy_error import DeployError, in_one_line
 from .openvino_cut import cut
 
 NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}

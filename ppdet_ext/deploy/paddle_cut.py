@@ -5,7 +5,7 @@ import contextlib
 import paddle
 
 from .cut import CHOICE, OTHER, SEVERAL, SHAPE, TOKENS, bottleneck
-from .errors import DeployError
+from .deploy_error import DeployError
 
 KINDS = {"pd_op.shape": SHAPE, "pd_op.shape64": SHAPE, "pd_op.topk": CHOICE, "builtin.combine": SEVERAL}
 FREE = ("im_shape", "scale_factor")

@@ -11,7 +11,7 @@ import paddle
 from paddle import inference
 
 from .cut import TOKENS
-from .errors import DeployError, in_one_line
+from .deploy_error import DeployError, in_one_line
 from .paddle_cut import cut
 
 RUN_MODES = ("paddle", "trt_fp32", "trt_fp16", "trt_int8")

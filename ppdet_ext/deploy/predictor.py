@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from . import engines, preprocess
-from .errors import DeployError
+from .deploy_error import DeployError
 from .media import read_image
 
 

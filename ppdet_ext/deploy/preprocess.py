@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 import cv2
 import numpy as np
 
-from .errors import DeployError
+from .deploy_error import DeployError
 
 
 def _pair(value):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from . import preprocess
+from .deploy_error import DeployError
 from .engines import ENGINES
-from .errors import DeployError
+from .exported_model import CONFIG, ExportedModel
 from .media import find_images, read_image
-from .model import CONFIG, ExportedModel
 
 NEEDED = ("openvino", "nncf")
 INSTALL = 'python -m venv .venv-int8 && .venv-int8/bin/pip install "nncf>=3" openvino opencv-python-headless pyyaml'

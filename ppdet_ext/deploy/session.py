@@ -4,8 +4,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from . import media, slicing, visualize
+from .deploy_error import DeployError
 from .engines import Options
-from .errors import DeployError
 from .predictor import Predictor
 
 

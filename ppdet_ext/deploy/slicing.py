@@ -6,7 +6,7 @@ The idea is SAHI's (Akyon et al. 2022, arXiv:2202.06934); the flags are PaddleDe
 import numpy as np
 
 from . import media
-from .errors import DeployError
+from .deploy_error import DeployError
 
 
 def detect(predictor, path, args, on_unreadable=None):

@@ -15,7 +15,7 @@ import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from ..errors import UserError
-from ..transpose import transposed
+from ..kernels.transpose import transposed
 from .flat_attention import sample_flat
 
 #: offsets of one move a point by this share of the box's size (over the number of the level's points)

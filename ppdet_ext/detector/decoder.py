@@ -18,10 +18,10 @@ from paddle.regularizer import L2Decay
 from ppdet.modeling.heads.detr_head import MLP
 from ppdet.modeling.initializer import bias_init_with_prob, constant_, linear_init_, normal_, xavier_uniform_
 
-from ..backbones.layers import recomputed
 from ..errors import UserError
+from ..kernels.transpose import transposed
+from ..nn import recomputed
 from ..registry import register_over
-from ..transpose import transposed
 from .attention import SAMPLING, PPMSDeformableAttention, StoredScaleAttention, points_of_levels
 from .boxes import inverse_sigmoid
 from .denoising import contrastive_denoising

@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 import paddle
 
-from .. import processes
+from ..distributed import processes
 from .boxes import cxcywh_to_xyxy, inverse_sigmoid, xyxy_to_cxcywh
 
 #: content [B, N, C], boxes [B, N, 4] before the sigmoid, mask [N + Q, N + Q] (True: may attend), meta for the head

@@ -10,8 +10,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
-from ..linear import repeated
-from ..transpose import transposed
+from ..kernels.linear import repeated
+from ..kernels.transpose import transposed
 
 
 def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, scales):

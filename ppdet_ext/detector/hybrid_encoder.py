@@ -19,11 +19,11 @@ from ppdet.modeling.ops import get_act_fn
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.modeling.transformers.detr_transformer import TransformerEncoder
 
-from ..backbones.layers import recomputed
-from ..backbones.layers.activation import silu
 from ..errors import UserError
+from ..kernels.transpose import transposed
+from ..nn import recomputed
+from ..nn.activation import silu
 from ..registry import register_over, serializable
-from ..transpose import transposed
 from .self_attention import MultiHeadAttention
 
 

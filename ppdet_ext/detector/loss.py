@@ -9,7 +9,7 @@ import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
 
-from .. import processes
+from ..distributed import processes
 from ..errors import UserError
 from ..registry import register_over
 from .boxes import cxcywh_to_xyxy, iou_and_giou

@@ -4,7 +4,7 @@ import paddle
 import paddle.nn.functional as F
 from ppdet.modeling import layers
 
-from ..transpose import transposed
+from ..kernels.transpose import transposed
 
 
 class MultiHeadAttention(layers.MultiHeadAttention):

@@ -13,8 +13,8 @@ from ppdet.metrics import COCOMetric, VOCMetric
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
-from .. import processes
 from ..deploy import Predictor, slicing
+from ..distributed import processes
 from ..errors import UserError
 from ..files import require_writable
 from .metrics import ap_values

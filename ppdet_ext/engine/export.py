@@ -25,7 +25,7 @@ from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..errors import UserError
 from ..files import require_writable
-from . import to_onnx, verify
+from . import to_onnx, verify_export
 
 log = logging.getLogger("ppdet.engine")
 # all that one model's program and weights can be called, by Paddle 2 or 3 and in ONNX
@@ -88,12 +88,12 @@ def export_model(trainer, output_dir="output_inference", onnx=False, picture=Non
         (folder / "infer_cfg.yml").write_text(
             yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
         # asked before anything is merged, so that the merging is verified too
-        cases = verify.cases(model, settings["Preprocess"], shape, picture)
+        cases = verify_export.cases(model, settings["Preprocess"], shape, picture)
         _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
         if onnx:
             to_onnx.convert(folder)
         for engine in engines:
-            verify.verify(folder, engine, cases, options.boxes)
+            verify_export.verify(folder, engine, cases, options.boxes)
     log.info("Export model and saved in %s", target)
     return target
 

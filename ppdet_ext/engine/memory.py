@@ -2,7 +2,7 @@
 """Host memory while training."""
 from ppdet.engine.callbacks import Callback
 
-from .. import runtime
+from ..startup import environment
 
 
 class GiveBackOnce(Callback):
@@ -15,4 +15,4 @@ class GiveBackOnce(Callback):
     def on_step_end(self, status):
         if self._due and status["mode"] == "train":
             self._due = False
-            runtime.give_back_freed_memory()
+            environment.give_back_freed_memory()

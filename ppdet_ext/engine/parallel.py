@@ -10,7 +10,7 @@ from ppdet.engine.callbacks import Callback
 from ppdet.metrics import Metric
 from ppdet.utils.stats import TrainingStats
 
-from .. import processes
+from ..distributed import processes
 
 # gradients travel in pieces of this many numbers
 PIECE = 16 * 2**20

@@ -11,7 +11,7 @@ import paddle.distributed as dist
 from ppdet.engine.callbacks import Callback
 from tqdm import tqdm
 
-from .. import processes
+from ..distributed import processes
 
 log = logging.getLogger("ppdet.engine")
 

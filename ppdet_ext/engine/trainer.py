@@ -13,19 +13,19 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
-from .. import processes
 from ..backbones.modules import without_pretrained
-from ..data import names as class_names
+from ..data import class_names as class_names
+from ..distributed import processes
 from ..errors import UserError
 from ..files import require_writable
-from . import parallel, precision, predict, stepping, weights
-from .checkpoint import Checkpointer, take_over_best
+from . import load_weights, parallel, precision, predict, stepping
+from .checkpointer import Checkpointer, take_over_best
 from .history import History
 from .memory import GiveBackOnce
 from .metrics import Samples, ap_values
 from .plots import Plots
 from .progress import Progress
-from .report import Report
+from .training_report import Report
 
 log = logging.getLogger("ppdet.engine")
 
@@ -158,7 +158,7 @@ class Trainer(PaddleDetectionTrainer):
         """Load ``pretrain_weights`` (train mode) or a whole detector's ``weights`` (eval, test), by exact names.
 
         Raises:
-            UserError: see ``weights.load_pretrained``, ``weights.load_exact``.
+            UserError: see ``load_weights.load_pretrained``, ``load_weights.load_exact``.
         """
         if self.is_loaded_weights:
             return
@@ -166,17 +166,17 @@ class Trainer(PaddleDetectionTrainer):
             allow = self.cfg.get("allow_missing") or ()
             class_map = self.cfg.get("class_map")
             own_names = None if class_map is None else class_names.of_data_set(self.cfg)
-            self.started_from = weights.load_pretrained(self.model, weights_path, allow, class_map, own_names)
+            self.started_from = load_weights.load_pretrained(self.model, weights_path, allow, class_map, own_names)
         else:
-            weights.load_exact(self.model, weights_path)
+            load_weights.load_exact(self.model, weights_path)
 
     def resume_weights(self, weights_path):
         """Go on with the run that wrote this checkpoint.
 
         Raises:
-            UserError: see ``weights.resume``, or the run was finished.
+            UserError: see ``load_weights.resume``, or the run was finished.
         """
-        self.start_epoch = weights.resume(self, weights_path)
+        self.start_epoch = load_weights.resume(self, weights_path)
         if self.start_epoch >= self.end_epoch:
             raise UserError(f"'{weights_path}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left;"
                             f" for more: -o epoch={self.start_epoch + 10}")

@@ -14,14 +14,14 @@ import timm
 import torch
 import torchvision
 
-from .. import in_onednn
-from ..backbones._bridged import BridgedNet
-from ..bridge import trace
-from ..bridge.parity import relative_error
-from ..bridge.report import load_into
-from ..bridge.rules import to_paddle
-from ..bridge.tracer import AUGMENTATION
+from ..backbones.traced import BridgedNet
 from ..errors import UserError
+from ..kernels import dispatch
+from ..trace import from_torch
+from ..trace.tracer import AUGMENTATION
+from ..weights.layout_rules import to_paddle
+from ..weights.load_report import load_into
+from ..weights.parity import relative_error
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32
 OPEN_SIZES = ((2, 96, 96), (2, 128, 64))  # where a network takes any size that its strides divide
@@ -209,7 +209,7 @@ class Row:
 def traced(name, prepare=None, img_size=None):
     """A fresh Graph; ``prepare`` changes the torch network first, which is built for ``img_size``."""
     package, _, arch = name.rpartition("/")
-    function = trace.trace_torchvision if package else trace.trace_timm
+    function = from_torch.trace_torchvision if package else from_torch.trace_timm
     return function(arch, img_size, prepare)
 
 
@@ -249,7 +249,7 @@ def reference(name, graph, image, prepare=None):
     settings = {key: value for key, value in graph.info["settings"].items() if key != "drop_path_rate"}
     build = partial(torchvision.models.get_model, arch, weights=None) if package else partial(timm.create_model, arch)
     if prepare:
-        net = with_values(prepare(trace.weightless(build, settings, name)))  # it is cut before it gets values
+        net = with_values(prepare(from_torch.weightless(build, settings, name)))  # it is cut before it gets values
     else:
         net = build(**settings)
     for module in net.modules():
@@ -476,7 +476,7 @@ def export_error(ours, size, image):
     """
     ours.eval()
     vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad(), in_onednn.left_to_paddle():
+    with paddle.no_grad(), dispatch.left_to_paddle():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
         program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)

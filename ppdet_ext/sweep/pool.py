@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 
 from ..errors import UserError
-from .worker import READY
+from .sweep_worker import READY
 
 GIB = 2**30
 RECYCLE = 50  # names after which a worker is replaced: libraries keep what they have compiled and allocated
@@ -72,7 +72,7 @@ class Plan:
     describe: object = lambda name: {}
 
     def command(self):
-        return [sys.executable, "-m", "ppdet_ext.sweep.worker", "--measure", self.measure,
+        return [sys.executable, "-m", "ppdet_ext.sweep.sweep_worker", "--measure", self.measure,
                 "--settings", json.dumps(self.settings)]
 
     def environment(self):

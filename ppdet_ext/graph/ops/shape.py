@@ -1,0 +1,283 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Shapes read and changed. Sizes may be 0-D tensors of a static graph."""
+from __future__ import annotations
+
+import paddle
+
+from ...kernels.transpose import transposed
+from . import _values
+from ._table import op
+from ._values import UserError, any_tensor, axis, cast, dtype_of, is_tensor, known, listed
+
+
+@op("getattr.shape")
+def shape(x):
+    return _values.sizes(x)
+
+
+@op(".size")
+def size(x, dim=None):
+    return _values.sizes(x) if dim is None else _values.size(x, dim)
+
+
+@op("getattr.ndim", ".dim", ".ndimension")
+def ndim(x):
+    return x.ndim
+
+
+@op(".numel", ".nelement", "torch.numel")
+def numel(x):
+    count = 1
+    for item in _values.sizes(x):
+        count = count * item
+    return count
+
+
+@op("builtins.len")
+def length(x):
+    return _values.size(x, 0) if is_tensor(x) else len(x)
+
+
+@op("getattr.T", ".t", "torch.t")
+def reverse_dims(x):
+    return transposed(x, list(range(x.ndim))[::-1])
+
+
+@op("getattr.mT")
+def matrix_transpose(x):
+    return transpose(x, -2, -1)
+
+
+@op("torch.transpose", ".transpose", "torch.swapaxes", ".swapaxes", "torch.swapdims", ".swapdims")
+def transpose(x, dim0, dim1):
+    order = list(range(x.ndim))
+    order[dim0], order[dim1] = order[dim1], order[dim0]
+    return transposed(x, order)
+
+
+@op("torch.permute", ".permute")
+def permute(x, *order, dims=None):
+    return transposed(x, [axis(x, dim) for dim in dims or listed(order)])
+
+
+@op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis")
+def movedim(x, source, destination):
+    source, destination = (list(dims) if isinstance(dims, tuple) else dims for dims in (source, destination))
+    return paddle.moveaxis(x, source, destination)
+
+
+def to_shape(x, sizes):
+    """Reshape. One open size becomes -1, which Paddle keeps as an attribute rather than as a tensor to compute."""
+    open_sizes = [i for i, item in enumerate(sizes) if is_tensor(item)]
+    if len(open_sizes) == 1 and -1 not in [item for item in sizes if not is_tensor(item)]:
+        sizes = [-1 if is_tensor(item) else item for item in sizes]
+        open_sizes = []
+    if not open_sizes and 0 in sizes:  # Paddle reads 0 as "keep this dimension"
+        return paddle.zeros(sizes, x.dtype)
+    return paddle.reshape(x, sizes)
+
+
+@op("torch.reshape", ".reshape", ".view")
+def reshape(x, *sizes, shape=None):
+    return to_shape(x, list(shape) if shape is not None else listed(sizes))
+
+
+@op(".reshape_as", ".view_as")
+def reshape_as(x, other):
+    return to_shape(x, _values.sizes(other))
+
+
+@op("torch.flatten", ".flatten")
+def flatten(x, start_dim=0, end_dim=-1):
+    return paddle.flatten(x, start_dim, end_dim)
+
+
+@op("torch.unflatten", ".unflatten")
+def unflatten(x, dim, sizes):
+    dim = axis(x, dim)
+    around = _values.sizes(x)
+    return to_shape(x, [*around[:dim], *sizes, *around[dim + 1:]])
+
+
+@op("torch.squeeze", ".squeeze")
+def squeeze(x, dim=None):
+    return paddle.squeeze(x, dim if dim is None or isinstance(dim, int) else list(dim))
+
+
+@op("torch.unsqueeze", ".unsqueeze")
+def unsqueeze(x, dim):
+    return paddle.unsqueeze(x, dim)
+
+
+@op(".contiguous", ".clone", "torch.clone", ".requires_grad_", ".cpu")
+def same(x, *args, **kwargs):
+    """Nothing is ever changed in place, so a copy is not needed."""
+    return x
+
+
+@op(".detach", "torch.detach", ".detach_")
+def detach(x):
+    return x.detach()
+
+
+def expand_to(x, sizes):
+    """Paddle's expand has no booleans in every version."""
+    if dtype_of(x) == "bool":
+        return paddle.expand(x.astype("int32"), sizes).astype("bool")
+    return paddle.expand(x, sizes)
+
+
+@op(".expand", "torch.broadcast_to", ".broadcast_to")
+def expand(x, *sizes, size=None):
+    """-1 keeps a dimension."""
+    return expand_to(x, list(size) if size is not None else listed(sizes))
+
+
+@op(".expand_as")
+def expand_as(x, other):
+    return expand_to(x, _values.sizes(other))
+
+
+@op("torch.broadcast_tensors", "torch.functional.broadcast_tensors")
+def broadcast_tensors(*tensors):
+    return paddle.broadcast_tensors(listed(tensors))
+
+
+@op(".repeat", "torch.tile", ".tile")
+def repeat(x, *repeats, dims=None):
+    return paddle.tile(x, list(dims) if dims is not None else listed(repeats))
+
+
+@op("torch.repeat_interleave", ".repeat_interleave")
+def repeat_interleave(x, repeats, dim=None, output_size=None):
+    if dim is None:
+        x, dim = paddle.flatten(x), 0
+    if is_tensor(repeats) and repeats.ndim:
+        return paddle.repeat_interleave(x, repeats, dim)
+    dim = axis(x, dim)
+    copies = [1] * (x.ndim + 1)
+    copies[dim + 1] = repeats
+    around = _values.sizes(x)
+    return to_shape(paddle.tile(paddle.unsqueeze(x, dim + 1), copies),
+                    [*around[:dim], around[dim] * repeats, *around[dim + 1:]])
+
+
+@op("torch.cat", "torch.concat", "torch.concatenate")
+def cat(tensors, dim=0):
+    """As in torch, an empty 1-D tensor may stand among others."""
+    tensors = [x for x in tensors if x.ndim > 1 or x.shape[0] != 0] or list(tensors)
+    dtypes = {dtype_of(x) for x in tensors}
+    if len(dtypes) > 1:
+        dtype = _values.result_dtype(*tensors)
+        tensors = [cast(x, dtype) for x in tensors]
+    return paddle.concat(tensors, dim)
+
+
+@op("torch.stack")
+def stack(tensors, dim=0):
+    dtype = _values.result_dtype(*tensors)
+    return paddle.stack([cast(x, dtype) for x in tensors], dim)
+
+
+@op("torch.hstack")
+def hstack(tensors):
+    return cat(tensors, 0 if tensors[0].ndim == 1 else 1)
+
+
+@op("torch.vstack")
+def vstack(tensors):
+    return cat([paddle.unsqueeze(x, 0) if x.ndim == 1 else x for x in tensors], 0)
+
+
+@op("torch.unbind", ".unbind")
+def unbind(x, dim=0):
+    known(_values.size(x, dim), "the number of tensors unbind gives")
+    return paddle.unbind(x, axis(x, dim))
+
+
+def _slice(x, dim, start, end):
+    return paddle.slice(x, [dim], [start], [end])
+
+
+def _pieces(x, dim, lengths):
+    """Slices of these lengths, one after the other; ``paddle.split`` knows no empty ones."""
+    if not any_tensor(*lengths) and 0 not in lengths:
+        return paddle.split(x, lengths, dim) if len(lengths) > 1 else [x]
+    found, start = [], 0
+    for item in lengths:
+        found.append(_slice(x, dim, start, start + item))
+        start = start + item
+    return found
+
+
+@op("torch.split", "torch.functional.split", ".split", ".split_with_sizes", "torch.split_with_sizes")
+def split(x, split_size_or_sections=None, dim=0, split_size=None, split_sizes=None):
+    """By the length of each piece (the last may be shorter), or by the list of lengths."""
+    lengths = next(item for item in (split_size_or_sections, split_size, split_sizes) if item is not None)
+    dim = axis(x, dim)
+    if isinstance(lengths, (list, tuple)):
+        return _pieces(x, dim, list(lengths))
+    total = _values.size(x, dim)
+    if any_tensor(lengths, total):
+        raise UserError("the number of pieces of a split depends on the image size: export with a fixed image size")
+    return _pieces(x, dim, [min(lengths, total - start) for start in range(0, total, lengths)] or [total])
+
+
+@op("torch.chunk", ".chunk")
+def chunk(x, chunks, dim=0):
+    """Pieces of ceil(size / chunks), so the last is shorter and there may be fewer; Paddle's must be equal."""
+    dim = axis(x, dim)
+    total = _values.size(x, dim)
+    length = (total + chunks - 1) // chunks
+    if is_tensor(total):
+        return [_slice(x, dim, length * i, length * (i + 1)) for i in range(chunks)]
+    return split(x, max(length, 1), dim) if total else [x] * chunks
+
+
+@op("torch.tensor_split", ".tensor_split")
+def tensor_split(x, indices_or_sections, dim=0):
+    """By a number of pieces (the first ones longer by one), or by the indices where to cut."""
+    dim = axis(x, dim)
+    total = known(_values.size(x, dim), "where tensor_split cuts")
+    if isinstance(indices_or_sections, int):
+        length, longer = divmod(total, indices_or_sections)
+        lengths = [length + (i < longer) for i in range(indices_or_sections)]
+    else:
+        cuts = [0, *indices_or_sections, total]
+        lengths = [end - start for start, end in zip(cuts, cuts[1:])]
+    return _pieces(x, dim, lengths)
+
+
+@op("torch.roll", ".roll")
+def roll(x, shifts, dims=None):
+    shifts = list(shifts) if isinstance(shifts, (list, tuple)) else shifts
+    dims = list(dims) if isinstance(dims, (list, tuple)) else dims
+    if not isinstance(shifts, list) or not any_tensor(*shifts):
+        return paddle.roll(x, shifts, dims)
+    for shift, dim in zip(shifts, dims):  # a list of shifts must be all numbers or one tensor
+        x = paddle.roll(x, shift, dim)
+    return x
+
+
+@op("torch.flip", ".flip")
+def flip(x, *places, dims=None):
+    return paddle.flip(x, [axis(x, dim) for dim in dims or listed(places)])
+
+
+@op("torch.rot90", ".rot90")
+def rot90(x, k=1, dims=(0, 1)):
+    return paddle.rot90(x, k, list(dims))
+
+
+@op(".unfold")
+def unfold(x, dimension, size, step):
+    """Windows along a dimension, as a new last one. Paddle's own works in dynamic mode only."""
+    dim = axis(x, dimension)
+    count = (_values.size(x, dim) - size) // step + 1
+    starts = paddle.arange(0, count * step, step, dtype="int64") if isinstance(count, int) else \
+        paddle.arange(count).astype("int64") * step
+    index = paddle.unsqueeze(starts, 1) + paddle.arange(size, dtype="int64")
+    windows = paddle.index_select(x, paddle.flatten(index), dim)
+    around = _values.sizes(x)
+    windows = paddle.reshape(windows, [*around[:dim], count, size, *around[dim + 1:]])
+    return paddle.moveaxis(windows, dim + 1, -1)

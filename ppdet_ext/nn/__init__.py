@@ -1,0 +1,19 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Blocks that several families share, one idea a file."""
+from .activation import LeakyReLU
+from .conv2d import conv2d, make_divisible
+from .conv_norm_act import ConvNormAct
+from .drop_path import DropPath, drop_path
+from .init import constant_, normal_, uniform_
+from .layer_norm import LayerNorm2d
+from .mlp import Mlp, linear, small_weights
+from .pooling import GLOBAL_POOLS, global_pool
+from .recompute import recomputed
+from .squeeze_excite import SqueezeExcite
+from .window import attend_in_windows, pad_image, pad_map, relative_positions
+
+__all__ = [
+    "ConvNormAct", "DropPath", "GLOBAL_POOLS", "LayerNorm2d", "LeakyReLU", "Mlp", "SqueezeExcite", "attend_in_windows",
+    "constant_", "conv2d", "drop_path", "global_pool", "linear", "make_divisible", "normal_", "pad_image", "pad_map",
+    "recomputed", "relative_positions", "small_weights", "uniform_",
+]

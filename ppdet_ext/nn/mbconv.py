@@ -1,0 +1,135 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The blocks of mobile networks (MobileNetV2, arXiv:1801.04381, and its heirs), and the rows of their tables.
+
+A table is a list of stages, a stage a list of Runs. Every block is built as ``Block(style, run, in_chs, out_chs,
+stride, drop_rate)`` and maps [B, in_chs, H, W] to [B, out_chs, H / stride, W / stride].
+"""
+from dataclasses import dataclass
+from typing import Callable, NamedTuple
+
+from paddle import nn
+
+from .conv2d import conv2d, make_divisible
+from .drop_path import drop_path
+
+
+class Run(NamedTuple):
+    """Like blocks in a row; the first one has the stride."""
+    kind: str  # key of BLOCKS
+    repeats: int
+    kernel_size: int
+    stride: int
+    expansion: float
+    chs: int
+    se: float = 0.0  # ratio of squeeze and excitation, 0 for none
+    act: Callable = None  # None for the network's
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the blocks of one network share.
+
+    Args:
+        act: makes an activation.
+        squeeze: (input channels of the block, channels to gate, ratio) -> squeeze and excitation.
+        epsilon: of BatchNorm.
+        same: pad strided convolutions as TensorFlow does, see ``conv2d``.
+    """
+    act: Callable
+    squeeze: Callable = None
+    epsilon: float = 1e-5
+    same: bool = False
+
+    def conv(self, in_chs, out_chs, kernel_size=1, stride=1, groups=1, bias=False):
+        return conv2d(in_chs, out_chs, kernel_size, stride, groups, bias, same=self.same, group_fan=True)
+
+    def norm(self, chs):
+        return nn.BatchNorm2D(chs, epsilon=self.epsilon)
+
+    def gate(self, run, in_chs, mid_chs):
+        return self.squeeze(in_chs, mid_chs, run.se) if run.se else nn.Identity()
+
+
+class _Block(nn.Layer):
+    """A branch, and a skip around it where shapes allow."""
+
+    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+        super().__init__()
+        self.has_skip = stride == 1 and in_chs == out_chs
+        self.act = (run.act or style.act)()
+        self.drop_path = drop_path(drop_rate)
+
+    def branch(self, x):
+        raise NotImplementedError
+
+    def forward(self, x):
+        y = self.branch(x)
+        return self.drop_path(y) + x if self.has_skip else y
+
+
+class ConvBlock(_Block):
+    """Convolution, normalisation, activation."""
+
+    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+        self.conv = style.conv(in_chs, out_chs, run.kernel_size, stride)
+        self.bn1 = style.norm(out_chs)
+
+    def branch(self, x):
+        return self.act(self.bn1(self.conv(x)))
+
+
+class DepthwiseSeparable(_Block):
+    """Depthwise convolution, then a linear 1x1 one."""
+
+    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+        self.conv_dw = style.conv(in_chs, in_chs, run.kernel_size, stride, groups=in_chs)
+        self.bn1 = style.norm(in_chs)
+        self.se = style.gate(run, in_chs, in_chs)
+        self.conv_pw = style.conv(in_chs, out_chs)
+        self.bn2 = style.norm(out_chs)
+
+    def branch(self, x):
+        x = self.se(self.act(self.bn1(self.conv_dw(x))))
+        return self.bn2(self.conv_pw(x))
+
+
+class InvertedResidual(_Block):
+    """Widen by 1x1, filter depthwise, narrow by a linear 1x1: MBConv."""
+
+    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+        mid_chs = make_divisible(in_chs * run.expansion)
+        self.conv_pw = style.conv(in_chs, mid_chs)
+        self.bn1 = style.norm(mid_chs)
+        self.conv_dw = style.conv(mid_chs, mid_chs, run.kernel_size, stride, groups=mid_chs)
+        self.bn2 = style.norm(mid_chs)
+        self.se = style.gate(run, in_chs, mid_chs)
+        self.conv_pwl = style.conv(mid_chs, out_chs)
+        self.bn3 = style.norm(out_chs)
+
+    def branch(self, x):
+        x = self.act(self.bn1(self.conv_pw(x)))
+        x = self.se(self.act(self.bn2(self.conv_dw(x))))
+        return self.bn3(self.conv_pwl(x))
+
+
+class EdgeResidual(_Block):
+    """Widen and filter in one full convolution, narrow by a linear 1x1: fused MBConv (MobileDets, arXiv:2004.14525)."""
+
+    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+        mid_chs = make_divisible(in_chs * run.expansion)
+        self.conv_exp = style.conv(in_chs, mid_chs, run.kernel_size, stride)
+        self.bn1 = style.norm(mid_chs)
+        self.se = style.gate(run, in_chs, mid_chs)
+        self.conv_pwl = style.conv(mid_chs, out_chs)
+        self.bn2 = style.norm(out_chs)
+
+    def branch(self, x):
+        x = self.se(self.act(self.bn1(self.conv_exp(x))))
+        return self.bn2(self.conv_pwl(x))
+
+
+BLOCKS = {"cn": ConvBlock, "ds": DepthwiseSeparable, "ir": InvertedResidual, "er": EdgeResidual}

@@ -1,0 +1,185 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Readers follow the weights' normalisation; other numbers are refused, or warned of where the config says so."""
+import copy
+import logging
+
+import numpy as np
+import pytest
+import yaml
+from ppdet.data.transform import NormalizeImage
+
+from ppdet_ext.data import normalize
+from ppdet_ext.errors import UserError
+
+IMAGENET = normalize.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", "net.a1")
+HALF = normalize.Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "lite")
+ASK = {"mean": "from_weights", "std": "from_weights"}
+
+
+def config(norm=ASK, pretrained=True, inline=False, **top):
+    backbone = {"arch": "net.a1", "pretrained": pretrained}
+    reader = {"sample_transforms": [{"Decode": {}}, {"RandomExpand": {"fill_value": "from_weights"}},
+                                    {"Resize": {"interp": "from_weights"}}, {"NormalizeImage": norm}]}
+    train = {"sample_transforms": reader["sample_transforms"][:3], "batch_transforms": [{"NormalizeImage": norm}]}
+    cfg = {"architecture": "DETR", "DETR": {"backbone": "TimmBackbone"}, "TimmBackbone": backbone,
+           "TrainReader": train, "EvalReader": reader, "TestReader": reader, **top}
+    if inline:
+        cfg["DETR"] = {"backbone": {"name": "TimmBackbone", **backbone}}
+        cfg["TimmBackbone"] = {"arch": "other"}
+    return copy.deepcopy(cfg)
+
+
+def use(known):
+    return lambda cfg, name, settings: known
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_every_reader_is_filled(inline):
+    cfg = config(inline=inline)
+    asked = []
+
+    def find(cfg, name, settings):
+        asked.append((name, settings["arch"], settings["pretrained"]))
+        return HALF
+    assert normalize.resolve(cfg, find=find) is HALF
+    assert asked == [("TimmBackbone", "net.a1", True)]
+    for reader, key in (("TrainReader", "batch_transforms"), ("EvalReader", "sample_transforms"),
+                        ("TestReader", "sample_transforms")):
+        assert cfg[reader][key][-1] == {"NormalizeImage": {"mean": [0.5] * 3, "std": [0.5] * 3}}
+    assert cfg["TrainReader"]["sample_transforms"][1:] == [{"RandomExpand": {"fill_value": [127.5] * 3}},
+                                                           {"Resize": {"interp": 1}}]
+    assert "from_weights" not in yaml.safe_dump(cfg)
+    normalize.resolve(cfg, find=use(HALF))  # a second time changes nothing
+
+
+def test_what_the_weights_file_says_wins():
+    cfg = config()
+    normalize.resolve(cfg, weights_cfg=HALF, find=use(IMAGENET))
+    assert cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"]["mean"] == [0.5] * 3
+
+
+@pytest.mark.parametrize("norm", [
+    {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    {},  # ppdet's defaults are ImageNet's
+    {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375], "is_scale": False},
+    {**ASK, "is_scale": False},
+    {"mean": "from_weights", "std": [0.229, 0.224, 0.225]},
+])
+def test_equal_ways_to_write_it_pass_and_normalise_alike(norm):
+    cfg = config(norm)
+    normalize.resolve(cfg, find=use(IMAGENET))
+    arguments = cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"]
+    image = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype("uint8")
+    given = NormalizeImage(**arguments).apply({"image": image.copy()})["image"]
+    wanted = (image / 255 - np.array(IMAGENET.mean)) / np.array(IMAGENET.std)
+    assert np.abs(given - wanted).max() < 1e-4
+
+
+WRONG = [
+    ({"mean": [0.5] * 3, "std": [0.5] * 3}, r"mean \[0.5, 0.5, 0.5\], std \[0.5, 0.5, 0.5\]"),
+    ({"mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"}, "norm_type none"),
+    ({"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "is_scale": False}, "is_scale: false"),
+]
+
+
+@pytest.mark.parametrize("norm, words", WRONG)
+def test_other_numbers_under_pretrained_weights(norm, words):
+    with pytest.raises(UserError, match=f"TrainReader normalises with .*{words}.*, but the weights 'net.a1' were "
+                                        r"trained with mean \[0.485, 0.456, 0.406\]") as caught:
+        normalize.resolve(config(norm), find=use(IMAGENET))
+    assert "\n" not in str(caught.value)
+    for pretrained in ("auto", "file.pdparams"):
+        with pytest.raises(UserError):
+            normalize.resolve(config(norm, pretrained), find=use(IMAGENET))
+    normalize.resolve(config(norm, pretrained=False), find=use(IMAGENET))
+
+
+def test_one_reader_without_any():
+    cfg = config()
+    cfg["EvalReader"]["sample_transforms"].pop()
+    with pytest.raises(UserError, match="EvalReader normalises with nothing"):
+        normalize.resolve(cfg, find=use(IMAGENET))
+
+
+def test_a_warning_where_the_config_says_so(caplog):
+    cfg = config(WRONG[0][0], normalization_mismatch="warn")
+    logger = logging.getLogger("ppdet.engine")
+    logger.addHandler(caplog.handler)
+    try:
+        normalize.resolve(cfg, find=use(IMAGENET))
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.text.count("NORMALISATION MISMATCH") == 3
+    assert cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"] == WRONG[0][0], "what was written stays"
+
+
+def test_from_weights_needs_known_weights():
+    with pytest.raises(UserError, match="TrainReader: RandomExpand.fill_value is 'from_weights', but nothing is known "
+                                        "of the weights of backbone 'TimmBackbone'; write 'normalization: "):
+        normalize.resolve(config(), find=use(None))
+    cfg = config({"mean": [0.1] * 3, "std": [1.0] * 3})
+    for reader in ("TrainReader", "EvalReader", "TestReader"):
+        cfg[reader]["sample_transforms"][1:3] = []
+    assert normalize.resolve(cfg, find=use(None)) is None  # an unknown backbone's explicit numbers are its own affair
+
+
+def test_the_config_may_say_it_for_weights_that_do_not():
+    cfg = config(normalization={"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]})
+    assert normalize.resolve(cfg, find=use(None)).mean == (0.1, 0.2, 0.3)
+    assert cfg["TestReader"]["sample_transforms"][-1]["NormalizeImage"]["mean"] == [0.1, 0.2, 0.3]
+    with pytest.raises(UserError, match="normalization must be"):
+        normalize.resolve(config(normalization={"mean": [0.1]}), find=use(None))
+
+
+@pytest.mark.parametrize("norm, words", [
+    ({**ASK, "norm_type": "none"}, "norm_type: none, which leaves mean and std unused"),
+    ({**ASK, "is_scale": "from_weights"}, "NormalizeImage.is_scale cannot be 'from_weights'"),
+])
+def test_contradictions(norm, words):
+    with pytest.raises(UserError, match=words):
+        normalize.resolve(config(norm), find=use(IMAGENET))
+
+
+def real(tmp_path, backbone, name="TimmBackbone"):
+    from support import data_sets
+    values = data_sets.coco_values("dataset/own", architecture="DETR", DETR={"backbone": name}, **{name: backbone})
+    for reader in ("TrainReader", "EvalReader", "TestReader"):
+        values[reader]["sample_transforms"][2] = {"NormalizeImage": dict(ASK)}
+    return data_sets.load(tmp_path, values)
+
+
+@pytest.mark.parametrize("arch, mean", [("resnet18", 0.485), ("tf_efficientnet_lite0", 0.5)])
+def test_numbers_of_a_real_arch(tmp_path, arch, mean):
+    cfg = real(tmp_path, {"arch": arch, "pretrained": False})
+    normalize.resolve(cfg)
+    assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"][0] == mean
+
+
+def test_numbers_of_a_torchvision_arch(tmp_path):
+    cfg = real(tmp_path, {"arch": "resnet18"}, "TorchvisionBackbone")
+    assert normalize.resolve(cfg).source.startswith("torchvision/resnet18")
+
+
+def test_numbers_beside_a_weight_file(tmp_path):
+    (tmp_path / "own.pdparams").write_bytes(b"not read here")
+    (tmp_path / "own.yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
+    cfg = real(tmp_path, {"arch": "resnet18", "pretrained": str(tmp_path / "own.pdparams")})
+    normalize.resolve(cfg)
+    assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"] == [0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("pretrained, mean", [(True, 0.1), ("auto", 0.1), (False, 0.485), ("hub", 0.485)])
+@pytest.mark.parametrize("name", ["TimmBackbone", "TorchvisionBackbone"])
+def test_numbers_beside_weights_converted_by_hand(tmp_path, monkeypatch, pretrained, mean, name):
+    monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path))
+    file = pretrained.converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
+    file.write_bytes(b"not read here")
+    file.with_suffix(".yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
+    cfg = real(tmp_path, {"arch": "resnet18", "pretrained": pretrained}, name)
+    normalize.resolve(cfg)
+    assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"][0] == mean
+
+
+def test_ppdets_resnet_needs_numbers(tmp_path):
+    with pytest.raises(UserError, match="nothing is known of the weights of backbone 'ResNet'"):
+        normalize.resolve(real(tmp_path, {"depth": 18}, "ResNet"))

@@ -1,0 +1,35 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""A data set in Pascal VOC layout through the tools: train with evaluation, evaluate, export, evaluate the export."""
+import json
+
+import pytest
+from support import data_sets
+from support.paths import REPO
+
+VOC = """\
+_BASE_: [tiny.yml, {configs}/datasets/voc.yml]
+num_classes: 2
+validate: true
+epoch: 1
+TrainDataset: {{dataset_dir: {root}, anno_path: train.txt}}
+EvalDataset: {{dataset_dir: {root}, anno_path: train.txt}}
+TestDataset: {{dataset_dir: {root}}}
+TrainReader: {{batch_size: 2}}
+"""
+
+
+def test_a_voc_set_through_the_tools(tiny_config, tmp_path, tool, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = data_sets.write_voc(tmp_path / "set")
+    (tmp_path / "own.yml").write_text(VOC.format(configs=REPO / "configs", root=root))
+    tool("train").main(["-c", "own.yml"])
+    facts = json.loads((tmp_path / "output/own/report.json").read_text())
+    assert facts["checkpoint"].endswith("output/own/best_model.pdparams") and list(facts["ap"]) == ["AP50"]
+    assert (tmp_path / "output/own/predictions.png").is_file()
+    found = tool("eval").main(["-c", "own.yml"])  # takes best_model by itself
+    folder = tool("export_model").main(["-c", "own.yml"])
+    exported = tool("eval").main(["-c", "own.yml", "--model_dir", str(folder)])
+    assert list(found) == ["AP50"] and 0 <= found["AP50"] <= 1
+    assert found["AP50"] == pytest.approx(facts["ap"]["AP50"], abs=1e-6)
+    assert exported["AP50"] == pytest.approx(found["AP50"], abs=1e-4)
+    assert "next: python tools/deploy_infer.py" in capsys.readouterr().out
