@@ -120,7 +120,7 @@ def worker(args):
     side, channel = args.worker, os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print there
     if side == "ours":
-        import ppdet_ext  # noqa: F401
+        import ppdet_ext
     else:
         import torch
         import transformers  # noqa: F401

@@ -16,20 +16,7 @@ from ..registry import check_settings
 logger = logging.getLogger("ppdet.engine")
 
 # top-level keys that ppdet's tools, Trainer and configs, and ours, look up by name
-TOP_LEVEL = frozenset("""
-    _BASE_ accumulate_steps allow_missing amp amp_dtype amp_level architecture bias class_map classwise command
-    custom_black_list custom_white_list cut_height cycle_epoch dataset_dir det_weights distill_loss
-    distill_loss_name ema_black_list ema_decay ema_decay_type ema_filter_no_grad ema_skip_names ema_start_iters
-    enable_ce epoch eval_height eval_interval eval_size eval_width export export_eb export_onnx filename
-    find_unused_parameters fleet fuse_normalize infer_dir infer_img inference_on init_loss_scaling input_height
-    input_size input_width IouType keep_best_weight log_iter map_type mask master_grad max_iter metric
-    min_subgraph_size multi_scale_eval norm_type normalization normalization_mismatch num_classes num_joints
-    num_points output_dir output_eval pretrain_student_weights pretrain_teacher_weights pretrain_weights print_flops
-    print_params profiler_options proposals_path pruner reid_weights reset_norm_param_attr save_dir save_interval
-    save_prediction_only save_proposals seed semi_start_iters slim slim_method slim_type snapshot_epoch ssod_method
-    sync_bn target_metrics to_static unstructured_prune use_ema use_fused_allreduce_gradients use_gpu use_mlu
-    use_npu use_simple_ema use_vdl use_wandb use_xpu validate vdl_log_dir visualize wandb weights worker_num
-""".split())
+TOP_LEVEL = frozenset(["_BASE_", "accumulate_steps", "allow_missing", "amp", "amp_dtype", "amp_level", "architecture", "bias", "class_map", "classwise", "command", "custom_black_list", "custom_white_list", "cut_height", "cycle_epoch", "dataset_dir", "det_weights", "distill_loss", "distill_loss_name", "ema_black_list", "ema_decay", "ema_decay_type", "ema_filter_no_grad", "ema_skip_names", "ema_start_iters", "enable_ce", "epoch", "eval_height", "eval_interval", "eval_size", "eval_width", "export", "export_eb", "export_onnx", "filename", "find_unused_parameters", "fleet", "fuse_normalize", "infer_dir", "infer_img", "inference_on", "init_loss_scaling", "input_height", "input_size", "input_width", "IouType", "keep_best_weight", "log_iter", "map_type", "mask", "master_grad", "max_iter", "metric", "min_subgraph_size", "multi_scale_eval", "norm_type", "normalization", "normalization_mismatch", "num_classes", "num_joints", "num_points", "output_dir", "output_eval", "pretrain_student_weights", "pretrain_teacher_weights", "pretrain_weights", "print_flops", "print_params", "profiler_options", "proposals_path", "pruner", "reid_weights", "reset_norm_param_attr", "save_dir", "save_interval", "save_prediction_only", "save_proposals", "seed", "semi_start_iters", "slim", "slim_method", "slim_type", "snapshot_epoch", "ssod_method", "sync_bn", "target_metrics", "to_static", "unstructured_prune", "use_ema", "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_simple_ema", "use_vdl", "use_wandb", "use_xpu", "validate", "vdl_log_dir", "visualize", "wandb", "weights", "worker_num"])
 # names that people try, and what is meant
 MEANT = {"batch_size": "TrainReader.batch_size", "base_lr": "LearningRate.base_lr", "lr": "LearningRate.base_lr",
          "learning_rate": "LearningRate.base_lr", "epochs": "epoch", "max_epoch": "epoch", "num_epochs": "epoch",

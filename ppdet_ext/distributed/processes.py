@@ -104,7 +104,7 @@ def meet():
 
 def is_loss(error):
     """Whether an exception says that another process has ended, in gloo's words or ours."""
-    return isinstance(error, NeighbourLost) or isinstance(error, RuntimeError) and "gloo/transport" in str(error)
+    return isinstance(error, NeighbourLost) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
 def wait_for_the_end():

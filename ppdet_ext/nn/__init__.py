@@ -13,7 +13,25 @@ from .squeeze_excite import SqueezeExcite
 from .window import attend_in_windows, pad_image, pad_map, relative_positions
 
 __all__ = [
-    "ConvNormAct", "DropPath", "GLOBAL_POOLS", "LayerNorm2d", "LeakyReLU", "Mlp", "SqueezeExcite", "attend_in_windows",
-    "constant_", "conv2d", "drop_path", "global_pool", "linear", "make_divisible", "normal_", "pad_image", "pad_map",
-    "recomputed", "relative_positions", "small_weights", "uniform_",
+    "GLOBAL_POOLS",
+    "ConvNormAct",
+    "DropPath",
+    "LayerNorm2d",
+    "LeakyReLU",
+    "Mlp",
+    "SqueezeExcite",
+    "attend_in_windows",
+    "constant_",
+    "conv2d",
+    "drop_path",
+    "global_pool",
+    "linear",
+    "make_divisible",
+    "normal_",
+    "pad_image",
+    "pad_map",
+    "recomputed",
+    "relative_positions",
+    "small_weights",
+    "uniform_",
 ]

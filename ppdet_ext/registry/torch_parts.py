@@ -135,7 +135,7 @@ class Parts:
 class Part:
     """Stands for a torch module in forward: callable with a Paddle tensor; its children and settings can be reached."""
 
-    __slots__ = ("_parts", "_torch", "_where", "_layer", "_used")
+    __slots__ = ("_layer", "_parts", "_torch", "_used", "_where")
 
     def __init__(self, parts, module, where):
         self._parts, self._torch, self._where = parts, module, where

@@ -11,9 +11,7 @@ import operator
 import torch
 
 VIEWS = frozenset(
-    "view view_as reshape flatten unflatten transpose swapaxes swapdims permute movedim t squeeze unsqueeze narrow "
-    "select chunk split split_with_sizes tensor_split unbind expand expand_as broadcast_to diagonal detach "
-    "contiguous".split())
+    ["view", "view_as", "reshape", "flatten", "unflatten", "transpose", "swapaxes", "swapdims", "permute", "movedim", "t", "squeeze", "unsqueeze", "narrow", "select", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "expand", "expand_as", "broadcast_to", "diagonal", "detach", "contiguous"])
 READ_SIZES_ONLY = ("size", "dim", "ndimension", "numel", "nelement")
 BASIC = (int, slice, type(None), type(Ellipsis))
 
@@ -57,7 +55,7 @@ def parent_of(kind, target, args, module=None):
 
 def reads_memory(kind, target):
     """Whether a call looks at more than the size and type of its arguments."""
-    return not (target is builtins.getattr or kind == "call_method" and target in READ_SIZES_ONLY)
+    return not (target is builtins.getattr or (kind == "call_method" and target in READ_SIZES_ONLY))
 
 
 def changed(value, write_back):

@@ -147,7 +147,7 @@ def test_names_and_shapes_of_transformers(name):
         network = getattr(transformers, f"{version}ForObjectDetection")(config)
     theirs = {name_rules.canonical(key, "hf"): tuple(value.shape) for key, value in network.state_dict().items()}
     found = name_maps.name_map(table("state_dict", name), "hf", frozen(name))
-    counters = {key: () for key in found.remade}
+    counters = dict.fromkeys(found.remade, ())
     assert {**found.shapes, **counters} == theirs
 
 

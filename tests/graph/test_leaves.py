@@ -143,7 +143,7 @@ def test_static_graph_of_open_sizes_equals_torch(case):
     layer = paddle_layer(module)
     layer.eval()
     inputs = arrays(case)
-    specs = [paddle.static.InputSpec([size if axis in case.known or array.ndim == 2 and axis else -1
+    specs = [paddle.static.InputSpec([size if axis in case.known or (array.ndim == 2 and axis) else -1
                                       for axis, size in enumerate(array.shape)], str(array.dtype)) for array in inputs]
     static = paddle.jit.to_static(layer, input_spec=specs, full_graph=True)
     with torch.no_grad():

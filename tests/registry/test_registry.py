@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("clean_registry")
 class Part:
     __shared__ = ["num_classes"]
 
-    def __init__(self, num_classes=80, size=1, names=["a"]):  # noqa: B006  as ppdet's classes have it
+    def __init__(self, num_classes=80, size=1, names=["a"]):
         self.num_classes, self.size, self.names = num_classes, size, names
 
 
