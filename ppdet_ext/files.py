@@ -1,16 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Writing files so that a broken run never leaves half of one."""
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); rename it over ``path`` on success, remove it on error.
 
     Raises:
@@ -32,8 +35,8 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def require_writable(folder):
-    """Make ``folder`` and try to write in it.
+def require_writable(folder: str | Path) -> Path:
+    """Make ``folder`` and try to write in it; gives it back as a Path.
 
     Raises:
         UserError: it cannot be made, is not a folder, or is not writable.
@@ -49,7 +52,7 @@ def require_writable(folder):
     return folder
 
 
-def sha256(path):
+def sha256(path: str | Path) -> str:
     """Hex digest of a file's bytes, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Data-parallel training and evaluation that give what one process with all the images gives.
 
-``compat`` and the Trainer put these parts in the place of ppdet's.
+the ledger and the Trainer put these parts in the place of ppdet's.
 """
 import numpy as np
 import paddle
