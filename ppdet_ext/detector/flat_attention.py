@@ -10,6 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
+from ..kernels.dispatch import keep, kept
 from ..kernels.linear import repeated
 from ..kernels.transpose import transposed
 
@@ -63,17 +64,17 @@ class _RowSums(PyLayer):
 
     @staticmethod
     def forward(ctx, shares, looked_up, table, rows):
-        ctx.save_for_backward(shares, table, rows)
+        keep(ctx, shares, table, rows)
         ctx.wanted = [not tensor.stop_gradient for tensor in (shares, looked_up)]
         return paddle.bmm(shares, looked_up)
 
     @staticmethod
-    def backward(ctx, slope):
-        shares, table, rows = ctx.saved_tensor()
+    def backward(ctx, grad_output):
+        shares, table, rows = kept(ctx, "deformable attention")
         of_shares, of_rows = ctx.wanted
-        shares_slope = paddle.matmul(slope, F.embedding(rows, table), transpose_y=True) if of_shares else None
-        rows_slope = paddle.matmul(shares, slope, transpose_x=True) if of_rows else None
-        return shares_slope, rows_slope, None, None
+        for_shares = paddle.matmul(grad_output, F.embedding(rows, table), transpose_y=True) if of_shares else None
+        for_rows = paddle.matmul(shares, grad_output, transpose_x=True) if of_rows else None
+        return for_shares, for_rows, None, None
 
 
 def _row(numbers, like):
