@@ -6,7 +6,7 @@ from pathlib import Path
 
 def load(name):
     """A module of ppdet_ext that needs nothing of the others."""
-    path = Path(__file__).resolve().parents[1] / "ppdet_ext" / f"{name}.py"
+    path = Path(__file__).resolve().parents[1] / "ppdet_ext" / "config" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -16,7 +16,7 @@ from ppdet_ext.checkpoints import convert_detector as detectors
 from ppdet_ext.checkpoints.name_rules import PROJECTS
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import convert_backbone, parity, pretrained, to_torch
+from ppdet_ext.weights import back_to_torch, convert_backbone, parity, pretrained_weights
 from ppdet_ext.weights.layout_rules import RENAMES
 from ppdet_ext.x2paddle import convert_model
 
@@ -93,7 +93,7 @@ def to_paddle(args):
     if args.fill:
         raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
-    output = args.output or pretrained.converted_path(args.arch)
+    output = args.output or pretrained_weights.converted_path(args.arch)
     convert_backbone.check_output(output)
     net = create_model(args.arch, **classes)
     report, converted = convert_backbone.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow,
@@ -103,15 +103,15 @@ def to_paddle(args):
     print(convert_backbone.summary(report, output))
 
 
-def back_to_torch(args):
-    output = args.output or pretrained.home() / f"{pretrained.file_name(args.arch)}{to_torch.SUFFIX}"
-    to_torch.check_output(output)
+def to_torch_file(args):
+    output = args.output or pretrained_weights.home() / f"{pretrained_weights.file_name(args.arch)}{back_to_torch.SUFFIX}"
+    back_to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
-    weights = to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
-    show_parity(args, lambda: to_torch.verify(weights))
-    to_torch.write(weights, output)
-    print(to_torch.summary(weights, output))
+    weights = back_to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
+    show_parity(args, lambda: back_to_torch.verify(weights))
+    back_to_torch.write(weights, output)
+    print(back_to_torch.summary(weights, output))
 
 
 def show_parity(args, compare):
@@ -121,7 +121,7 @@ def show_parity(args, compare):
         parity.check(rows)
 
 
-DIRECTIONS = {"paddle": to_paddle, "paddledet": to_paddle, "torch": to_torch}
+DIRECTIONS = {"paddle": to_paddle, "paddledet": to_paddle, "torch": to_torch_file}
 
 if __name__ == "__main__":
     run(main)

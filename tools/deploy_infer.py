@@ -75,7 +75,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    load_by_path("ppdet_ext_runtime", PACKAGE / "runtime.py").setup()
+    load_by_path("ppdet_ext_environment", PACKAGE / "startup" / "environment.py").setup()
     warnings.filterwarnings("ignore", message="No ccache found")
     deploy = load_by_path("ppdet_ext_deploy", PACKAGE / "deploy" / "__init__.py")
     from ppdet_ext_deploy import session

@@ -57,7 +57,7 @@ def any_entry(name, img_size=None):
 
 
 def _load(net, spec, in_chans, num_classes):
-    from ..weights.pretrained import load_pretrained  # only where weights are wanted
+    from ..weights.pretrained_weights import load_pretrained  # only where weights are wanted
     cfg = net.pretrained_cfg
     classifiers = (cfg.classifier,) if isinstance(cfg.classifier, str) else cfg.classifier
     allow = tuple(f"{path}.*" for path in classifiers) if num_classes != cfg.num_classes else ()

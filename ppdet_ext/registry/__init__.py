@@ -4,6 +4,7 @@ from .names import (
     announce_replaced,
     build,
     check_settings,
+    holder_of,
     register,
     register_over,
     register_user,
@@ -12,5 +13,5 @@ from .names import (
 )
 from .user_class import ShapeSpec
 
-__all__ = ["ShapeSpec", "announce_replaced", "build", "check_settings", "register", "register_over", "register_user",
+__all__ = ["ShapeSpec", "announce_replaced", "build", "check_settings", "holder_of", "register", "register_over", "register_user",
            "registered_names", "serializable"]

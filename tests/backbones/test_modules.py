@@ -281,12 +281,12 @@ def test_random_start_is_said(log):  # noqa: F811
 
 def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
     def unavailable(*_, **__):
-        raise modules.load.Unavailable("no hub here")
+        raise modules.pretrained_weights.Unavailable("no hub here")
 
-    monkeypatch.setattr(modules.load, "locate_spec", unavailable)
-    monkeypatch.setattr(modules.load, "by_hand", lambda cfg: None)
+    monkeypatch.setattr(modules.pretrained_weights, "locate_spec", unavailable)
+    monkeypatch.setattr(modules.pretrained_weights, "by_hand", lambda cfg: None)
     backbone = build(pretrained="auto")
-    assert (backbone.weights_source, backbone.load_report) == (modules.load.RANDOM, None)
+    assert (backbone.weights_source, backbone.load_report) == (modules.pretrained_weights.RANDOM, None)
     assert any(record.levelname == "WARNING" and "RANDOM" in record.getMessage() for record in log.records)
     with pytest.raises(UserError, match="no hub here"):
         build(pretrained=True)

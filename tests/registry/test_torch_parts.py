@@ -421,8 +421,8 @@ class Counted(Odd):
 
 @pytest.mark.parametrize("kind, words", [
     (UnknownLeaf, r"layer 'strange' is a LPPool2d, which has no Paddle twin yet; add one with @leaf\('LPPool2d', .*\) "
-                  r"from ppdet_ext\.bridge\.ops \(in module 'strange', tests/test_torch_parts\.py:\d+\)"),
-    (UnknownOp, r"i0e is not in the table; add it with @op\('.*i0e'\) from ppdet_ext\.bridge\.ops .*test_torch_parts"),
+                  r"from ppdet_ext\.graph\.ops \(in module 'strange', registry/test_torch_parts\.py:\d+\)"),
+    (UnknownOp, r"i0e is not in the table; add it with @op\('.*i0e'\) from ppdet_ext\.graph\.ops .*test_torch_parts"),
     (DataDependent, r"data-dependent control flow.*test_torch_parts\.py:\d+"),
     (Counted, r"data-dependent control flow.*test_torch_parts\.py:\d+"),
 ])

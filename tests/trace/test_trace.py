@@ -126,7 +126,7 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(UserError, match="data-dependent control flow.*test_bridge_trace.py"):
+    with pytest.raises(UserError, match="data-dependent control flow.*test_trace.py"):
         trace_module(Branch(), (2, 3, 8, 8))
 
     class Deep(torch.nn.Module):  # a guard on what comes from far has words that are the same in each run

@@ -5,7 +5,8 @@ from __future__ import annotations
 import paddle
 import paddle.nn.functional as F
 
-from . import _values, activation_leaves
+from ...nn import activation
+from . import _values
 from ._table import op
 from ._values import axis, cast, dtype_of
 
@@ -32,7 +33,7 @@ def relu6(x, inplace=False):
 
 @op("torch.nn.functional.silu")
 def silu(x, inplace=False):
-    return activation_leaves.silu(x)
+    return activation.silu(x)
 
 
 @op("torch._C._nn.gelu", "torch.nn.functional.gelu")
