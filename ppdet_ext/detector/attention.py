@@ -116,11 +116,11 @@ def points_of_levels(points: int | Sequence[int], levels: int) -> list[int]:
     Raises:
         UserError: a list of another length, or a number below one.
     """
-    points = list(points) if isinstance(points, (list, tuple)) else [points] * levels
-    if len(points) != levels or min(points) < 1:
-        raise UserError(f"num_decoder_points is {points}; give one number above 0, or one for each of the {levels} "
+    of_levels = [points] * levels if isinstance(points, int) else list(points)
+    if len(of_levels) != levels or min(of_levels) < 1:
+        raise UserError(f"num_decoder_points is {of_levels}; give one number above 0, or one for each of the {levels} "
                         "levels")
-    return points
+    return of_levels
 
 
 def sample_by_grid(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: paddle.Tensor,

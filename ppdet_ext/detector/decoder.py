@@ -115,7 +115,8 @@ class TransformerDecoder(nn.Layer):
         """
         boxes, logits = [], []
         # gradients reach a layer's boxes through its own head and the head before it, not through all before
-        previous, detached = None, F.sigmoid(raw_boxes)
+        previous: paddle.Tensor | None = None
+        detached = F.sigmoid(raw_boxes)
         for i, layer in enumerate(self.layers):
             position = query_pos_head(inverse_sigmoid(detached) if query_pos_head_inv_sig else detached)
             queries = self._run(layer, (spatial_shapes, attn_mask), queries, detached.unsqueeze(2), memory, position)
@@ -123,7 +124,8 @@ class TransformerDecoder(nn.Layer):
             refined = F.sigmoid(box_heads[i].decode(moves, inverse_sigmoid(detached)))
             if self.training:
                 logits.append(score_heads[i](queries))
-                boxes.append(refined if i == 0 else F.sigmoid(box_heads[i].decode(moves, inverse_sigmoid(previous))))
+                boxes.append(refined if previous is None else
+                             F.sigmoid(box_heads[i].decode(moves, inverse_sigmoid(previous))))
             elif i == self.eval_idx:
                 return refined.unsqueeze(0), score_heads[i](queries).unsqueeze(0)
             previous = refined

@@ -74,7 +74,7 @@ class _RowSums(PyLayer):
         return paddle.bmm(shares, looked_up)
 
     @staticmethod
-    def backward(ctx, grad_output) -> tuple[paddle.Tensor | None, ...]:
+    def backward(ctx, grad_output) -> tuple:  # type: ignore[override]  # Paddle hands on one gradient an output
         shares, table, rows = ctx.saved_tensor()
         shares_wanted, rows_wanted = ctx.wanted
         grad_shares = paddle.matmul(grad_output, F.embedding(rows, table), transpose_y=True) if shares_wanted else None
@@ -112,7 +112,7 @@ def _positions(offsets, boxes, sizes, scales):
     return centre + offsets * step
 
 
-def two_pixels(position: paddle.Tensor, sizes: Sequence[np.ndarray]) -> tuple[paddle.Tensor, paddle.Tensor]:
+def two_pixels(position: paddle.Tensor, sizes: list[np.ndarray]) -> tuple[paddle.Tensor, paddle.Tensor]:
     """The two pixels around each position along its axis, and their bilinear shares.
 
     Args:

@@ -49,8 +49,8 @@ class CSPRepLayer(nn.Layer):
     def __init__(self, in_channels: int, out_channels: int, num_blocks: int, act: Activation, expansion: float = 1.0):
         super().__init__()
         hidden = int(out_channels * expansion)
-        self.conv1 = NeckConv(in_channels, hidden, 1, 1, act)
-        self.conv2 = NeckConv(in_channels, hidden, 1, 1, act)
+        self.conv1: nn.Layer = NeckConv(in_channels, hidden, 1, 1, act)
+        self.conv2: nn.Layer = NeckConv(in_channels, hidden, 1, 1, act)
         self.bottlenecks = nn.Sequential(*[RepVggBlock(hidden, hidden, act=act) for _ in range(num_blocks)])
         self.conv3 = nn.Identity() if hidden == out_channels else NeckConv(hidden, out_channels, 1, 1, act)
 
@@ -74,10 +74,10 @@ class JoinedConv(nn.Layer):
     its own memory order: R18 spends 4 % of its time on going there and back (Paddle 3.3.1, 640x640).
 
     Args:
-        conv: NeckConv with a 1x1 convolution; half of its input channels are the coarse map's.
+        conv: a NeckConv with a 1x1 convolution; half of its input channels are the coarse map's.
     """
 
-    def __init__(self, conv: NeckConv):
+    def __init__(self, conv: nn.Layer):
         super().__init__()
         self.act = conv.act
         scale = conv.bn.weight / paddle.sqrt(conv.bn._variance + conv.bn._epsilon)

@@ -110,7 +110,7 @@ class DINOLoss(nn.Layer):
             num_gts = self._num_gts(gt_class)
             matches = self.match(boxes, logits, gt_bbox, gt_class)
             losses = self._weighted(boxes, logits, gt_bbox, gt_class, matches, num_gts)
-            if dn_meta is None:
+            if dn_meta is None or dn_out_bboxes is None:
                 return {**losses, **{name + '_dn': paddle.zeros([]) for name in losses}}
             matches = [_denoising_matches(dn_meta, gt_class)] * len(dn_out_bboxes)
             return {**losses, **self._weighted(dn_out_bboxes, dn_out_logits, gt_bbox, gt_class, matches,

@@ -76,8 +76,8 @@ class HungarianMatcher(nn.Layer):
         layer of lists per image of pairs of int64 arrays."""
         targets = [(b.astype('float32').numpy().reshape(-1, 4), c.numpy().reshape(-1).astype('int64'))
                    for b, c in zip(gt_bbox, gt_class)]
-        boxes, logits = (t.detach().astype('float32').numpy() for t in (boxes, logits))
-        return [[self.assign(*image) for image in zip(*layer, targets)] for layer in zip(boxes, logits)]
+        arrays = (tensor.detach().astype('float32').numpy() for tensor in (boxes, logits))
+        return [[self.assign(*image) for image in zip(*layer, targets)] for layer in zip(*arrays)]
 
     def assign(self, boxes: np.ndarray, logits: np.ndarray, target: tuple[np.ndarray, np.ndarray]) -> Pairs:
         """One image: boxes [Q, 4], logits [Q, classes], and its ground truth, boxes [n, 4] and classes [n] -> Pairs.

@@ -36,7 +36,7 @@ class DINOHead(nn.Layer):
         return {}
 
     def forward(self, decoded: DecoderOutput, body_feats: Sequence[paddle.Tensor],
-                inputs: Mapping[str, Any] | None = None) -> dict[str, paddle.Tensor] | HeadOutput:
+                inputs: Mapping[str, Any] = {}) -> dict[str, paddle.Tensor] | HeadOutput:
         """Losses of a batch, or its predictions.
 
         Args:
