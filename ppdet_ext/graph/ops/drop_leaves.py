@@ -4,8 +4,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...nn import DropPath
 from ._table import leaf
-from ._values import size
 
 
 def bernoulli(shape, probability, dtype):
@@ -27,21 +27,6 @@ class Drop(nn.Layer):
         return f"rate={self.rate:.3f}"
 
 
-class DropPath(Drop):
-    """Stochastic depth (arXiv:1603.09382): zero each sample (``row``), or the whole batch, and scale the others up."""
-
-    def __init__(self, rate, scale_by_keep=True, row=True):
-        super().__init__(rate)
-        self.scale_by_keep = scale_by_keep
-        self.row = row
-
-    def dropped(self, x):
-        keep = 1.0 - self.rate
-        batch = size(x, 0) if self.row else 1
-        kept = bernoulli([batch] + [1] * (x.ndim - 1), keep, x.dtype)
-        return x * kept / keep if self.scale_by_keep and keep else x * kept
-
-
 @leaf("DropPath", args=("drop_prob", "scale_by_keep"))
 def drop_path(drop_prob, scale_by_keep=True):
     return DropPath(drop_prob or 0.0, scale_by_keep)
@@ -49,7 +34,7 @@ def drop_path(drop_prob, scale_by_keep=True):
 
 @leaf("StochasticDepth", args=("p", "mode"))
 def stochastic_depth(p, mode):
-    return DropPath(p, row=mode == "row")
+    return DropPath(p, per_sample=mode == "row")
 
 
 class DropBlock2d(Drop):
