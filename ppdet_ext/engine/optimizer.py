@@ -59,10 +59,11 @@ class OptimizerBuilder(InstalledBuilder):
     def __call__(self, learning_rate: Any, model: nn.Layer | None = None) -> paddle.optimizer.Optimizer:
         settings = dict(self.optimizer)
         groups = settings.pop('param_groups', None) or []
-        if groups and model is not None:
+        if groups:
             if settings.get('type') != 'AdamW':
                 raise UserError(f"param_groups are understood for AdamW, not for {settings.get('type')}")
-            undecayed = apply_groups(model, groups, settings.get('weight_decay', 0.01))
+            undecayed = apply_groups(model, groups,  # type: ignore[arg-type]  # the Trainer gives a model
+                                     settings.get('weight_decay', 0.01))
             settings['apply_decay_param_fun'] = lambda name: name not in undecayed
         builder = InstalledBuilder(self.clip_grad_by_norm, self.clip_grad_by_value, self.regularizer, settings)
         return builder(learning_rate, model)
