@@ -10,6 +10,10 @@ import argparse
 import functools
 import logging
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext.backbones import create_model
 from ppdet_ext.checkpoints import checkpoint_files
 from ppdet_ext.checkpoints import convert_detector as detectors

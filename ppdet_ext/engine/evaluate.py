@@ -16,6 +16,7 @@ from ppdet.core.workspace import create
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import Predictor, slicing
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
@@ -53,6 +54,7 @@ def exported_model(cfg: dict[str, Any], model_dir: str | Path, chunk: int = 32, 
     return _score(cfg, dataset, lambda paths: [found["boxes"] for found in predictor.predict(paths)], chunk)
 
 
+@kernels.enabled()
 def sliced(cfg: dict[str, Any], trainer: Trainer, slices: Any) -> dict[str, float | None]:
     """AP of a trainer's model whose pictures are cut into slices, as ``predict.predict`` cuts them; printed.
 

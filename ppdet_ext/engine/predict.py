@@ -17,6 +17,7 @@ from ppdet.data.source.category import get_categories
 from ppdet.metrics import get_infer_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import DeployError, media, preprocess, slicing
 from ..deploy.visualize import draw_boxes
 from ..errors import UserError
@@ -63,6 +64,7 @@ def find_images(infer_img: str | None = None, infer_dir: str | None = None,
     return [str(path) for path in paths]
 
 
+@kernels.enabled()
 @paddle.no_grad()
 def predict(trainer: Trainer, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str | Path = "output",
             save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,

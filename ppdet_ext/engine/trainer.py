@@ -17,6 +17,7 @@ from ppdet.core.workspace import create
 from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
 from ppdet.metrics import Metric
 
+from .. import kernels
 from ..backbones.modules import without_pretrained
 from ..data import class_names
 from ..distributed import processes
@@ -229,6 +230,7 @@ class Trainer:
             log.warning(f"The best weights so far (epoch {best['epoch']}) are not in '{folder}' as best_model: that "
                         "will be the best from here on")
 
+    @kernels.enabled()
     def train(self, validate: bool = False) -> None:
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
         evaluate = None
@@ -244,6 +246,7 @@ class Trainer:
                      evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status).run(
                          self.start_epoch, self.end_epoch)
 
+    @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
         loader = self.loader
