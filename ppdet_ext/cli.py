@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from ppdet.engine import init_fleet_env
 
 from .config import config_file
 from .config.flags import DEVICES, add_slice_flags, add_switch, config_parser
@@ -42,9 +41,9 @@ def run(main):
         print("interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
     except Exception as error:
-        if not processes.is_loss(error):
+        if not processes.is_rank_lost(error):
             raise
-        processes.wait_for_the_end()
+        processes.wait_for_launcher()
         print(f"error: {processes.label()}another process ended too early; its log says why (log/workerlog.N)",
               file=sys.stderr, flush=True)
         sys.exit(3)
@@ -163,11 +162,9 @@ def start_workers(cfg):
     Each process draws its own numbers: its number is added to the seed. Without a seed one process starts anywhere.
     """
     processes.start()
-    if cfg.get("fleet"):
-        init_fleet_env(cfg.get("find_unused_parameters", True))
     seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
     if seed is None and processes.count() > 1:
-        seed = processes.gather(int.from_bytes(os.urandom(3), "big"))[0]
+        seed = processes.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
     if seed is not None:
         for start in (random.seed, np.random.seed, paddle.seed):
             start(seed + processes.rank())
