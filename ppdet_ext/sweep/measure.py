@@ -14,7 +14,7 @@ import timm
 import torch
 import torchvision
 
-from ..backbones.traced import BridgedNet
+from ..backbones.traced import TracedNet
 from ..errors import UserError
 from ..kernels import dispatch
 from ..trace import from_torch
@@ -340,7 +340,7 @@ def copy_of(graph, theirs, dtype="float32"):
     """The graph's network with the torch network's weights, in eval mode."""
     nodes = [replace(node, args=node.args[:1], kwargs={}) if node.target == AUGMENTATION else node
              for node in graph.nodes]
-    ours = BridgedNet(replace(graph, nodes=nodes), features_only=True)
+    ours = TracedNet(replace(graph, nodes=nodes), features_only=True)
     if dtype != "float32":
         ours._to_impl(dtype=dtype, floating_only=True)  # Layer.to would make floats of integer constants
     tensors = {key: value.detach().numpy() for key, value in theirs.state_dict().items()}
