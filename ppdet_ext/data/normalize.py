@@ -75,7 +75,7 @@ def of_weights(cfg, name, settings):
         entry = find_entry(arch, tuple(size) if isinstance(size, list) else size)
         known = resolve(entry, split_tag(arch)[1])
     if not hasattr(known, "mean") and inspect.isclass(owner):
-        known = user_class.weights_cfg(owner, cfg.get(name) or {})
+        known = user_class.pretrained_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
