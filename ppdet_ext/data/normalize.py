@@ -65,17 +65,17 @@ def of_weights(cfg, name, settings):
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
-    from ppdet_ext.backbones import factory, manifest, split_tag
+    from ppdet_ext.backbones import find_entry, resolve, split_tag
     owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
     if arch:
         size = settings.get("img_size")
-        entry = factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
-        known = manifest.resolve(entry, split_tag(arch)[1])
+        entry = find_entry(arch, tuple(size) if isinstance(size, list) else size)
+        known = resolve(entry, split_tag(arch)[1])
     if not hasattr(known, "mean") and inspect.isclass(owner):
-        known = user_class.weights_cfg(owner, cfg.get(name) or {})
+        known = user_class.pretrained_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)

@@ -16,7 +16,7 @@ from collections import Counter
 import paddle
 from paddle import nn
 
-from ..errors import UserError
+from ..errors import Unsupported, UserError
 from ..weights.layout_rules import RULES, Suffix
 from .graph import Ref, walk
 from .ops import OPS
@@ -360,8 +360,8 @@ class Writer:
 
     def _function(self, target):
         if target not in OPS:
-            raise UserError(f"{self.layer.graph.name} needs the operation {target}, which this version does not know; "
-                            "add it with @op from ppdet_ext.graph.ops")
+            raise Unsupported(f"{self.layer.graph.name} needs the operation {target}, which this version does not "
+                              "know; add it with @op from ppdet_ext.graph.ops")
         function = OPS[target]
         name = function.__name__.lstrip("_") if function.__name__.isidentifier() else "op"
         while vars(self.ops).setdefault(name, function) is not function:

@@ -15,7 +15,7 @@ import torch
 import torchvision
 
 from .. import kernels
-from ..backbones.traced import BridgedNet
+from ..backbones.traced import TracedNet
 from ..errors import UserError
 from ..trace import from_torch
 from ..trace.tracer import AUGMENTATION
@@ -341,7 +341,7 @@ def copy_of(graph, theirs, dtype="float32"):
     """The graph's network with the torch network's weights, in eval mode."""
     nodes = [replace(node, args=node.args[:1], kwargs={}) if node.target == AUGMENTATION else node
              for node in graph.nodes]
-    ours = BridgedNet(replace(graph, nodes=nodes), features_only=True)
+    ours = TracedNet(replace(graph, nodes=nodes), features_only=True)
     if dtype != "float32":
         ours._to_impl(dtype=dtype, floating_only=True)  # Layer.to would make floats of integer constants
     tensors = {key: value.detach().numpy() for key, value in theirs.state_dict().items()}

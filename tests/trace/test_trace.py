@@ -8,7 +8,7 @@ from support.paths import FILES
 
 from ppdet_ext.backbones import create_model, list_models
 from ppdet_ext.backbones.modules import TimmBackbone
-from ppdet_ext.backbones.traced import BridgedNet
+from ppdet_ext.backbones.traced import TracedNet
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph import graph as graphs_io
 from ppdet_ext.graph import store
@@ -101,7 +101,7 @@ def test_an_unknown_operation_in_a_graph_is_named():
     made = Graph("net", [Node("x", "input"), Node("y", "call", "torch.fft.fft2", [Ref("x")])],
                  {"features": [Ref("y")]}, features=[{"num_chs": 3, "reduction": 1, "module": ""}])
     with pytest.raises(UserError, match="torch.fft.fft2"):
-        BridgedNet(made, features_only=True)
+        TracedNet(made, features_only=True)
 
 
 def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():

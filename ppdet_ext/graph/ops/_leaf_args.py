@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from ...errors import UserError, nearest
+from ...errors import Unsupported, UserError, nearest
 from ._table import LEAVES
 
 # Classes of other origin that happen to have a leaf's name (torchvision's own LayerNorm2d, a user's DropPath) are
@@ -39,8 +39,8 @@ def read_leaf(module):
     """
     name = type(module).__name__
     if not is_leaf(module):
-        raise UserError(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
-                        "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
+        raise Unsupported(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
+                          "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
     _check(module, name)
     entry = LEAVES[name]
     args = {key.replace(".", "_"): _value(module, name, key) for key in entry.args
