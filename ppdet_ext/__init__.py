@@ -33,3 +33,7 @@ if _late and _set:
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "backbones", "detector", "registry"]
+
+
+def setup() -> None:
+    """Make Paddle ready; importing has done it."""
