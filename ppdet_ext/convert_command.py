@@ -137,4 +137,4 @@ def _show_parity(args, compare):
         parity.check(rows)
 
 
-DIRECTIONS = {"paddle": to_paddle, "paddledet": to_paddle, "torch": to_torch}
+DIRECTIONS = {"paddle": _to_paddle, "paddledet": _to_paddle, "torch": _back_to_torch}

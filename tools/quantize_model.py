@@ -7,7 +7,7 @@ Needs nncf, openvino, numpy, opencv and pyyaml only; ppdet, Paddle and the rest 
 from deploy_infer import load_deploy, run
 
 load_deploy()
-from ppdet_ext_deploy.quantize import main, parse_args  # noqa: E402  load_deploy has made it
+from ppdet_ext_deploy.quantize import main, parse_args
 
 __all__ = ["main", "parse_args"]
 
