@@ -172,6 +172,7 @@ def test_csv_has_everything(tmp_path):
 
 
 # ---------------------------------------------------------------- the tool
+@pytest.mark.torch
 def test_tool_measures_real_models(tool, tmp_path, capsys):
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the originals")
@@ -188,6 +189,7 @@ def test_tool_measures_real_models(tool, tmp_path, capsys):
     print({name: [row[error] for error in sweep_report.ERRORS] for name, row in found.items()})
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("rows_there, code", [(ROWS[:2], 0), (ROWS[:2] + ROWS[5:6], 1)])
 def test_exit_code_tells_whether_a_model_falls_short(tool, tmp_path, monkeypatch, rows_there, code):
     module = tool("sweep_bridge")
@@ -205,6 +207,7 @@ def test_tool_says_what_is_missing(tool, monkeypatch, tmp_path):
         tool("sweep_bridge").main(["--out", str(tmp_path)])
 
 
+@pytest.mark.torch
 def test_tool_refuses_a_filter_without_names(tool, tmp_path):
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the sweep's names come from them")
