@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from . import sweep_worker
@@ -38,7 +39,7 @@ def share_of_memory(jobs: int) -> float:
     return 0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB / jobs
 
 
-def resident(pid: int) -> float:
+def resident(pid: int | None) -> float:
     """GiB of memory that a process occupies; 0 where the system does not say."""
     try:
         with open(f"/proc/{pid}/statm") as file:
@@ -80,7 +81,8 @@ class Worker:
     """One process. ``done`` counts the names it has measured; ``future`` becomes the row of the name it has now."""
 
     def __init__(self, plan: Plan):
-        self.plan, self.done, self.future = plan, 0, Future()
+        self.plan, self.done = plan, 0
+        self.future: Future = Future()
         handle, name = tempfile.mkstemp(prefix="sweep.", suffix=".log")
         self._log, others = Path(name), set(multiprocessing.active_children())
         self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
@@ -152,11 +154,13 @@ class Worker:
 class Job:
     """Turns one name after another into rows, each new worker taking the place of one that is worn or lost.
 
-    ``name`` is the one that is being measured, None between two.
+    ``name`` is the one that is being measured, empty between two.
     """
 
     def __init__(self, plan: Plan):
-        self.plan, self.name, self.worker = plan, None, None
+        self.plan = plan
+        self.name = ""
+        self.worker: Any = None
 
     def begin(self, name: str) -> None:
         """Measure a name."""
@@ -183,7 +187,7 @@ class Job:
             row = {"status": "failed", "reason": str(error), "seconds": round(time.monotonic() - self._began, 2)}
         if row is not None:
             row = {"name": self.name, **self.plan.describe(self.name), **row}
-            self.name = None
+            self.name = ""
         return row
 
     def close(self) -> None:
@@ -197,7 +201,7 @@ class Job:
         self.worker.ask(self.name)
 
 
-def measure_all(names: Sequence[str], plan: Plan) -> Iterator[dict]:
+def measure_all(names: Sequence[str], plan: Plan) -> Generator[dict, None, None]:
     """Yield a row for each name, in the order in which they are done. Leaving the loop ends the workers.
 
     Raises:
@@ -210,9 +214,9 @@ def measure_all(names: Sequence[str], plan: Plan) -> Iterator[dict]:
             stack.callback(job.close)
         while todo or any(job.name for job in jobs):
             for job in jobs:
-                if todo and job.name is None:
+                if todo and not job.name:
                     job.begin(todo.popleft())
-            busy = [job for job in jobs if job.name is not None]
+            busy = [job for job in jobs if job.name]
             wait([job.worker.future for job in busy], POLL, FIRST_COMPLETED)
             yield from filter(None, [job.look() for job in busy])
 

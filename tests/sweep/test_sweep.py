@@ -180,6 +180,7 @@ def test_csv_has_everything(tmp_path):
 
 
 # ---------------------------------------------------------------- the tool
+@pytest.mark.slow
 @pytest.mark.torch
 def test_tool_measures_real_models(tool, tmp_path, capsys):
     for package in ("torch", "timm", "torchvision"):
