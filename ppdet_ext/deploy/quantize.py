@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """model.onnx in INT8 for OpenVINO, by its NNCF: backbone and encoder; the decoder stays in float32 (see ``cut``)."""
+from __future__ import annotations
+
 import importlib.util
 import shutil
 import tempfile
@@ -18,7 +20,7 @@ INSTALL = 'python -m venv .venv-int8 && .venv-int8/bin/pip install "nncf>=3" ope
 PROGRAM = "model.xml"
 
 
-def quantize(model_dir, image_dir, output_dir, count=300):
+def quantize(model_dir: str | Path, image_dir: str | Path, output_dir: str | Path, count: int = 300) -> Path:
     """Write ``output_dir``/{model.xml, model.bin, infer_cfg.yml} from the model.onnx in ``model_dir``.
 
     Post-training quantization: the ranges of values are seen on pictures, nothing is trained.
