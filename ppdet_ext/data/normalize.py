@@ -4,6 +4,8 @@
 ``NormalizeImage: {mean: from_weights, std: from_weights}`` (also ``interp: from_weights`` of a resize and ``fill_value:
 from_weights`` of an expansion) get the weights' numbers; other numbers under pretrained weights are reported.
 """
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import logging

@@ -39,6 +39,7 @@ def test_tags_choose_the_pretrained_cfg():
     assert net.pretrained_cfg.license == "cc-by-nc-4.0"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", list_models())
 def test_manifest_says_what_timm_says(name):
     reason = "the manifest is compared with timm's own tables"

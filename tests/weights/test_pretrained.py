@@ -77,6 +77,7 @@ def test_a_headless_net_does_not_spoil_the_cache_for_a_whole_one(source_file, cf
     np.testing.assert_array_equal(whole.fc.weight.numpy(), tensors["fc.weight"].T)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("in_chans", [1, 2, 4, 7])
 def test_other_input_channels_as_timm_does_it(source_file, cfg, in_chans):
     path, tensors = source_file
@@ -169,6 +170,7 @@ def test_weights_and_metadata_are_written_both_or_neither(home, monkeypatch, bro
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_one_tensor_at_a_time_is_in_memory(tmp_path, cfg, kind):
     """Reading, filling the layer and writing the cache: numpy's memory, which tracemalloc sees, stays below a third."""

@@ -37,6 +37,7 @@ def source_model(arch):
     return torch, model
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("arch", ["resnet18", "cspresnet50", "tf_efficientnet_lite0", "torchvision/resnet18"])
 def test_there_and_back_is_bit_exact(tmp_path, arch):
     torch, model = source_model(arch)
@@ -62,6 +63,7 @@ def call(tool, monkeypatch, *args):
     tool("convert_weights").main()
 
 
+@pytest.mark.torch
 def test_a_detectors_checkpoint_through_the_tool(tmp_path, tool, monkeypatch, capsys, caplog):
     """The backbone is taken out, verified, and described in the header."""
     caplog.set_level(logging.INFO)
@@ -96,6 +98,7 @@ def lite0_backbone(path):
     return saved(path, TimmBackbone("tf_efficientnet_lite0"), "backbone.")
 
 
+@pytest.mark.torch
 def test_features_only_where_timms_names_are_the_same(tmp_path):
     timm = pytest.importorskip("timm", reason="tries the call")
     weights = back_to_torch.collect(functools.partial(create_model, "tf_efficientnet_lite0"),
@@ -147,6 +150,7 @@ def test_a_cut_backbone_is_filled(tmp_path):
     assert {name.partition(".")[0] for name in weights.filled} == {"layer4", "fc"}
 
 
+@pytest.mark.torch
 def test_torchvision_without_its_classifier(tmp_path):
     torchvision = pytest.importorskip("torchvision", reason="loads the weights")
     torch = pytest.importorskip("torch", reason="loads the weights")
