@@ -10,15 +10,13 @@ docs/startup_and_loading.md).
 INTERVAL = 0.1
 
 
-def install():
-    """Let the thread look that often (any version)."""
-    from paddle.io.dataloader import dataloader_iter
-    if hasattr(dataloader_iter, "MP_STATUS_CHECK_INTERVAL"):
-        dataloader_iter.MP_STATUS_CHECK_INTERVAL = min(INTERVAL, dataloader_iter.MP_STATUS_CHECK_INTERVAL)
+def look_often(interval):
+    """For Paddle's ``MP_STATUS_CHECK_INTERVAL``: at most INTERVAL seconds."""
+    return min(INTERVAL, interval)
 
 
 def wait_for_the_end(batches):
-    """Wait for the thread behind an exhausted iterator of a DataLoader; a matter of INTERVAL."""
+    """Wait for the thread of an exhausted iterator of a DataLoader; a matter of INTERVAL."""
     thread = getattr(batches, "_thread", None)
     if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
         batches._thread_done_event.set()
