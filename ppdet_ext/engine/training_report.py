@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
                     "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "class_map", "worker_num",
                     "log_iter")
+# the next steps as a checkout spells them; a command line brings its own spelling
+PROGRAMS = {"eval": "python tools/eval.py", "infer": "python tools/infer.py", "export": "python tools/export_model.py",
+            "deploy": "python tools/deploy_infer.py"}
 TITLES = ("ground truth", "detections")
 
 
@@ -136,10 +139,11 @@ def next_commands(trainer: Trainer, name: str) -> list[str]:
                        f"weights={trainer.output / name}.pdparams"])
     image = shlex.quote(_example_image(trainer))
     model_dir = shlex.quote(f"output_inference/{trainer.cfg['filename']}")
-    return [f"python tools/eval.py {base}",
-            f"python tools/infer.py {base} --infer_img={image}",
-            f"python tools/export_model.py {base}",
-            f"python tools/deploy_infer.py --model_dir={model_dir} --image_file={image}"]
+    programs = command.get("programs", PROGRAMS)
+    return [f"{programs['eval']} {base}",
+            f"{programs['infer']} {base} --infer_img={image}",
+            f"{programs['export']} {base}",
+            f"{programs['deploy']} --model_dir={model_dir} --image_file={image}"]
 
 
 def _example_image(trainer: Trainer) -> str:

@@ -314,6 +314,7 @@ def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
 
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
     screen = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(progress.sys, "stderr", screen)
     shown = progress.Progress(trainer_stub(tmp_path), terminal=True)
     shown.before_epoch(status_of(epoch=1))
