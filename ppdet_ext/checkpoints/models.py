@@ -15,9 +15,10 @@ from ..config import config_file
 from ..detector import HybridEncoder, RTDETRTransformer
 from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
+from ..files import data_path
 from . import name_maps, name_rules
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = data_path("configs")
 FOLDERS = ("rtdetr", "rtdetrv2")
 SCHEDULE = re.compile(r"_\d+[xe]_\w+$")  # what follows a model's name in a config's: _6x_coco, _120e_coco
 

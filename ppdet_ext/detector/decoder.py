@@ -42,7 +42,7 @@ class TransformerDecoderLayer(nn.Layer):
         self.dropout2 = nn.Dropout(dropout)
         self.norm2 = layer_norm_without_decay(d_model)
         self.linear1 = nn.Linear(d_model, dim_feedforward)
-        self.activation = getattr(F, activation)
+        self.activation = activation  # a name of paddle.nn.functional, looked up when it is used
         self.dropout3 = nn.Dropout(dropout)
         self.linear2 = nn.Linear(dim_feedforward, d_model)
         self.dropout4 = nn.Dropout(dropout)
@@ -72,7 +72,7 @@ class TransformerDecoderLayer(nn.Layer):
         queries = self.norm1(queries + self.dropout1(attended))
         attended = self.cross_attn(queries + position, boxes, memory, spatial_shapes)
         queries = self.norm2(queries + self.dropout2(attended))
-        hidden = self.dropout3(self.activation(self.linear1(queries)))
+        hidden = self.dropout3(getattr(F, self.activation)(self.linear1(queries)))
         return self.norm3(queries + self.dropout4(self.linear2(hidden)))
 
 

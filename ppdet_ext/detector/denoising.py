@@ -52,7 +52,7 @@ def contrastive_denoising(gt_class: Sequence[paddle.Tensor], gt_bbox: Sequence[p
     """
     if num_denoising <= 0:
         return None
-    most = processes.largest(max((len(c) for c in gt_class), default=0))
+    most = processes.all_reduce_max(max((len(c) for c in gt_class), default=0))
     if most == 0:
         return None
     groups = max(num_denoising // most, 1)

@@ -132,7 +132,7 @@ class DINOLoss(nn.Layer):
         """Boxes of the whole batch (at least one) per process: gradients averaged over the processes are then those of
         one process with all images. (DETR takes the larger of the average and one, which differs for very few boxes.)
         """
-        boxes = processes.total(paddle.to_tensor([float(sum(len(c) for c in gt_class))]))
+        boxes = processes.all_reduce_sum(paddle.to_tensor([float(sum(len(c) for c in gt_class))]))
         return max(float(boxes), 1.0) / processes.count()
 
     def _weighted(self, boxes, logits, gt_bbox, gt_class, matches, num_gts, postfix=''):

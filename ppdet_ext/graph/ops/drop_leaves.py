@@ -27,12 +27,12 @@ class Drop(nn.Layer):
         return f"rate={self.rate:.3f}"
 
 
-@leaf("DropPath", args=("drop_prob", "scale_by_keep"))
+@leaf("DropPath", args=("drop_prob", "scale_by_keep"), view=True)
 def drop_path(drop_prob, scale_by_keep=True):
     return DropPath(drop_prob or 0.0, scale_by_keep)
 
 
-@leaf("StochasticDepth", args=("p", "mode"))
+@leaf("StochasticDepth", args=("p", "mode"), view=True)
 def stochastic_depth(p, mode):
     return DropPath(p, per_sample=mode == "row")
 
@@ -78,7 +78,7 @@ class DropBlock2d(Drop):
 
 
 @leaf("DropBlock2d", args=("drop_prob", "block_size", "gamma_scale", "with_noise", "couple_channels", "scale_by_keep",
-                           "p"))
+                           "p"), view=True)
 def drop_block_2d(block_size, p=None, drop_prob=None, **settings):
     if p is None:
         return DropBlock2d(drop_prob, block_size, **settings)
@@ -103,6 +103,6 @@ class PatchDropout(Drop):
         return paddle.concat([prefix, patches], 1) if self.prefix else patches
 
 
-@leaf("PatchDropout", args=("prob", "num_prefix_tokens", "ordered"))
+@leaf("PatchDropout", args=("prob", "num_prefix_tokens", "ordered"), view=True)
 def patch_dropout(prob, num_prefix_tokens, ordered):
     return PatchDropout(prob, num_prefix_tokens, ordered)
