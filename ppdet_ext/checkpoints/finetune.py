@@ -35,7 +35,7 @@ def fit_classes(tensors, net, class_map=None, own_names=None, their_names=None):
     Raises:
         UserError: a class of class_map that is in neither, or a name where names are not known.
     """
-    wanted, given = len(net.state_dict()[name_maps.SCORE_BIAS]), len(tensors[name_maps.SCORE_BIAS])
+    wanted, given = net.transformer.num_classes, len(tensors[name_maps.SCORE_BIAS])
     if class_map is None and wanted == given:
         return Start(tensors, (f"classes: all {given} of the checkpoint are kept, in its order",))
     pairs = pair_classes(class_map or {}, (wanted, own_names), (given, their_names))
