@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 # what imports Paddle or numpy is loaded where a command runs: --help answers without them
+from . import setup
 from .checkpoints import PROJECTS
 from .x2paddle import SHAPE
 
@@ -184,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: what the user can mend.
     """
-    args: Any = parse_args(argv)
+    args = parse_args(argv)
+    setup()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     COMMANDS[args.command][2](args)

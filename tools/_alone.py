@@ -13,4 +13,4 @@ def load(name):
     return module
 
 
-flags = load("flags")
+flags = load("config/flags")

@@ -36,6 +36,9 @@ def main(argv=None):
 
 if __name__ == "__main__":
     parse_args()  # --help and mistyped flags are answered before Paddle loads
+    import ppdet_ext
+
+    ppdet_ext.setup()
     from ppdet_ext import cli
 
     cli.run(main)

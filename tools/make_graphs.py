@@ -5,6 +5,10 @@ Only for the package's authors: run it when the tracer or timm changes. It takes
 """
 import sys
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext.graph import store
 from ppdet_ext.trace import on_demand
 

@@ -2,6 +2,10 @@
 """Write the sample data set (handwritten digits over photographs, COCO format) to dataset/digits."""
 import argparse
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext import cli
 from ppdet_ext.data import sample
 from ppdet_ext.files import atomic_path

@@ -8,6 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext.cli import run
 from ppdet_ext.errors import UserError
 from ppdet_ext.sweep import pool, rows, sweep_report

@@ -14,6 +14,7 @@ import paddle.nn as nn
 import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
+from .. import kernels
 from ..errors import UserError
 from ..kernels.transpose import transposed
 from .flat_attention import sample_flat
@@ -87,7 +88,7 @@ class PPMSDeformableAttention(nn.Layer):
         # third of a cell (bfloat16), and its bilinear shares with it
         offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
-        eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        eager_cpu = kernels.active() and paddle.in_dynamic_mode() and query.place.is_cpu_place()
         if self.sampling == 'default' and (eager_cpu or not paddle.in_dynamic_mode()):
             sample = _sample_in_float32 if eager_cpu else sample_flat
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,

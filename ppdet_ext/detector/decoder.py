@@ -51,7 +51,7 @@ class TransformerDecoderLayer(nn.Layer):
         self.dropout2 = nn.Dropout(dropout)
         self.norm2 = layer_norm(d_model)
         self.linear1 = nn.Linear(d_model, dim_feedforward)
-        self.activation = getattr(F, activation)
+        self.activation = activation  # a name of paddle.nn.functional, looked up when it is used
         self.dropout3 = nn.Dropout(dropout)
         self.linear2 = nn.Linear(dim_feedforward, d_model)
         self.dropout4 = nn.Dropout(dropout)
@@ -66,7 +66,7 @@ class TransformerDecoderLayer(nn.Layer):
         tgt = self.norm1(tgt + self.dropout1(self.self_attn(query, query, value=tgt, attn_mask=attn_mask)))
         found = self.cross_attn(tgt + query_pos_embed, reference_points, memory, spatial_shapes, memory_mask)
         tgt = self.norm2(tgt + self.dropout2(found))
-        hidden = self.dropout3(self.activation(self.linear1(tgt)))
+        hidden = self.dropout3(getattr(F, self.activation)(self.linear1(tgt)))
         return self.norm3(tgt + self.dropout4(self.linear2(hidden)))
 
 

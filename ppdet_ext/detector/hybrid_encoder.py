@@ -126,7 +126,7 @@ class TransformerLayer(nn.Layer):
         self.norm2 = nn.LayerNorm(d_model)
         self.dropout1 = nn.Dropout(dropout)
         self.dropout2 = nn.Dropout(dropout)
-        self.activation = getattr(F, activation)
+        self.activation = activation  # a name of paddle.nn.functional, looked up when it is used
         linear_init_(self.linear1)
         linear_init_(self.linear2)
 
@@ -142,7 +142,7 @@ class TransformerLayer(nn.Layer):
         return self.dropout1(self.self_attn(query, query, value=src, attn_mask=mask))
 
     def _feed_forward(self, src):
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(src)))))
+        return self.dropout2(self.linear2(self.dropout(getattr(F, self.activation)(self.linear1(src)))))
 
 
 @register_over

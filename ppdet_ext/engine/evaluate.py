@@ -13,6 +13,7 @@ from ppdet.metrics import COCOMetric, VOCMetric
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import Predictor, slicing
 from ..distributed import processes
 from ..errors import UserError
@@ -46,6 +47,7 @@ def exported_model(cfg, model_dir, chunk=32, slices=None, **options):
     return _score(cfg, dataset, lambda paths: [found["boxes"] for found in predictor.predict(paths)], chunk)
 
 
+@kernels.enabled()
 def sliced(cfg, trainer, slices):
     """AP of a trainer's model whose pictures are cut into slices, as ``predict.predict`` cuts them; printed.
 

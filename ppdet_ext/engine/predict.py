@@ -13,6 +13,7 @@ from ppdet.data.source.category import get_categories
 from ppdet.metrics import get_infer_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import DeployError, media, preprocess, slicing
 from ..deploy.visualize import draw_boxes
 from ..errors import UserError
@@ -54,6 +55,7 @@ def find_images(infer_img=None, infer_dir=None, infer_list=None):
     return [str(path) for path in paths]
 
 
+@kernels.enabled()
 @paddle.no_grad()
 def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
             save_threshold=0.0, slices=None):

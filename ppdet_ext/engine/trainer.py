@@ -13,6 +13,7 @@ from ppdet.core.workspace import create
 from ppdet.engine import Trainer as PaddleDetectionTrainer
 from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
 
+from .. import kernels
 from ..backbones.modules import without_pretrained
 from ..data import class_names as class_names
 from ..distributed import processes
@@ -197,6 +198,7 @@ class Trainer(PaddleDetectionTrainer):
             log.warning(f"The best weights so far (epoch {best['epoch']}) are not in '{folder}' as best_model: that "
                         "will be the best from here on")
 
+    @kernels.enabled()
     def train(self, validate=False):
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
         if processes.count() > 1:
@@ -213,6 +215,7 @@ class Trainer(PaddleDetectionTrainer):
             self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
         processes.meet()
 
+    @kernels.enabled()
     def evaluate(self):
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
         with paddle.no_grad(), self.precision.applied(self.model):

@@ -14,9 +14,9 @@ import timm
 import torch
 import torchvision
 
+from .. import kernels
 from ..backbones.traced import BridgedNet
 from ..errors import UserError
-from ..kernels import dispatch
 from ..trace import from_torch
 from ..trace.tracer import AUGMENTATION
 from ..weights.layout_rules import to_paddle
@@ -44,6 +44,7 @@ def names(filters=("*",), libraries=("timm", "torchvision")):
     return sorted(name for name in found if any(fnmatch.fnmatchcase(name, one) for one in filters))
 
 
+@kernels.enabled()
 def measure(name, reduce_above=50.0, trace_above=400.0):
     """A row of the sweep's table.
 
@@ -476,7 +477,7 @@ def export_error(ours, size, image):
     """
     ours.eval()
     vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad(), dispatch.left_to_paddle():
+    with paddle.no_grad(), kernels.disabled():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
         program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)

@@ -8,6 +8,8 @@ import json
 import os
 import sys
 
+import ppdet_ext
+
 READY = "ready"
 
 
@@ -44,6 +46,7 @@ def main(argv=None):
     parser.add_argument("--settings", type=json.loads, default={}, metavar="JSON", help="its keyword arguments")
     args = parser.parse_args(argv)
     channel = private_stdout()
+    ppdet_ext.setup()
     measure = function(args.measure)
     # what libraries printed while they were imported may have left a line without an end
     print(f"\n{READY}", file=channel, flush=True)

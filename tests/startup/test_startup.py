@@ -24,7 +24,8 @@ def loaded(code):
 def test_import_and_training_bring_nothing_heavy_beyond_ppdet():
     added = loaded("import ppdet\n"
                    "before = set(sys.modules)\n"
-                   "import ppdet_ext, rt_detr_paddle, ppdet_ext.cli, ppdet_ext.engine.trainer\n"
+                   "import ppdet_ext; ppdet_ext.setup()\n"
+                   "import rt_detr_paddle, ppdet_ext.cli, ppdet_ext.engine.trainer\n"
                    "print(json.dumps(sorted(heavy & set(sys.modules) - before)))")
     assert added == set()
 
