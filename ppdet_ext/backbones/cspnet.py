@@ -28,7 +28,7 @@ class Bottleneck(nn.Layer):
 
     def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
         super().__init__()
-        mid_chs = int(round(out_chs * bottle_ratio))
+        mid_chs = round(out_chs * bottle_ratio)
         self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
         self.conv2 = ConvNormAct(mid_chs, mid_chs, 3, groups=groups, act=LeakyReLU)
         self.conv3 = ConvNormAct(mid_chs, out_chs, act=None)
@@ -48,7 +48,7 @@ class DarkBlock(nn.Layer):
 
     def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
         super().__init__()
-        mid_chs = int(round(out_chs * bottle_ratio))
+        mid_chs = round(out_chs * bottle_ratio)
         self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
         self.conv2 = ConvNormAct(mid_chs, out_chs, 3, groups=groups, act=LeakyReLU)
         self.drop_path = drop_path(drop_rate)
@@ -78,8 +78,8 @@ class CrossStage(nn.Layer):
     def __init__(self, in_chs, out_chs, stride, drop_rates, block, expand_ratio=1.0, bottle_ratio=1.0,
                  block_ratio=1.0, groups=1, cross_linear=False, down_growth=False):
         super().__init__()
-        exp_chs = int(round(out_chs * expand_ratio))
-        block_chs = int(round(out_chs * block_ratio))
+        exp_chs = round(out_chs * expand_ratio)
+        block_chs = round(out_chs * block_ratio)
         down_chs = out_chs if down_growth else in_chs
         self.conv_down = nn.Identity()
         if stride > 1:

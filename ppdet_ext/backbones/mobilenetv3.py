@@ -76,11 +76,11 @@ SIZES = {
 
 # size, style, width
 VARIANTS = {
-    "mobilenetv3_large_075": ("large", PLAIN, 0.75),
-    "mobilenetv3_large_100": ("large", PLAIN, 1.0),
     "mobilenetv3_small_050": ("small", PLAIN, 0.5),
     "mobilenetv3_small_075": ("small", PLAIN, 0.75),
     "mobilenetv3_small_100": ("small", PLAIN, 1.0),
+    "mobilenetv3_large_075": ("large", PLAIN, 0.75),
+    "mobilenetv3_large_100": ("large", PLAIN, 1.0),
     "tf_mobilenetv3_large_075": ("large", TF_STYLE, 0.75),
     "tf_mobilenetv3_large_100": ("large", TF_STYLE, 1.0),
     "tf_mobilenetv3_large_minimal_100": ("large_minimal", TF_MINIMAL, 1.0),

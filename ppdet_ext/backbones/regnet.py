@@ -64,7 +64,7 @@ class Bottleneck(nn.Layer):
         self.conv2 = ConvNormAct(out_chs, out_chs, 3, stride, groups=out_chs // group_chs)
         self.se = nn.Identity()
         if se:
-            self.se = SqueezeExcite(out_chs, int(round(in_chs * SE_RATIO)), names=("fc1", "fc2"))
+            self.se = SqueezeExcite(out_chs, round(in_chs * SE_RATIO), names=("fc1", "fc2"))
         self.conv3 = ConvNormAct(out_chs, out_chs, act=None)
         self.downsample = nn.Identity()
         if stride > 1 or in_chs != out_chs:
@@ -131,8 +131,8 @@ def _stage(in_chs, chs, group_chs, se, drop_rates):
 
 
 VARIANTS = {
-    **{f"regnetx_{size}": dict(shape=shape) for size, shape in X.items()},
     **{f"regnety_{size}": dict(shape=shape, se=True) for size, shape in Y.items()},
+    **{f"regnetx_{size}": dict(shape=shape) for size, shape in X.items()},
 }
 
 for _name, _variant in VARIANTS.items():
