@@ -124,7 +124,7 @@ def test_recompute_changes_no_number(name):
         np.testing.assert_allclose(nets[1].state_dict()[key].numpy(), value.numpy(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-def test_recompute_behind_a_frozen_stem_keeps_gradients():
+def test_recompute_after_a_frozen_stem_keeps_gradients():
     net = create_model("resnet18", features_only=True)
     net.recompute = True
     for layer in net.stage_layers()[0]:
