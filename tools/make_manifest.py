@@ -10,6 +10,10 @@ import timm
 import torchvision
 import yaml
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext.backbones import list_models, model_entry
 from ppdet_ext.errors import UserError
 from ppdet_ext.files import atomic_path

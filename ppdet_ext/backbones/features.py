@@ -60,12 +60,6 @@ class FeatureInfo:
     def module_name(self, index: int | Sequence[int] | None = None) -> Any:
         return self.get("module", index)
 
-    def get_dicts(self, keys: Sequence[str] | None = None,
-                  index: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """The whole records, or only ``keys`` of them."""
-        chosen = self.out_indices if index is None else tuple(index)
-        return [{key: self.info[i][key] for key in keys or self.info[i]} for i in chosen]
-
     def from_other(self, out_indices: int | Sequence[int] | None) -> FeatureInfo:
         """The same features with other out_indices."""
         return FeatureInfo(copy.deepcopy(self.info), out_indices)

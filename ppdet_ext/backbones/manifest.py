@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import UserError
-
-# beside the package in a checkout; inside it when installed as a wheel
-_PLACES = tuple(Path(__file__).parents[level] / "weights" / "manifest.yml" for level in (2, 1))
+from ..files import data_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +57,9 @@ class PretrainedCfg:
 
 @functools.cache
 def _manifest() -> tuple[dict[str, Any], dict[str, Any]]:
-    path = next((place for place in _PLACES if place.is_file()), None)
-    if path is None:
-        raise UserError(f"{_PLACES[0]} is missing: install from a full checkout (pip install -e .)")
+    path = data_path("weights/manifest.yml")
+    if not path.is_file():
+        raise UserError(f"{path} is missing: install from a full checkout (pip install -e .)")
     with open(path, encoding="utf-8") as file:
         content = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  both are safe
     return content["defaults"], content["models"]

@@ -97,7 +97,7 @@ def create_model(arch: str, pretrained: bool | str = False, features_only: bool 
     net = entry.build(**settings)
     net.pretrained_cfg = cfg
     if checkpoint_path or pretrained:
-        from ..weights.pretrained import load_pretrained  # only where weights are wanted
+        from ..weights.pretrained_weights import load_pretrained  # only where weights are wanted
         classifiers = (cfg.classifier,) if isinstance(cfg.classifier, str) else cfg.classifier
         allow = tuple(f"{path}.*" for path in classifiers) if num_classes != cfg.num_classes else ()
         net.load_report = load_pretrained(net, cfg, checkpoint_path or pretrained, in_chans=in_chans, allow=allow)

@@ -18,7 +18,7 @@ from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
-from ..weights import pretrained
+from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
 from .features import FeatureInfo
 from .manifest import PretrainedCfg
@@ -186,12 +186,12 @@ class NamedBackbone(nn.Layer):
             self.to_size = PatchSize(math.lcm(*strides), self.size)
 
     def _load_weights(self):
-        self.weights_source, self.load_report = pretrained.RANDOM, None
+        self.weights_source, self.load_report = pretrained_weights.RANDOM, None
         if not self.pretrained or not weights_wanted():
             return
-        report = pretrained.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
-                                      allow=self.allow or ())
-        if report.source != pretrained.RANDOM:
+        report = pretrained_weights.load_pretrained(self.model, self.pretrained_cfg, self.pretrained,
+                                                    in_chans=self.in_chans, allow=self.allow or ())
+        if report.source != pretrained_weights.RANDOM:
             self.weights_source, self.load_report = report.source, report
 
     def _set_learning_rates(self):
@@ -223,7 +223,7 @@ class NamedBackbone(nn.Layer):
                 parameter.stop_gradient = True
         self._hold_frozen()
         frozen = self.freeze_norm or self.freeze_at >= 0
-        if frozen and self.weights_source == pretrained.RANDOM and weights_wanted():
+        if frozen and self.weights_source == pretrained_weights.RANDOM and weights_wanted():
             logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
                            self.full_arch, self.freeze_at, self.freeze_norm)
 
@@ -260,8 +260,8 @@ class NamedBackbone(nn.Layer):
     def _log(self):
         if not weights_wanted():
             start = "weights come with the detector's checkpoint"
-        elif self.weights_source == pretrained.RANDOM:
-            start = f"{pretrained.RANDOM} (pretrained: {str(self.pretrained).lower()})"
+        elif self.weights_source == pretrained_weights.RANDOM:
+            start = f"{pretrained_weights.RANDOM} (pretrained: {str(self.pretrained).lower()})"
         else:
             start = f"weights from {self.weights_source}"
         strides = ", ".join(f"{spec.stride} ({spec.channels})" for spec in self.out_shape)

@@ -17,6 +17,7 @@ from ppdet.core.config.schema import SchemaDict
 from ppdet.core.workspace import global_config
 
 from ..errors import UserError, nearest
+from ..files import data_path
 
 BASE_KEY = "_BASE_"
 # !Callable names any Python function, and ppdet calls what stands for a data set
@@ -80,13 +81,26 @@ def _set_fields(target, values, where):
         setattr(target, name, value)
 
 
+def find(path: str | Path) -> Path:
+    """A config file: where ``path`` says, else of that name among the package's own configs.
+
+    ``rtdetr_cspresnet.yml`` and ``configs/rtdetr_cspresnet.yml`` both mean the package's, in any working directory
+    that has no such file itself. What is nowhere comes back as it is.
+    """
+    path = Path(path).expanduser()
+    if path.exists():
+        return path
+    own = data_path("configs") / (Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path)
+    return own if own.is_file() else path
+
+
 def read(path: str | Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A config file with its ``_BASE_`` files merged, as a plain dict.
+    """A config file with its ``_BASE_`` files merged, as a plain dict. Both are found as :func:`find` says.
 
     Raises:
         UserError: a file is missing, is not YAML or not a mapping, or the bases run in a circle.
     """
-    path = Path(path).expanduser()
+    path = find(path)
     if path.suffix not in (".yml", ".yaml"):
         raise UserError(f"config '{path}' is not a .yml or .yaml file")
     if path.resolve() in _chain:
@@ -103,7 +117,8 @@ def read(path: str | Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
     bases = values.pop(BASE_KEY, None) or []
     merged: dict[str, Any] = {}
     for base in [bases] if isinstance(bases, str) else bases:
-        merge(merged, read(path.parent / Path(base).expanduser(), (*_chain, path.resolve())), path)
+        beside = path.parent / Path(base).expanduser()
+        merge(merged, read(beside if beside.exists() else find(base), (*_chain, path.resolve())), path)
     return merge(merged, values, path)
 
 

@@ -46,8 +46,8 @@ NEEDED = {"architecture": (ALL_MODES, "start from a file in configs/ such as con
           "epoch": (("train",), "write 'epoch: 10', or -o epoch=10"),
           "snapshot_epoch": (("train",), "write 'snapshot_epoch: 1', or take configs/_base_/runtime.yml as a _BASE_"),
           "worker_num": (("train", "eval"), "write 'worker_num: 2'")}
-# what an architecture's from_config builds by name, beside its __inject__
-PARTS = ("backbone", "neck", "transformer", "detr_head")
+# what a part builds by name itself, beside its __inject__
+PARTS = ("backbone", "neck", "transformer", "detr_head", "box_head", "score_head")
 PLAIN = (dict, list, str, int, float, type(None))
 DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 READERS = ("TrainReader", "EvalReader", "TestReader")

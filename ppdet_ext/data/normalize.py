@@ -4,6 +4,8 @@
 ``NormalizeImage: {mean: from_weights, std: from_weights}`` (also ``interp: from_weights`` of a resize and ``fill_value:
 from_weights`` of an expansion) get the weights' numbers; other numbers under pretrained weights are reported.
 """
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import logging
@@ -85,9 +87,9 @@ def of_weights(cfg, name, settings):
 
 def _file_metadata(spec, known):
     """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
-    from ppdet_ext.weights import pretrained, source
+    from ppdet_ext.weights import pretrained_weights, source
     if spec is True or spec == "auto":
-        location = pretrained.by_hand(known) if hasattr(known, "arch") else None
+        location = pretrained_weights.by_hand(known) if hasattr(known, "arch") else None
         return location.meta if location else {}
     if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
         return {}

@@ -4,6 +4,8 @@
 PaddleDetection develop has the key and 2.6.0 does not. Here a scheduled transform is wrapped, so whatever runs
 transforms need not know. ``patches`` lists what ``compat`` puts in place.
 """
+from __future__ import annotations
+
 import functools
 import math
 

@@ -381,6 +381,7 @@ class CSPResNet:
 """
 
 
+@pytest.mark.torch
 def test_the_guides_listing(tmp_path, monkeypatch):
     """Word for word but for the weights, which are a download; through a file, as --import takes it."""
     pytest.importorskip("timm", reason="the listing builds a timm network")
@@ -399,6 +400,7 @@ def test_the_guides_listing(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.torch
 def test_the_guides_listing_trains_and_exports(tmp_path, tiny_config, tool, monkeypatch):
     """With a smaller network, in our own tools, and run without torch in the end."""
     pytest.importorskip("timm", reason="the listing builds a timm network")

@@ -19,7 +19,7 @@ from rt_detr_paddle import register
 
 torch = pytest.importorskip("torch", reason="the modules to bridge are torch's")
 tnn = torch.nn
-pytestmark = pytest.mark.usefixtures("clean_registry")
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("clean_registry")]
 LIMIT = 1e-5
 
 

@@ -9,9 +9,11 @@ from support import environments
 from support.environments import REPO, TEST_SECONDS, other_python
 
 PACKAGES = ("-e", ".", "paddlepaddle==2.6.2", "pytest")
-TESTS = ("tests/test_detector_golden.py", "tests/test_detector.py", "tests/test_end_to_end.py")
+TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector.py",
+         "tests/engine/test_end_to_end.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(paddle.__version__.startswith("2.6"), reason="runs under Paddle 2.6 already")
 def test_under_paddle_26():
     python = other_python("paddle26", PACKAGES)

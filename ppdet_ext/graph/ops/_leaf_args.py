@@ -12,6 +12,9 @@ from ._table import LEAVES
 ORIGINS = ("torch.nn.modules.", "timm.layers.", "torchvision.ops.")
 OWN = __name__.split(".")[0] + "."
 
+# the leaves of stochastic depth, and the argument that is their rate
+DROP_PATH_ARGS = {"DropPath": "drop_prob", "StochasticDepth": "p"}
+
 LIMITS: dict[str, dict[str, tuple]] = {}  # class name -> attribute -> values that its Paddle layer can have
 
 
@@ -54,14 +57,20 @@ def build_leaf(spec):
     """The Paddle layer of what ``read_leaf`` returned.
 
     Raises:
-        UserError: the table has no such class.
+        UserError: the table has no such class, or it cannot be built with these settings.
     """
     name = spec["type"]
     if name not in LEAVES:
         raise UserError(f"the graph holds a layer {name} that is not in the table{nearest(name, LEAVES)}; "
                         "import the module that registers it first")
     children = {key: build_leaf(child) for key, child in spec["children"].items()}
-    return LEAVES[name].build(**spec["args"], **children)
+    try:
+        return LEAVES[name].build(**spec["args"], **children)
+    except UserError:
+        raise
+    except Exception as error:  # whatever Paddle's constructors raise
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"the layer {name} of the graph cannot be built: {type(error).__name__}: {reason}") from error
 
 
 def _check(module, name):
