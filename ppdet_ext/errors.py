@@ -11,6 +11,10 @@ class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
 
 
+class Unsupported(UserError):
+    """What no other input and no other size would mend: an operation or a layer that no table has, or such code."""
+
+
 def show_in_one_line() -> None:
     """From here on an uncaught UserError prints ``error: ...`` instead of a traceback.
 

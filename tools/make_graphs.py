@@ -10,7 +10,7 @@ import ppdet_ext
 
 ppdet_ext.setup()
 
-from ppdet_ext.graph import store
+from ppdet_ext.graph import graph_file, store
 from ppdet_ext.trace import on_demand
 
 
@@ -18,7 +18,7 @@ def main():
     for name in sys.argv[1:] or store.shipped():
         made = on_demand.traced(name)
         path = store.SHIPPED / store.file_of(name)
-        made.save(path)
+        graph_file.save(made, path)
         limits = made.guards() + (["fixed size"] if made.info["fixed"] else [])
         print(f"{name}: {len(made.nodes)} nodes, {path.stat().st_size} bytes; {len(limits)} limits {limits[:2]}")
 

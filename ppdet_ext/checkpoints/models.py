@@ -12,8 +12,8 @@ from ppdet.core.workspace import create
 from ..backbones.modules import without_pretrained
 from ..backbones.ppdet.common import batch_norms
 from ..config import config_file
-from ..detector.decoder import RTDETRTransformer, make_anchors
-from ..detector.hybrid_encoder import HybridEncoder
+from ..detector import HybridEncoder, RTDETRTransformer
+from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
 from ..files import data_path
 from . import name_maps, name_rules

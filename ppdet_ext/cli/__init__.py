@@ -47,9 +47,9 @@ def run(main: Callable[[], object]) -> None:
 
         if isinstance(error, DeployError):
             _leave(2, f"error: {_process()}{error}")
-        if not processes.is_loss(error):
+        if not processes.is_rank_lost(error):
             raise
-        processes.wait_for_the_end()
+        processes.wait_for_launcher()
         _leave(3, f"error: {_process()}another process ended too early; its log says why (log/workerlog.N)")
 
 

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import numpy as np
 import paddle
-from ppdet.engine import init_fleet_env
 
 from ..config import config_file
 from ..config.flags import DEVICES
@@ -146,11 +145,9 @@ def start_workers(cfg: dict[str, Any]) -> None:
     Each process draws its own numbers: its number is added to the seed. Without a seed one process starts anywhere.
     """
     processes.start()
-    if cfg.get("fleet"):
-        init_fleet_env(cfg.get("find_unused_parameters", True))
     seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
     if seed is None and processes.count() > 1:
-        seed = processes.gather(int.from_bytes(os.urandom(3), "big"))[0]
+        seed = processes.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
     if seed is not None:
         for start in (random.seed, np.random.seed, paddle.seed):
             start(seed + processes.rank())

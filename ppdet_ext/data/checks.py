@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What is looked at before anything is built or written: config keys and data sets, one clear line per mistake."""
+from __future__ import annotations
+
 import logging
 
 from ..config.keys import check_keys, check_needed, check_options

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Names of classes, in the order in which ppdet numbers them."""
+from __future__ import annotations
+
 from pathlib import Path
 
 from ..errors import UserError

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Checks of a data set in COCO format. ppdet skips or dies on what is wrong here, without saying where."""
+from __future__ import annotations
+
 import json
 import logging
 import math

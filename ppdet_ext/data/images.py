@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A quick look at image files before training: headers of a few dozen, spread over the data set."""
+from __future__ import annotations
+
 import logging
 
 from ..errors import UserError

@@ -10,6 +10,8 @@ Random numbers are drawn as ppdet draws them, so a seed gives the same boxes and
 
 ``patches`` lists what ``compat`` puts in place; docs/startup_and_loading.md says what each costs.
 """
+from __future__ import annotations
+
 import functools
 import inspect
 

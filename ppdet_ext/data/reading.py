@@ -7,6 +7,8 @@ DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless
 carries its text, and the reader's ``__next__`` raises. Shared memory cannot carry an array without elements either, so
 the boxes of an image without objects travel as one row that is marked. ``patches`` lists what ``compat`` puts in place.
 """
+from __future__ import annotations
+
 import functools
 import traceback
 from pathlib import Path

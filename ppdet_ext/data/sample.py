@@ -4,6 +4,8 @@
 Digits come from scikit-learn's ``load_digits`` (8x8 pixels, 13 writers), photographs from the files that scikit-image
 and scikit-learn carry in their wheels. Train and val share neither a digit image nor a photograph.
 """
+from __future__ import annotations
+
 import dataclasses
 import functools
 import importlib.util

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Checks of a data set in Pascal VOC layout: a list of '<image> <xml>' lines, XML files, a list of labels."""
+from __future__ import annotations
+
 import logging
 from xml.etree import ElementTree
 

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"next: python tools/eval.py -c CONFIG --model_dir={folder / 'model.xml'}, to see what it costs in AP")
 
 
-def quantize(model_dir, image_dir, output_dir, count=300):
+def quantize(model_dir: str | Path, image_dir: str | Path, output_dir: str | Path, count: int = 300) -> Path:
     """Write ``output_dir``/{model.xml, model.bin, infer_cfg.yml} from the model.onnx in ``model_dir``.
 
     Post-training quantization: the ranges of values are seen on pictures, nothing is trained.

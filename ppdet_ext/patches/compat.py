@@ -12,9 +12,8 @@ def apply():
     """Put all patches in. Safe to call more than once."""
     from ..data import pixels, quiet, reading, transform_schedule
 
-    for patch in (_safe_yaml, pixels.install, _transform_prob,
-                  quiet.install, _ema_filter_no_grad, _sync_batch_norm, _parallel, transform_schedule.install,
-                  reading.install):
+    for patch in (_safe_yaml, pixels.install, _transform_prob, quiet.install, _ema_filter_no_grad, _sync_batch_norm,
+                  transform_schedule.install, reading.install):
         patch()
 
 
@@ -112,25 +111,3 @@ def _sync_batch_norm():
         return layer if isinstance(layer, base) else convert(cls, layer)
 
     base.forward, base.convert_sync_batchnorm = forward_anywhere, classmethod(convert_once)
-
-
-def _parallel():
-    """ppdet 2.6.0 with several processes: gradients that only some have block them, and one process evaluates."""
-    from ppdet.data.reader import EvalReader
-    from ppdet.engine import trainer
-
-    from ..distributed import processes
-    from ..engine import parallel
-
-    trainer.fused_allreduce_gradients = parallel.average_gradients
-    read = EvalReader.__call__
-    if hasattr(read, "__wrapped__"):
-        return
-
-    @functools.wraps(read)
-    def read_share(self, dataset, worker_num, batch_sampler=None, return_list=False):
-        if batch_sampler is not None and processes.count() > 1:
-            batch_sampler = parallel.Share(batch_sampler)
-        return read(self, dataset, worker_num, batch_sampler, return_list)
-
-    EvalReader.__call__ = read_share

@@ -11,6 +11,8 @@ from ppdet_ext.weights.parity import relative_error
 torch = pytest.importorskip("torch", reason="parity is measured against torch")
 timm = pytest.importorskip("timm", reason="parity is measured against timm")
 
+pytestmark = pytest.mark.torch
+
 SIZES = [(96, 96), (100, 132)]
 ODD_SIZE = (131, 75)  # for networks that pad: multiples of nothing
 SMALL_SIZE = (68, 100)  # the rest of a family, which shares its code

@@ -93,6 +93,7 @@ def test_other_statistics_make_it_less_sure(model, images):
         assert confidence(logits(net, wrong)).mean() < own - 0.02
 
 
+@pytest.mark.torch
 def test_the_same_as_from_torch(model, images):
     torch = pytest.importorskip("torch", reason="compares with timm's model")
     timm = pytest.importorskip("timm", reason="compares with timm's model")

@@ -131,6 +131,7 @@ RESNETS = {
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", [name for name in IN_TORCH if name.split("_")[1] in RESNETS and "_m_" not in name])
 def test_names_and_shapes_of_transformers(name):
     torch = pytest.importorskip("torch", reason="builds transformers' network")
@@ -253,6 +254,7 @@ def test_projects_are_told_apart_by_names(r18):
 
 
 # ---------------------------------------------------------------- files
+@pytest.mark.torch
 @pytest.mark.parametrize("name", [pytest.param("rtdetr_r18vd", marks=pytest.mark.slow), "rtdetrv2_r18vd"])
 def test_six_directions_through_files_are_exact(name, tmp_path):
     """The full R18: two circles through all three projects' files, each of the six directions once."""
@@ -271,6 +273,7 @@ def test_six_directions_through_files_are_exact(name, tmp_path):
         assert_same(checkpoint_files.read(source).tensors, wanted)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("version", VERSIONS)
 def test_transformers_computes_the_same_from_what_we_write(version, tmp_path):
     pytest.importorskip("transformers", reason="compares with it")
@@ -286,6 +289,7 @@ def test_transformers_computes_the_same_from_what_we_write(version, tmp_path):
     assert settings.get("decoder_method") == {"v1": None, "v2": "default", "v2_discrete": "discrete"}[version]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("version", VERSIONS)
 def test_we_compute_the_same_from_what_transformers_writes(version, tmp_path):
     """A network of theirs with random weights, saved by themselves."""
@@ -310,6 +314,7 @@ def test_we_compute_the_same_from_what_transformers_writes(version, tmp_path):
     assert max(row.error for row in rows) <= 1e-4 and "reads from the source" in what
 
 
+@pytest.mark.torch
 def test_verify_sees_wrong_weights(tmp_path):
     pytest.importorskip("transformers", reason="compares with it")
     model = small(tmp_path, "v1")
@@ -323,6 +328,7 @@ def test_verify_sees_wrong_weights(tmp_path):
         convert_detector.check_parity(found)
 
 
+@pytest.mark.torch
 def test_what_training_scripts_save_around_the_weights(tmp_path):
     """lyuwenyu's .pth: averaged weights are preferred, others can be asked for."""
     torch = pytest.importorskip("torch", reason="writes the checkpoint")
@@ -340,6 +346,7 @@ def test_what_training_scripts_save_around_the_weights(tmp_path):
     np.testing.assert_array_equal(plain[name], weights_of(model)[name] + 1)
 
 
+@pytest.mark.torch
 def test_pytorchs_anchor_buffers_are_made(tmp_path):
     torch = pytest.importorskip("torch", reason="computes them as lyuwenyu's decoder does")
     model = small(tmp_path, "v2")
@@ -410,6 +417,7 @@ def call(tool, monkeypatch, *args):
     tool("convert_weights").main()
 
 
+@pytest.mark.torch
 def test_the_tool(tmp_path, tool, monkeypatch, capsys):
     pytest.importorskip("transformers", reason="--verify runs it")
     model = small(tmp_path, "v2")

@@ -86,6 +86,7 @@ def test_a_checkpoint_for_80_classes_is_cocos():
     assert finetune.pair_classes({"auto": "car", 1: "person"}, (2, ["auto", "x"]), (80, None)) == [(0, 2), (1, 0)]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("project, output", [("paddledet", "a.pdparams"), ("torch", "a.pth"),
                                              ("torch", "a.safetensors"), ("hf", "folder")])
 def test_pretrain_weights_of_any_project(tmp_path, project, output, caplog):

@@ -101,6 +101,7 @@ def boxes_of(path):
             np.array([[record["score"], *record["bbox"]] for record in records]))
 
 
+@pytest.mark.multiproc
 def test_two_processes_train_and_evaluate_as_one(tmp_path, half_empty, tool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=4", "save_dir=one"], number=1)
@@ -206,8 +207,9 @@ def test_threads_are_shared_among_neighbours(monkeypatch):
 
 # ---------------------------------------------------------------- in two processes, slowly
 @pytest.mark.slow
+@pytest.mark.multiproc
 def test_what_processes_do_together(tmp_path):
-    code, out = launch(tmp_path, REPO / "tests" / "parallel_worker.py")
+    code, out = launch(tmp_path, REPO / "tests" / "support" / "parallel_worker.py")
     logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
     assert code == 0, "\n".join(logs)
     assert all(log.count(" passed") == 5 for log in logs)
@@ -225,6 +227,7 @@ if processes.rank() == RANK:
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank):
     (tmp_path / "failing.py").write_text(FAILING.replace("RANK", str(rank)))
@@ -237,6 +240,7 @@ def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatch):
     # oneDNN's convolutions round differently for another batch size, and in the third epoch one match is nearly a tie
     monkeypatch.setenv("PPDET_EXT_KERNELS", "0")
@@ -248,6 +252,7 @@ def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatc
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 def test_paddles_own_averaging_stands_a_batch_without_boxes(tmp_path, half_empty):
     out = train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=2", "use_fused_allreduce_gradients=false",
                                        "norm_type=bn", "RTDETRTransformer.num_denoising=0"])
@@ -255,6 +260,7 @@ def test_paddles_own_averaging_stands_a_batch_without_boxes(tmp_path, half_empty
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 @pytest.mark.parametrize("options", [[], ["--slice_infer", "--slice_size", "64", "64"]])
 def test_the_evaluation_tool_in_two_processes(tmp_path, half_empty, tool, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

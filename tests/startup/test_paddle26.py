@@ -9,7 +9,8 @@ from support import environments
 from support.environments import REPO, TEST_SECONDS, other_python
 
 PACKAGES = ("-e", ".", "paddlepaddle==2.6.2", "pytest")
-TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector.py", "tests/engine/test_end_to_end.py")
+TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector.py",
+         "tests/engine/test_end_to_end.py")
 
 
 @pytest.mark.slow

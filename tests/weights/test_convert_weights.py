@@ -44,8 +44,10 @@ def torch_resnet(tmp_path):
     return save_random(tmp_path / "resnet18.pth", "resnet18")
 
 
-@pytest.mark.parametrize("arch, stage", [("resnet18", "act1"), ("torchvision/resnet18", "relu"),
-                                         ("cspresnet50", "stages.3")])
+@pytest.mark.torch
+@pytest.mark.parametrize("arch, stage", [
+    ("resnet18", "act1"), ("torchvision/resnet18", "relu"),
+    pytest.param("cspresnet50", "stages.3", marks=pytest.mark.slow)])
 def test_converts_verifies_and_describes(tmp_path, arch, stage):
     checkpoint = save_random(tmp_path / "source.pth", arch)
     done = run_tool("--arch", arch, "--checkpoint", checkpoint, "-o", "out/net.pdparams", "--verify", cwd=tmp_path)
@@ -106,6 +108,7 @@ def paddle_file(path):
     return path
 
 
+@pytest.mark.torch
 def test_failures_are_one_line_and_write_nothing(tmp_path, torch_resnet):
     done = run_tool("--arch", "resnet34", "--checkpoint", torch_resnet, "-o", "w.pdparams", cwd=tmp_path)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -124,6 +127,7 @@ def test_wrong_arguments(tmp_path, tool, monkeypatch, name, settings, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.torch
 def test_another_head_where_allowed(tmp_path, torch_resnet):
     net = create_model("resnet18", num_classes=7)
     output = tmp_path / "w.pdparams"
@@ -134,6 +138,7 @@ def test_another_head_where_allowed(tmp_path, torch_resnet):
     assert len(report.matched) == 100 and "fc.weight" not in paddle.load(str(output))
 
 
+@pytest.mark.torch
 def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
     """The backbone inside a torch detector; a student beside its teacher."""
     torch = pytest.importorskip("torch", reason="makes the checkpoint")
@@ -154,6 +159,7 @@ def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
         np.testing.assert_array_equal(given["layer1.0.bn1._mean"].numpy(), random["layer1.0.bn1.running_mean"].numpy())
 
 
+@pytest.mark.torch
 def test_verify_sees_wrong_weights(torch_resnet):
     net = create_model("resnet18")
     _, converted = convert_backbone.convert(net, net.pretrained_cfg, torch_resnet)
@@ -166,6 +172,7 @@ def test_verify_sees_wrong_weights(torch_resnet):
         parity.check(rows)
 
 
+@pytest.mark.torch
 def test_a_paddle_file_is_verified_through_the_inverse_rules(tmp_path, torch_resnet):
     net = create_model("resnet18")
     convert_backbone.write(*convert_backbone.convert(net, net.pretrained_cfg, torch_resnet), tmp_path / "a.pdparams")

@@ -19,6 +19,8 @@ from ppdet_ext.errors import UserError
 from ppdet_ext.weights import download, source
 from ppdet_ext.weights.download import Unavailable
 
+pytestmark = pytest.mark.net
+
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder and counts; ``/cut/...`` announces more than it sends, ``/chunk/...`` breaks off in a piece."""

@@ -49,6 +49,7 @@ def test_torch_files_are_read_without_torch(name, no_torch):
     assert brain.dtype == np.float32
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
 def test_torch_files_as_torch_reads_them(name):
     torch = pytest.importorskip("torch", reason="compares with torch.load")
@@ -369,6 +370,7 @@ def test_quantised_weights_are_refused(tensors):
         source.unwrap(tensors, "x.pth")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("make", [
     lambda torch: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     lambda torch: torch.ones(3).to(torch.float8_e4m3fn),

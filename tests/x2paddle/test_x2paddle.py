@@ -156,6 +156,7 @@ torch.onnx.export(net, image, sys.argv[1] + "/net.onnx", dynamo=False, opset_ver
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PYTHON is None, reason="x2paddle is an optional extra: pip install ppdet-ext[x2paddle]")
 @pytest.mark.parametrize("name", ["net.pt", "net.onnx"])
 def test_x2paddle_itself(tmp_path, name):
