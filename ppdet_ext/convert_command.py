@@ -100,12 +100,12 @@ def _via_x2paddle(args):
 
 def _to_paddle(args):
     from .backbones import create_model
-    from .weights import convert_backbone, pretrained
+    from .weights import convert_backbone, pretrained_weights
 
     if args.fill:
         raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
-    output = args.output or pretrained.converted_path(args.arch)
+    output = args.output or pretrained_weights.converted_path(args.arch)
     convert_backbone.check_output(output)
     net = create_model(args.arch, **classes)
     report, converted = convert_backbone.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow,
@@ -117,16 +117,16 @@ def _to_paddle(args):
 
 def _back_to_torch(args):
     from .backbones import create_model
-    from .weights import pretrained, to_torch
+    from .weights import back_to_torch, pretrained_weights
 
-    output = args.output or pretrained.home() / f"{pretrained.file_name(args.arch)}{to_torch.SUFFIX}"
-    to_torch.check_output(output)
+    output = args.output or pretrained_weights.home() / f"{pretrained_weights.file_name(args.arch)}{back_to_torch.SUFFIX}"
+    back_to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
-    weights = to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
-    _show_parity(args, lambda: to_torch.verify(weights))
-    to_torch.write(weights, output)
-    print(to_torch.summary(weights, output))
+    weights = back_to_torch.collect(functools.partial(create_model, args.arch), args.checkpoint, args.fill, args.part)
+    _show_parity(args, lambda: back_to_torch.verify(weights))
+    back_to_torch.write(weights, output)
+    print(back_to_torch.summary(weights, output))
 
 
 def _show_parity(args, compare):
