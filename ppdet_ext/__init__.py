@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from types import ModuleType
 
 from .errors import UserError
 
@@ -58,7 +58,7 @@ def setup() -> None:
                              "several times slower; call ppdet_ext.setup() first", ", ".join(chosen))
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> ModuleType:
     if name in ("backbones", "detector", "registry"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
