@@ -3,19 +3,19 @@
 import argparse
 
 from ppdet_ext import cli
-from ppdet_ext.data import sample
+from ppdet_ext.data import digit_pictures, sample
 from ppdet_ext.files import atomic_path
 
 
 def parse():
-    spec = sample.Spec()
+    spec = digit_pictures.Spec()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--root", default=sample.ROOT, help="folder to write")
     parser.add_argument("--train", type=int, default=spec.train, help="number of training images")
     parser.add_argument("--val", type=int, default=spec.val, help="number of validation images")
     parser.add_argument("--size", type=int, default=spec.size, help="longer side of the images, in pixels")
     parser.add_argument("--seed", type=int, default=spec.seed, help="the same seed makes the same files")
-    parser.add_argument("--difficulty", choices=list(sample.DIFFICULTIES), default=spec.difficulty)
+    parser.add_argument("--difficulty", choices=list(digit_pictures.DIFFICULTIES), default=spec.difficulty)
     parser.add_argument("--digit", type=float, nargs=2, metavar=("LOW", "HIGH"),
                         help="height of the digits as fractions of the shorter side (default: the difficulty's)")
     parser.add_argument("--force", action="store_true", help="make it again even where it is complete")
@@ -25,7 +25,8 @@ def parse():
 
 def main():
     args = parse()
-    spec = sample.Spec(args.train, args.val, args.size, args.seed, args.difficulty, args.digit and tuple(args.digit))
+    digit = args.digit and tuple(args.digit)
+    spec = digit_pictures.Spec(args.train, args.val, args.size, args.seed, args.difficulty, digit)
     made = sample.make(args.root, spec, force=args.force)
     print(f"{'wrote' if made else 'already complete:'} {args.root} ({args.train} train, {args.val} val images)")
     if args.preview:

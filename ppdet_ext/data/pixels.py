@@ -4,7 +4,7 @@
 Random numbers are drawn as ppdet draws them, so a seed gives the same boxes and crops. What differs:
 
 - RandomDistort multiplies its steps into one colour matrix, in float32. ppdet's own goes on in float64 after a change
-  of hue, and so does the resize behind it. Apart by rounding only: DISTORT_TOLERANCE grey levels.
+  of hue, and so does the resize after it. Apart by rounding only: DISTORT_TOLERANCE grey levels.
 - NormalizeImage is exact for uint8 pixels, and within NORMALIZE_TOLERANCE (in units of the network) for others.
 - Pad (which RandomExpand uses) and RandomFlip are exact.
 
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +51,7 @@ def _draw(settings):
     return None if np.random.uniform(0.0, 1.0) < left_out else np.random.uniform(low, high)
 
 
-def colour_matrix(distort):
+def colour_matrix(distort: Any) -> np.ndarray | None:
     """Draw what a RandomDistort with ``random_apply`` does.
 
     Returns:
@@ -66,7 +68,7 @@ def colour_matrix(distort):
     return total
 
 
-def distort_at_once(cls, apply):
+def distort_at_once(cls: type, apply: Callable) -> Callable:
     """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet."""
     def steps(owner):
         return [getattr(owner, f"apply_{name}") for name in STEPS]
@@ -84,7 +86,7 @@ def distort_at_once(cls, apply):
     return distort
 
 
-def normalize_at_once(apply):
+def normalize_at_once(apply: Callable) -> Callable:
     """For ``NormalizeImage.apply``. A table for uint8 pixels, filled by ppdet's own arithmetic; else one matrix."""
     @functools.wraps(apply)
     def normalise(self, sample, context=None):
@@ -102,7 +104,7 @@ def normalize_at_once(apply):
     return normalise
 
 
-def pad_at_once(apply_image):
+def pad_at_once(apply_image: Callable) -> Callable:
     """For ``Pad.apply_image``: only the border is filled."""
     @functools.wraps(apply_image)
     def pad(self, image, offsets, im_size, size):
@@ -115,7 +117,7 @@ def pad_at_once(apply_image):
     return pad
 
 
-def flip_at_once(apply_image):
+def flip_at_once(apply_image: Callable) -> Callable:
     """For ``RandomFlip.apply_image``: a copy now, where ppdet's view back to front makes the resize copy pixel-wise."""
     @functools.wraps(apply_image)
     def flip(self, image):

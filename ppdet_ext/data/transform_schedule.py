@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import UserError, nearest
 from . import quiet
@@ -24,17 +26,17 @@ class Scheduled:
         dataset: ppdet's data set, which knows the epoch; None until the reader has one.
     """
 
-    def __init__(self, transform, start_epoch=0, stop_epoch=math.inf):
+    def __init__(self, transform: Callable, start_epoch: float = 0, stop_epoch: float = math.inf):
         self.transform = transform
         self.start_epoch, self.stop_epoch = start_epoch, stop_epoch
-        self.dataset = None
+        self.dataset: Any = None
 
     def __call__(self, data, *context):
         epoch = 0 if self.dataset is None else self.dataset._epoch
         return self.transform(data, *context) if self.start_epoch <= epoch < self.stop_epoch else data
 
 
-def check(section, reader):
+def check(section: str, reader: dict) -> None:
     """Look at what a reader's config gives.
 
     Raises:
@@ -52,7 +54,7 @@ def _entries(schedulers):
     return [item for entry in schedulers or () for item in entry.items()]
 
 
-def schedule_transforms(init):
+def schedule_transforms(init: Callable) -> Callable:
     """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` names."""
     @functools.wraps(init)
     def scheduled(self, *args, **kwargs):
@@ -65,7 +67,7 @@ def schedule_transforms(init):
     return scheduled
 
 
-def tell_dataset(call):
+def tell_dataset(call: Callable) -> Callable:
     """For ``BaseDataLoader.__call__``: scheduled transforms learn the data set before workers are made."""
     @functools.wraps(call)
     def told(self, dataset, *args, **kwargs):
@@ -77,7 +79,7 @@ def tell_dataset(call):
     return told
 
 
-def next_of_epoch(self):
+def next_of_epoch(self: Any) -> Any:
     """In place of ``BaseDataLoader.__next__``: the data set learns of the next epoch before its workers are made.
 
     ppdet's Trainer tells it when the epoch begins, and by then workers with the old number have read ahead.

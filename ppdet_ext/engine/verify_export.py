@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ..data import sample
+from ..data import digit_pictures
 from ..deploy import DeployError, Difference, Predictor, compare_all, media, preprocess
 from ..errors import UserError
 
@@ -59,7 +59,7 @@ def _name(picture):
 
 def _photo_batch(steps, shape, picture):
     try:
-        pixels = media.read_image(picture) if picture else sample.photograph(*PHOTOGRAPH)
+        pixels = media.read_image(picture) if picture else digit_pictures.photograph(*PHOTOGRAPH)
         image, info = preprocess.apply(preprocess.build(steps), pixels)
     except DeployError as error:
         raise UserError(f"the exported model cannot be verified: {error}") from error

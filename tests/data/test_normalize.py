@@ -172,7 +172,7 @@ def test_numbers_beside_a_weight_file(tmp_path):
 @pytest.mark.parametrize("name", ["TimmBackbone", "TorchvisionBackbone"])
 def test_numbers_beside_weights_converted_by_hand(tmp_path, monkeypatch, pretrained, mean, name):
     monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path))
-    file = pretrained.converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
+    file = converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
     file.write_bytes(b"not read here")
     file.with_suffix(".yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
     cfg = real(tmp_path, {"arch": "resnet18", "pretrained": pretrained}, name)
