@@ -16,9 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import ppdet_ext  # noqa: F401  before Paddle, whose environment it sets
+import ppdet_ext
 
-# isort: split
+ppdet_ext.setup()
+
 import cv2
 import numpy as np
 import paddle
@@ -167,7 +168,7 @@ def reader_rows(reader, worker_counts, rounds):
 def step_images_per_second(path, device, size, batch, amp, rounds):
     """Images per second of forward, backward and AdamW on one batch that is there already."""
     sys.path.insert(0, str(REPO / "tests"))
-    from detector_cases import build_detector, train_batch
+    from support.detector_cases import build_detector, train_batch
 
     paddle.set_device(device)
     model = build_detector(path, eval_size=[size, size], norm_type="bn").train()

@@ -9,7 +9,9 @@ import pytest
 from support.paths import REPO
 from support.tiny import TINY
 
-import ppdet_ext  # noqa: F401  registers; before Paddle, whose environment it sets
+import ppdet_ext
+
+ppdet_ext.setup()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,10 @@ import timm
 import torchvision
 import yaml
 
+import ppdet_ext
+
+ppdet_ext.setup()
+
 from ppdet_ext.backbones import list_models
 from ppdet_ext.files import atomic_path
 from ppdet_ext.trace.published import DEFAULTS, published

@@ -57,11 +57,6 @@ class FeatureInfo:
     def module_name(self, index=None):
         return self.get("module", index)
 
-    def get_dicts(self, keys=None, index=None):
-        """The whole records, or only ``keys`` of them."""
-        chosen = self.out_indices if index is None else index
-        return [{key: self.info[i][key] for key in keys or self.info[i]} for i in chosen]
-
     def from_other(self, out_indices):
         """The same features with other out_indices."""
         return FeatureInfo(copy.deepcopy(self.info), out_indices)

@@ -14,9 +14,9 @@ from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
-from ..weights import pretrained
+from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
-from .factory import create_model
+from .model_registry import create_model
 
 logger = setup_logger("ppdet_ext")
 
@@ -129,8 +129,8 @@ class NamedBackbone(nn.Layer):
         return self.model.pretrained_cfg
 
     @property
-    def name(self):
-        """What create_model knows the network by."""
+    def full_arch(self) -> str:
+        """The arch as create_model takes it: torchvision's have a prefix."""
         return f"{self.PREFIX}{self.arch}"
 
     def _check_settings(self):
@@ -161,12 +161,12 @@ class NamedBackbone(nn.Layer):
 
     def _default_indices(self, info):
         if self.adapter == "none":
-            return default_indices(info, self.name)
+            return default_indices(info, self.full_arch)
         return choose_adapter(self.adapter, info.channels(), info.reduction())[1]
 
     def _network(self, out_indices):
         size = tuple(self.img_size) if isinstance(self.img_size, (list, tuple)) else self.img_size
-        return create_model(self.name, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
+        return create_model(self.full_arch, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
                             drop_path_rate=self.drop_path_rate, img_size=size)
 
     def _adapt(self):
@@ -180,12 +180,12 @@ class NamedBackbone(nn.Layer):
             self.to_size = PatchSize(math.lcm(*strides), self.size)
 
     def _load_weights(self):
-        self.weights_source, self.load_report = pretrained.RANDOM, None
+        self.weights_source, self.load_report = pretrained_weights.RANDOM, None
         if not self.pretrained or not weights_wanted():
             return
-        report = pretrained.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
+        report = pretrained_weights.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
                                       allow=self.allow or ())
-        if report.source != pretrained.RANDOM:
+        if report.source != pretrained_weights.RANDOM:
             self.weights_source, self.load_report = report.source, report
 
     def _set_learning_rates(self):
@@ -200,7 +200,7 @@ class NamedBackbone(nn.Layer):
         rates = self.lr_mult_list
         rates = [rates] * len(stages) if isinstance(rates, Real) else [*rates[:1], *rates]
         if len(rates) != len(stages):
-            raise UserError(f"{type(self).__name__}: lr_mult_list is {self.lr_mult_list}, but {self.name} has "
+            raise UserError(f"{type(self).__name__}: lr_mult_list is {self.lr_mult_list}, but {self.full_arch} has "
                             f"{len(stages) - 1} stages behind its stem (which shares the first entry); give one each")
         for layers, rate in zip(stages, rates):
             for parameter in _parameters(layers):
@@ -212,14 +212,14 @@ class NamedBackbone(nn.Layer):
         if self.freeze_norm:
             norms = self._norms()
             if not norms:
-                logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.name)
+                logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.full_arch)
             for parameter in _parameters(norms):
                 parameter.stop_gradient = True
         self._hold_frozen()
         frozen = self.freeze_norm or self.freeze_at >= 0
-        if frozen and self.weights_source == pretrained.RANDOM and weights_wanted():
+        if frozen and self.weights_source == pretrained_weights.RANDOM and weights_wanted():
             logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
-                           self.name, self.freeze_at, self.freeze_norm)
+                           self.full_arch, self.freeze_at, self.freeze_norm)
 
     def _frozen_stages(self):
         """Sublayers of the stages that freeze_at names, as they are now."""
@@ -228,7 +228,7 @@ class NamedBackbone(nn.Layer):
         stages = self.model.stage_layers()
         count = 1 if self.freeze_stem_only else self.freeze_at + 2
         if count > len(stages):
-            raise UserError(f"{type(self).__name__}: freeze_at is {self.freeze_at}, but {self.name} has "
+            raise UserError(f"{type(self).__name__}: freeze_at is {self.freeze_at}, but {self.full_arch} has "
                             f"{len(stages) - 1} stages behind its stem, counted from 0")
         return [layer for layers in stages[:count] for layer in layers]
 
@@ -254,12 +254,12 @@ class NamedBackbone(nn.Layer):
     def _log(self):
         if not weights_wanted():
             start = "weights come with the detector's checkpoint"
-        elif self.weights_source == pretrained.RANDOM:
-            start = f"{pretrained.RANDOM} (pretrained: {str(self.pretrained).lower()})"
+        elif self.weights_source == pretrained_weights.RANDOM:
+            start = f"{pretrained_weights.RANDOM} (pretrained: {str(self.pretrained).lower()})"
         else:
             start = f"weights from {self.weights_source}"
         strides = ", ".join(f"{spec.stride} ({spec.channels})" for spec in self.out_shape)
-        logger.info("backbone %s: %s; features at strides (channels) %s", self.name, start, strides)
+        logger.info("backbone %s: %s; features at strides (channels) %s", self.full_arch, start, strides)
 
 
 @register

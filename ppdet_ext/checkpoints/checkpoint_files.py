@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_path, sha256
 from ..weights import metadata
-from ..weights.pretrained import write_tensors
+from ..weights.pretrained_weights import write_tensors
 from ..weights.readers import need, read_file
 from ..weights.source import locate_spec, unwrap
 

@@ -69,17 +69,17 @@ def of_weights(cfg: dict, name: str | None, settings: dict) -> Normalisation | N
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
-    from ppdet_ext.backbones import factory, manifest, split_tag
+    from ppdet_ext.backbones import find_entry, resolve, split_tag
     owner: Any = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
     if arch:
         size = settings.get("img_size")
-        entry = factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
-        known = manifest.resolve(entry, split_tag(arch)[1])
+        entry = find_entry(arch, tuple(size) if isinstance(size, list) else size)
+        known = resolve(entry, split_tag(arch)[1])
     if not hasattr(known, "mean") and inspect.isclass(owner):
-        known = user_class.weights_cfg(owner, cfg.get(name) or {})
+        known = user_class.pretrained_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
@@ -89,9 +89,9 @@ def of_weights(cfg: dict, name: str | None, settings: dict) -> Normalisation | N
 
 def _file_metadata(spec, known):
     """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
-    from ppdet_ext.weights import pretrained, source
+    from ppdet_ext.weights import pretrained_weights, source
     if spec is True or spec == "auto":
-        location = pretrained.by_hand(known) if hasattr(known, "arch") else None
+        location = pretrained_weights.by_hand(known) if hasattr(known, "arch") else None
         return location.meta if location else {}
     if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
         return {}

@@ -11,12 +11,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UserError, nearest
 from . import quiet
 
 KEY = "transform_schedulers"
-LIMITS = {"start_epoch": 0, "stop_epoch": math.inf}
-LISTS = ("sample_transforms", "batch_transforms")
 
 
 class Scheduled:
@@ -34,20 +31,6 @@ class Scheduled:
     def __call__(self, data, *context):
         epoch = 0 if self.dataset is None else self.dataset._epoch
         return self.transform(data, *context) if self.start_epoch <= epoch < self.stop_epoch else data
-
-
-def check(section: str, reader: dict) -> None:
-    """Look at what a reader's config gives.
-
-    Raises:
-        UserError: a name that is none of the reader's transforms, or limits that are none.
-    """
-    known = [name for key in LISTS for entry in reader.get(key) or () for name in entry]
-    for name, limits in _entries(reader.get(KEY)):
-        if name not in known:
-            raise UserError(f"{section}.{KEY}: '{name}' is not among the reader's transforms{nearest(name, known)}")
-        if not isinstance(limits, dict) or not set(limits) <= set(LIMITS):
-            raise UserError(f"{section}.{KEY}: write '{name}: {{start_epoch: 0, stop_epoch: 10}}' or one of the two")
 
 
 def _entries(schedulers):

@@ -3,74 +3,17 @@
 
 Patches go in only where the installed release lacks what develop has, so a newer ppdet is left alone.
 """
-import contextlib
 import functools
 import importlib
-import importlib.util
 import inspect
-import io
-import sys
-
-from ..errors import UserError
-
-#: module -> what to do when it is missing
-NEEDED = {
-    "paddle": 'install it with pip install "ppdet-ext[cpu]" (or [gpu])',
-    "sklearn": "paddledet imports it without asking for it; install it with pip install scikit-learn",
-    "pkg_resources": 'paddledet imports it, and setuptools 81 and newer lack it; run pip install "setuptools<81"',
-    "ppdet": "install it with pip install paddledet==2.6.0",
-}
-PYTHON = ((3, 9), (3, 11))
-
-
-def check_environment(version=sys.version_info, find=importlib.util.find_spec, load=importlib.import_module):
-    """Look for the mistakes that otherwise end in a long traceback, before anything heavy is imported.
-
-    Args:
-        version, find, load: what to look at, for tests.
-
-    Raises:
-        UserError: wrong Python, a missing package, or a NumPy that the installed OpenCV was not built for.
-    """
-    if not PYTHON[0] <= tuple(version[:2]) <= PYTHON[1]:
-        raise UserError(f"Python {version[0]}.{version[1]} is not supported: paddledet 2.6.0 needs numpy < 1.24, which "
-                        "exists for Python 3.9 to 3.11; make an environment with one of these")
-    for module, remedy in NEEDED.items():
-        if find(module) is None:
-            raise UserError(f"the package '{module}' is missing: {remedy}")
-    numpy = load("numpy")
-    try:
-        # NumPy 2 prints a page of its own before an extension made for NumPy 1 fails
-        with contextlib.redirect_stderr(io.StringIO()):
-            load("cv2")
-    except (ImportError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if "cannot open shared object" in reason:
-            raise UserError(f"OpenCV needs a system library ({reason}); on Debian or Ubuntu run apt-get install libgl1 "
-                            "libglib2.0-0") from None
-        raise UserError(f"OpenCV does not load with numpy {numpy.__version__} ({reason}); run pip install "
-                        '"numpy<1.24" "opencv-python<=4.6.0"') from None
-
-
-def preload():
-    """Import lap and pyclipper before Paddle.
-
-    Paddle 2.6.2: importing lap 0.5.13 or pyclipper 1.4.0 after it ends the process with SIGSEGV, and ppdet imports
-    both.
-    """
-    for module in ("lap", "pyclipper"):
-        if importlib.util.find_spec(module):
-            importlib.import_module(module)
 
 
 def apply():
     """Put all patches in. Safe to call more than once."""
     from ..data import pixels, quiet, reading, transform_schedule
-    from ..kernels import convolution, linear, pointwise
 
-    for patch in (linear.install, convolution.install, pointwise.install, _safe_yaml, pixels.install, _transform_prob,
-                  quiet.install, _ema_filter_no_grad, _sync_batch_norm, _parallel, transform_schedule.install,
-                  reading.install):
+    for patch in (_safe_yaml, pixels.install, _transform_prob, quiet.install, _ema_filter_no_grad, _sync_batch_norm,
+                  transform_schedule.install, reading.install):
         patch()
 
 
@@ -168,25 +111,3 @@ def _sync_batch_norm():
         return layer if isinstance(layer, base) else convert(cls, layer)
 
     base.forward, base.convert_sync_batchnorm = forward_anywhere, classmethod(convert_once)
-
-
-def _parallel():
-    """ppdet 2.6.0 with several processes: gradients that only some have block them, and one process evaluates."""
-    from ppdet.data.reader import EvalReader
-    from ppdet.engine import trainer
-
-    from ..distributed import processes
-    from ..engine import parallel
-
-    trainer.fused_allreduce_gradients = parallel.average_gradients
-    read = EvalReader.__call__
-    if hasattr(read, "__wrapped__"):
-        return
-
-    @functools.wraps(read)
-    def read_share(self, dataset, worker_num, batch_sampler=None, return_list=False):
-        if batch_sampler is not None and processes.count() > 1:
-            batch_sampler = parallel.Share(batch_sampler)
-        return read(self, dataset, worker_num, batch_sampler, return_list)
-
-    EvalReader.__call__ = read_share

@@ -10,9 +10,9 @@ import numpy as np
 import paddle
 import torch
 
-from ..backbones.traced import BridgedNet
+from .. import kernels
+from ..backbones.traced import TracedNet
 from ..graph.graph import Graph
-from ..kernels import dispatch
 from ..trace.tracer import AUGMENTATION
 from ..weights.layout_rules import to_paddle
 from ..weights.load_report import load_into
@@ -20,11 +20,11 @@ from ..weights.parity import relative_error
 from .originals import batch_norms, dtype_of, features_of
 
 
-def copy_of(graph: Graph, theirs: torch.nn.Module, dtype: str = "float32") -> BridgedNet:
+def copy_of(graph: Graph, theirs: torch.nn.Module, dtype: str = "float32") -> TracedNet:
     """The graph's network with the torch network's weights, in eval mode."""
     nodes = [replace(node, args=node.args[:1], kwargs={}) if node.target == AUGMENTATION else node
              for node in graph.nodes]
-    ours = BridgedNet(replace(graph, nodes=nodes), features_only=True)
+    ours = TracedNet(replace(graph, nodes=nodes), features_only=True)
     if dtype != "float32":
         # Layer.to would make floats of integer constants
         ours._to_impl(dtype=dtype, floating_only=True)  # type: ignore[arg-type]  # a name is one
@@ -37,7 +37,7 @@ def copy_of(graph: Graph, theirs: torch.nn.Module, dtype: str = "float32") -> Br
     return ours
 
 
-def compare(ours: BridgedNet, theirs: torch.nn.Module, image: np.ndarray, graph: Graph) -> float:
+def compare(ours: TracedNet, theirs: torch.nn.Module, image: np.ndarray, graph: Graph) -> float:
     """The worst max|d|/max|ref| over the stages."""
     image = image.astype(dtype_of(theirs))
     with torch.no_grad():
@@ -49,7 +49,7 @@ def compare(ours: BridgedNet, theirs: torch.nn.Module, image: np.ndarray, graph:
     return max(relative_error(one.numpy(), other.numpy()) for one, other in zip(found, wanted))
 
 
-def train_step(ours: BridgedNet, theirs: torch.nn.Module, image: np.ndarray, graph: Graph,
+def train_step(ours: TracedNet, theirs: torch.nn.Module, image: np.ndarray, graph: Graph,
                training: bool = True) -> tuple[float, float | None]:
     """(worst gradient, worst BatchNorm statistic) of one step in training mode, relative to each tensor's largest."""
     dtype = dtype_of(theirs)
@@ -104,7 +104,7 @@ class Statistics:
     def _count(self, path, _module, args, _output):
         self.counts[path] = args[0].numel() // args[0].shape[1]
 
-    def errors(self, ours: BridgedNet) -> dict[str, float]:
+    def errors(self, ours: TracedNet) -> dict[str, float]:
         """{name of a statistic: max|d|/max|ref|} after the step."""
         state, errors = ours.state_dict(), {}
         for path, count in self.counts.items():
@@ -126,14 +126,14 @@ class Statistics:
             self.norms[path].running_var.copy_(variance)
 
 
-def export_error(ours: BridgedNet, size: Sequence[int | None], image: np.ndarray) -> float:
+def export_error(ours: TracedNet, size: Sequence[int | None], image: np.ndarray) -> float:
     """Features of the translated program, made for any batch (and any image size), against the layer's own.
 
     Both run the same kernels, so that a network that magnifies rounding is no excuse.
     """
     ours.eval()
     vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad(), dispatch.left_to_paddle():
+    with paddle.no_grad(), kernels.disabled():
         wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
         spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
         program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from .. import kernels
 from ..errors import UserError
 from ..graph.graph import Graph
 from ..trace import from_torch
@@ -25,6 +26,7 @@ SMALLER = (256, 224, 192)  # sides of images that networks are built for which a
 MAGNIFIED = 1e3  # times what one rounding of the image does to the original's gradients: a step rounds often
 
 
+@kernels.enabled()
 def measure(name: str, reduce_above: float = 50.0, trace_above: float = 400.0) -> dict:
     """A row of the sweep's table.
 

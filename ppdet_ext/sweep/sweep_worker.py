@@ -7,10 +7,13 @@ import json
 import signal
 from collections.abc import Callable
 
+import ppdet_ext
+
 
 def start(measure: str) -> bool:
     """Import what measures."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which then ends its workers
+    ppdet_ext.setup()
     function(measure)
     return True
 

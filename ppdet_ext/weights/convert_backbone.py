@@ -8,7 +8,7 @@ import paddle
 from ..errors import UserError
 from . import metadata, parity
 from .layout_rules import classes_of, classifiers, rename_table, to_torch
-from .pretrained import Converted, save
+from .pretrained_weights import Converted, save
 from .readers import need
 from .source import locate_spec
 

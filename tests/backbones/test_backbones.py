@@ -7,7 +7,7 @@ import pytest
 from ppdet_ext.backbones import create_model, list_models, model_entry, register_model, resolve, split_tag, take_indices
 from ppdet_ext.backbones.model_registry import _ENTRIES
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import pretrained
+from ppdet_ext.weights import pretrained_weights
 
 FAMILY_HEADS = ["tf_efficientnet_lite0", "cspresnet50", "resnet18d"]
 
@@ -158,7 +158,7 @@ def test_other_channels_classes_and_pooling():
 
 def test_checkpoints_go_through_the_bridge(monkeypatch):
     calls = []
-    monkeypatch.setattr(pretrained, "load_pretrained", lambda *args, **kwargs: calls.append((args, kwargs)) or "report")
+    monkeypatch.setattr(pretrained_weights, "load_pretrained", lambda *args, **kwargs: calls.append((args, kwargs)) or "report")
     net = create_model("resnet18.a1_in1k", pretrained=True, in_chans=4, num_classes=9)
     assert net.load_report == "report"
     (layer, cfg, spec), settings = calls[0]

@@ -11,6 +11,7 @@ from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
 from ppdet_ext.errors import UserError
 from ppdet_ext.patches import compat
+from ppdet_ext.weights import download, pretrained_weights
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -281,12 +282,12 @@ def test_random_start_is_said(log):  # noqa: F811
 
 def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
     def unavailable(*_, **__):
-        raise modules.load.Unavailable("no hub here")
+        raise download.Unavailable("no hub here")
 
-    monkeypatch.setattr(modules.load, "locate_spec", unavailable)
-    monkeypatch.setattr(modules.load, "by_hand", lambda cfg: None)
+    monkeypatch.setattr(pretrained_weights, "locate_spec", unavailable)
+    monkeypatch.setattr(pretrained_weights, "by_hand", lambda cfg: None)
     backbone = build(pretrained="auto")
-    assert (backbone.weights_source, backbone.load_report) == (modules.load.RANDOM, None)
+    assert (backbone.weights_source, backbone.load_report) == (pretrained_weights.RANDOM, None)
     assert any(record.levelname == "WARNING" and "RANDOM" in record.getMessage() for record in log.records)
     with pytest.raises(UserError, match="no hub here"):
         build(pretrained=True)

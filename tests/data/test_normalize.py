@@ -10,6 +10,7 @@ from ppdet.data.transform import NormalizeImage
 
 from ppdet_ext.data import normalize
 from ppdet_ext.errors import UserError
+from ppdet_ext.weights.pretrained_weights import converted_path
 
 IMAGENET = normalize.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", "net.a1")
 HALF = normalize.Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "lite")

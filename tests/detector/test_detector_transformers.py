@@ -42,8 +42,6 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def pair(request):
     """Our detector and theirs with equal weights, both in eval mode."""
-    import ppdet_ext  # noqa: F401  registers
-
     case = CASES[request.param]
     sections = {**case["ours"], "RTDETRTransformer": {**case["ours"]["RTDETRTransformer"], "num_denoising": 0}}
     ours = build_detector(**sections)

@@ -21,7 +21,6 @@ from ppdet_ext.distributed import processes
 from ppdet_ext.engine import parallel
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph.ops.timm_norm_leaves import BatchNormAct2d, SyncBatchNormAct2d, sync_batch_norms
-from ppdet_ext.kernels import dispatch
 from ppdet_ext.startup import environment
 
 # processes that share a busy machine are slow; these only end what hangs
@@ -244,7 +243,7 @@ def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank
 @pytest.mark.multiproc
 def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatch):
     # oneDNN's convolutions round differently for another batch size, and in the third epoch one match is nearly a tie
-    monkeypatch.setenv(dispatch.SWITCH, "0")
+    monkeypatch.setenv("PPDET_EXT_KERNELS", "0")
     options = [*FIXED, "epoch=5", "snapshot_epoch=5"]
     for number, batch in ((2, 2), (1, 4)):
         train(tmp_path, half_empty, [*options, f"TrainReader.batch_size={batch}", f"save_dir=by{number}",

@@ -138,7 +138,7 @@ def test_memory_is_given_back_once_behind_the_first_step(tiny_config, tmp_path, 
     trainer = trainer_of(tiny_config, [f"save_dir={tmp_path}", "epoch=2"])
     step = trainer.optimizer.step
     monkeypatch.setattr(trainer.optimizer, "step", lambda: steps.append(1) or step())
-    monkeypatch.setattr(memory.runtime, "give_back_freed_memory", lambda: given_back.append(len(steps)))
+    monkeypatch.setattr(memory.environment, "give_back_freed_memory", lambda: given_back.append(len(steps)))
     trainer.train(validate=True)
     assert given_back == [1] and len(steps) > 2
 
@@ -333,6 +333,7 @@ def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
 
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
     screen = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(progress.sys, "stderr", screen)
     shown = progress.Progress(trainer_stub(tmp_path), terminal=True)
     shown.on_epoch_begin(status_of(epoch=1))

@@ -9,7 +9,7 @@ from support.detector_cases import build_detector, train_batch
 from support.half_on_cpu import half_on_cpu
 
 from ppdet_ext import cli
-from ppdet_ext.detector import decoder, flat_attention, loss, matcher
+from ppdet_ext.detector import RTDETRTransformer, decoder, flat_attention, loss, matcher
 from ppdet_ext.engine import precision
 from ppdet_ext.engine.precision import Precision
 from ppdet_ext.engine.trainer import Trainer
@@ -100,12 +100,12 @@ def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
             return function(*args, **kwargs)
         monkeypatch.setattr(owner, name, watched)
 
-    watch(matcher.HungarianMatcher, "_assign", lambda self, boxes, logits, target: (boxes, logits))
+    watch(matcher.HungarianMatcher, "assign", lambda self, boxes, logits, target: (boxes, logits))
     watch(loss, "varifocal_loss", lambda logits, score, label: (logits, score, label))
     watch(loss, "iou_and_giou", lambda a, b: (a, b))
     watch(decoder, "inverse_sigmoid", lambda x: (x,))
-    watch(flat_attention, "_two_pixels", lambda position, size: (position,))
-    watch(decoder.RTDETRTransformer, "forward", lambda self, feats, *_: feats)
+    watch(flat_attention, "two_pixels", lambda position, size: (position,))
+    watch(RTDETRTransformer, "forward", lambda self, feats, *_: feats)
     train(small("tf_efficientnet_lite0"), level, dtype, steps=1)
     inside = {name: kinds for name, kinds in seen.items() if name != "forward"}
     assert set(map(frozenset, inside.values())) == {frozenset({"float32"})} and len(inside) == 5

@@ -15,7 +15,7 @@ from ..files import atomic_path, sha256
 from . import convert_backbone, metadata
 from .layout_rules import classes_of, classifiers, known_names, to_paddle, to_torch, torch_names
 from .load_report import Mismatch, fold, load_into
-from .pretrained import Converted, describe
+from .pretrained_weights import Converted, describe
 from .readers import need, read_file
 from .source import locate_spec, unwrap
 

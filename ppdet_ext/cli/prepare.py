@@ -1,56 +1,37 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What the command-line tools share: the way from a command line to a checked config, one-line errors."""
+"""From a command line to a checked config, its device, its weights and its processes."""
+from __future__ import annotations
+
+import argparse
 import importlib.util
 import logging
 import os
 import random
 import sys
 import traceback
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import paddle
-from ppdet.engine import init_fleet_env
 
-from .config import config_file
-from .config.flags import DEVICES, add_slice_flags, add_switch, config_parser
-from .data import checks, normalize, sample
-from .deploy import DeployError
-from .distributed import processes
-from .errors import UserError
-
-__all__ = ["add_slice_flags", "add_switch", "config_parser", "current_device", "import_file", "load_cfg",
-           "required_weights", "run", "set_device", "start_workers"]
+from ..config import config_file
+from ..config.flags import DEVICES
+from ..data import checks, normalize, sample
+from ..distributed import processes
+from ..errors import UserError
+from . import commands
 
 log = logging.getLogger("ppdet.engine")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
                 "classwise", "output_eval", "bias", "enable_ce")
+NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names
 
 
-def run(main):
-    """Call ``main()`` and leave the process: 0, or 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C.
-
-    Of several processes the launcher ends all when one fails. One that only notices the other's end (3) is in no hurry.
-    """
-    try:
-        main()
-    except (UserError, DeployError) as error:
-        print(f"error: {processes.label()}{error}", file=sys.stderr, flush=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        sys.exit(130)
-    except Exception as error:
-        if not processes.is_loss(error):
-            raise
-        processes.wait_for_the_end()
-        print(f"error: {processes.label()}another process ended too early; its log says why (log/workerlog.N)",
-              file=sys.stderr, flush=True)
-        sys.exit(3)
-
-
-def load_cfg(args, mode="train"):
+def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     """Command line -> ppdet's global config: loaded, checked, on its device, data set there, normalisation resolved.
 
     Args:
@@ -73,7 +54,8 @@ def load_cfg(args, mode="train"):
         if value is not None and name not in options:
             cfg[name] = value
     cfg.setdefault("log_iter", 20)
-    cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports)}
+    cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports),
+                      "programs": {name: commands.spelling(name) for name in NEXT_COMMANDS}}
     set_device(cfg, args.device, asked="use_gpu" in options)
     sample.ensure(cfg)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
@@ -82,7 +64,7 @@ def load_cfg(args, mode="train"):
     return cfg
 
 
-def import_file(path):
+def import_file(path: str | os.PathLike[str]) -> None:
     """Run a user's Python file, for what it registers. Modules beside it can be imported from it.
 
     Raises:
@@ -94,10 +76,10 @@ def import_file(path):
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))
     name = f"ppdet_ext_import_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))  # a .py file has one, and a loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        cast(Loader, spec.loader).exec_module(module)
     except UserError:
         raise
     except Exception as error:  # whatever a user's file may raise
@@ -106,7 +88,7 @@ def import_file(path):
         raise UserError(f"--import '{path}'{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
 
 
-def set_device(cfg, device="auto", asked=False):
+def set_device(cfg: dict[str, Any], device: str = "auto", asked: bool = False) -> str:
     """Set Paddle's device and ppdet's ``use_gpu``, ``use_npu``, ... to match.
 
     'auto' takes the first of ``use_npu/xpu/mlu`` the config sets, else the GPU where one is there and ``use_gpu`` is
@@ -137,12 +119,12 @@ def _gpu_or_cpu(cfg):
     return "gpu" if cfg.get("use_gpu", True) and _gpu_there() else "cpu"
 
 
-def current_device():
+def current_device() -> str:
     """'cpu', 'gpu', ...: what Paddle runs on, without a card's number."""
     return paddle.get_device().split(":")[0]
 
 
-def required_weights(cfg):
+def required_weights(cfg: dict[str, Any]) -> str:
     """The config's ``weights``, else the best_model that training with this config has written.
 
     Raises:
@@ -152,22 +134,20 @@ def required_weights(cfg):
         return cfg["weights"]
     path = Path(cfg.get("save_dir", "output")) / cfg["filename"] / "best_model.pdparams"
     if not path.is_file():
-        raise UserError(f"there is no '{path}': train first (tools/train.py --eval), or name a checkpoint: "
-                        f"-o weights={path.with_name('model_final.pdparams')}")
+        raise UserError(f"there is no '{path}': train first ({commands.spelling('train')} --eval), or name a "
+                        f"checkpoint: -o weights={path.with_name('model_final.pdparams')}")
     return str(path)
 
 
-def start_workers(cfg):
+def start_workers(cfg: dict[str, Any]) -> None:
     """Connect the processes of a data-parallel run, and set the random seed (``seed:``, or 0 with ``--enable_ce``).
 
     Each process draws its own numbers: its number is added to the seed. Without a seed one process starts anywhere.
     """
     processes.start()
-    if cfg.get("fleet"):
-        init_fleet_env(cfg.get("find_unused_parameters", True))
     seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
     if seed is None and processes.count() > 1:
-        seed = processes.gather(int.from_bytes(os.urandom(3), "big"))[0]
+        seed = processes.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
     if seed is not None:
         for start in (random.seed, np.random.seed, paddle.seed):
             start(seed + processes.rank())

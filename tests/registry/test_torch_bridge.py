@@ -11,7 +11,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from support.registry_fixtures import clean_registry, log  # noqa: F401
 
 from ppdet_ext import registry
-from ppdet_ext.errors import UserError
+from ppdet_ext.errors import Unsupported, UserError
 from ppdet_ext.graph.ops import LEAVES, OPS, leaf, op
 from ppdet_ext.registry import user_class
 from ppdet_ext.weights.parity import relative_error
@@ -328,7 +328,7 @@ def test_a_torch_class():
     torch_class = Net
     Net = register(Net)
     assert issubclass(Net, paddle.nn.Layer) and Net.__name__ == "Net" and Net.__doc__ == torch_class.__doc__
-    assert list(registry.names._schema("Net").schema) == ["width", "in_width"]
+    assert list(registry.schema_of("Net").schema) == ["width", "in_width"]
     made = []
     remember = torch_class.train
     torch_class.train = lambda self, mode=True: made.append(self) or remember(self, mode)
@@ -381,9 +381,9 @@ def test_what_the_weights_want():
 
     plain = register(type("Plain", (), {"__init__": build, "forward": call_model}))
     for cls in (plain, register(Known)):
-        assert user_class.weights_cfg(cls, {"pretrained": True, "width": 3}).interpolation == "bicubic"
+        assert user_class.pretrained_cfg(cls, {"pretrained": True, "width": 3}).interpolation == "bicubic"
         assert registry.build(cls, pretrained=False).pretrained_cfg.std == (0.2,) * 3
-    assert user_class.weights_cfg(register(Chain)) is None
+    assert user_class.pretrained_cfg(register(Chain)) is None
 
 
 # --- what cannot be bridged ------------------------------------------------------------------------------------------
@@ -421,13 +421,13 @@ class Counted(Odd):
 
 @pytest.mark.parametrize("kind, words", [
     (UnknownLeaf, r"layer 'strange' is a LPPool2d, which has no Paddle twin yet; add one with @leaf\('LPPool2d', .*\) "
-                  r"from ppdet_ext\.bridge\.ops \(in module 'strange', tests/test_torch_parts\.py:\d+\)"),
-    (UnknownOp, r"i0e is not in the table; add it with @op\('.*i0e'\) from ppdet_ext\.bridge\.ops .*test_torch_parts"),
-    (DataDependent, r"data-dependent control flow.*test_torch_parts\.py:\d+"),
-    (Counted, r"data-dependent control flow.*test_torch_parts\.py:\d+"),
+                  r"from ppdet_ext\.graph\.ops \(in module 'strange', registry/test_torch_bridge\.py:\d+\)"),
+    (UnknownOp, r"i0e is not in the table; add it with @op\('.*i0e'\) from ppdet_ext\.graph\.ops .*test_torch_bridge"),
+    (DataDependent, r"data-dependent control flow.*test_torch_bridge\.py:\d+"),
+    (Counted, r"data-dependent control flow.*test_torch_bridge\.py:\d+"),
 ])
 def test_what_the_tracer_cannot_follow_is_said_in_one_line(kind, words):
-    with pytest.raises(UserError, match=rf"Holder\.model cannot be traced: .*{words}") as caught:
+    with pytest.raises(Unsupported, match=rf"Holder\.model cannot be traced: .*{words}") as caught:
         holder(keep(kind()), call_model)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=rf"{kind.__name__} cannot be traced: .*{words}"):
@@ -486,7 +486,7 @@ def test_torch_functions_on_paddle_tensors():
     def forward(self, x):
         return torch.cat([self.model(x)[0], self.model(x)[0]], 1)
 
-    words = (r"Holder holds torch modules, and running it.*test_torch_parts\.py:\d+ uses torch on Paddle tensors: use "
+    words = (r"Holder holds torch modules, and running it.*test_torch_bridge\.py:\d+ uses torch on Paddle tensors: use "
              r"paddle\.\* there, or derive Holder from torch\.nn\.Module")
     with pytest.raises(UserError, match=words) as caught:
         holder(keep(Chain()), forward)
@@ -546,5 +546,5 @@ def test_errors_of_libraries_in_a_constructor():
     def build(self):
         self.model = timm.create_model("resnte50")
 
-    with pytest.raises(UserError, match=r"Holder cannot be made \(test_torch_parts\.py:\d+\): .*Unknown model"):
+    with pytest.raises(UserError, match=r"Holder cannot be made \(test_torch_bridge\.py:\d+\): .*Unknown model"):
         holder(build, call_model)

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppdet_ext.graph import sizes_only
+from ppdet_ext.graph import hoist_constants
 from ppdet_ext.graph.layer import GraphLayer
 from ppdet_ext.trace.from_torch import trace_module
 
@@ -92,7 +92,7 @@ def test_chance_is_not_remembered():
 
 
 def test_what_is_remembered_does_not_grow_without_end(layer, monkeypatch):
-    monkeypatch.setattr(sizes_only, "KEPT", 4)
+    monkeypatch.setattr(hoist_constants, "KEPT", 4)
     for width in range(2, 9):
         layer(paddle.zeros([1, 4, width]))
     assert len(layer.remembered) <= 4
