@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 from . import quiet
 
@@ -21,10 +23,10 @@ class Scheduled:
         dataset: ppdet's data set, which knows the epoch; None until the reader has one.
     """
 
-    def __init__(self, transform, start_epoch=0, stop_epoch=math.inf):
+    def __init__(self, transform: Callable, start_epoch: float = 0, stop_epoch: float = math.inf):
         self.transform = transform
         self.start_epoch, self.stop_epoch = start_epoch, stop_epoch
-        self.dataset = None
+        self.dataset: Any = None
 
     def __call__(self, data, *context):
         epoch = 0 if self.dataset is None else self.dataset._epoch
@@ -35,7 +37,7 @@ def _entries(schedulers):
     return [item for entry in schedulers or () for item in entry.items()]
 
 
-def schedule_transforms(init):
+def schedule_transforms(init: Callable) -> Callable:
     """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` names."""
     @functools.wraps(init)
     def scheduled(self, *args, **kwargs):
@@ -48,7 +50,7 @@ def schedule_transforms(init):
     return scheduled
 
 
-def tell_dataset(call):
+def tell_dataset(call: Callable) -> Callable:
     """For ``BaseDataLoader.__call__``: scheduled transforms learn the data set before workers are made."""
     @functools.wraps(call)
     def told(self, dataset, *args, **kwargs):
@@ -60,7 +62,7 @@ def tell_dataset(call):
     return told
 
 
-def next_of_epoch(call):
+def next_of_epoch(call: Callable) -> Callable:
     """In place of ``BaseDataLoader.__next__``: the data set learns of the next epoch before its workers are made.
 
     ppdet's Trainer tells it when the epoch begins, and by then workers with the old number have read ahead.
