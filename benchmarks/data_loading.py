@@ -28,7 +28,7 @@ from ppdet.data import reader as readers
 from side_by_side import compare
 
 from ppdet_ext.config import config_file
-from ppdet_ext.data import normalize, quiet, sample
+from ppdet_ext.data import digit_pictures, normalize, quiet, sample
 from ppdet_ext.patches import ledger
 
 REPO = Path(__file__).resolve().parents[1]
@@ -45,7 +45,7 @@ def transforms_of(source):
 
 def load(path, folder, images):
     """The config with the sample set in ``folder`` as its data."""
-    sample.make(folder, sample.Spec(train=images, val=1, size=640))
+    sample.make(folder, digit_pictures.Spec(train=images, val=1, size=640))
     cfg = config_file.load(path, ["num_classes=10", f"TrainDataset.dataset_dir={folder}",
                              "TrainDataset.image_dir=train", "TrainDataset.anno_path=annotations/train.json"])
     normalize.resolve(cfg)

@@ -2,13 +2,16 @@
 """The one exception a user is meant to read, and the hint that goes with a misspelt name."""
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterable
 
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+
+
+class Unsupported(UserError):
+    """What no other input and no other size would mend: an operation or a layer that no table has, or such code."""
 
 
 def show_in_one_line() -> None:
@@ -30,5 +33,7 @@ def show_in_one_line() -> None:
 
 def nearest(name: object, choices: Iterable[object], n: int = 3) -> str:
     """A hint such as ``; did you mean a, b?`` for the choices closest to ``name``; empty where none is close."""
+    import difflib  # not needed for --help
+
     close = difflib.get_close_matches(str(name), [str(c) for c in choices], n=n, cutoff=0.6)
     return f"; did you mean {', '.join(close)}?" if close else ""

@@ -13,7 +13,7 @@ from .errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); rename it over ``path`` on success, remove it on error.
 
     Raises:
@@ -35,8 +35,18 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def require_writable(folder: str | Path) -> Path:
-    """Make ``folder`` and try to write in it; gives it back as a Path.
+def data_path(name: str) -> Path:
+    """A data file or folder of the package, ``configs`` or ``weights/manifest.yml``.
+
+    It lies beside the package in a checkout. A build copies it into the package, so there it is when installed.
+    """
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.exists() else package.parent / name
+
+
+def require_writable(folder: str | os.PathLike[str]) -> Path:
+    """Make ``folder`` and try to write in it.
 
     Raises:
         UserError: it cannot be made, is not a folder, or is not writable.
@@ -52,7 +62,7 @@ def require_writable(folder: str | Path) -> Path:
     return folder
 
 
-def sha256(path: str | Path) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
     """Hex digest of a file's bytes, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

@@ -10,8 +10,12 @@ Random numbers are drawn as ppdet draws them, so a seed gives the same boxes and
 
 ``patches/ppdet.py`` says where each goes; docs/startup_and_loading.md says what each costs.
 """
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +52,7 @@ def _draw(settings):
     return None if np.random.uniform(0.0, 1.0) < left_out else np.random.uniform(low, high)
 
 
-def colour_matrix(distort):
+def colour_matrix(distort: Any) -> np.ndarray | None:
     """Draw what a RandomDistort with ``random_apply`` does.
 
     Returns:
@@ -65,7 +69,7 @@ def colour_matrix(distort):
     return total
 
 
-def distort_at_once(apply):
+def distort_at_once(apply: Callable) -> Callable:
     """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet.
 
     So is develop's RandomDistort: it has its chance to act at all (prob) inside ``apply``, which would be lost.
@@ -89,7 +93,7 @@ def distort_at_once(apply):
     return distort
 
 
-def normalize_at_once(apply):
+def normalize_at_once(apply: Callable) -> Callable:
     """For ``NormalizeImage.apply``. A table for uint8 pixels, filled by ppdet's own arithmetic; else one matrix."""
     @functools.wraps(apply)
     def normalise(self, sample, context=None):
@@ -107,7 +111,7 @@ def normalize_at_once(apply):
     return normalise
 
 
-def pad_at_once(apply_image):
+def pad_at_once(apply_image: Callable) -> Callable:
     """For ``Pad.apply_image``: only the border is filled."""
     @functools.wraps(apply_image)
     def pad(self, image, offsets, im_size, size):
@@ -120,7 +124,7 @@ def pad_at_once(apply_image):
     return pad
 
 
-def flip_at_once(apply_image):
+def flip_at_once(apply_image: Callable) -> Callable:
     """For ``RandomFlip.apply_image``: a copy now, where ppdet's view back to front makes the resize copy pixel-wise."""
     @functools.wraps(apply_image)
     def flip(self, image):

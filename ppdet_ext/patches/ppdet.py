@@ -46,10 +46,4 @@ ROWS = (
           (Change("ppdet.optimizer.ema:ModelEMA", "ppdet_ext.engine.model_ema:keep_frozen",
                   ("ppdet.optimizer:ModelEMA", "ppdet.engine.trainer:ModelEMA")),),
           "ModelEMA fails on ema_filter_no_grad: true", "ppdet>=2.6"),
-    Patch("gradients_of_all_processes",
-          (Change("ppdet.engine.trainer:fused_allreduce_gradients", "ppdet_ext.engine.ppdet_loop:average_gradients"),),
-          "processes wait for ever for gradients that only some of them have", "ppdet>=2.6"),
-    Patch("evaluation_by_all_processes",
-          (Change(f"{_READER}:EvalReader.__call__", "ppdet_ext.engine.ppdet_loop:read_share"),),
-          "one process evaluates all images while the others wait", "ppdet>=2.6"),
 )

@@ -21,6 +21,8 @@ from ppdet_ext.weights import relative_error
 torch = pytest.importorskip("torch", reason="compares with torch")
 transformers = pytest.importorskip("transformers", reason="compares with transformers' RTDetr")
 
+pytestmark = pytest.mark.torch
+
 CASES = {
     "r18": {
         "ours": {"ResNet": {"depth": 18}, "HybridEncoder": {"expansion": 0.5},
