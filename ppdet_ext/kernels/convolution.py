@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Eager convolutions in oneDNN, see in_onednn; those it would not speed up stay in Paddle."""
+"""Eager convolutions in oneDNN, see dispatch; those it would not speed up stay in Paddle."""
 from __future__ import annotations
 
 import functools
@@ -43,7 +43,7 @@ class _Operations:
         return getattr(paddle._C_ops, name)
 
     @staticmethod
-    def conv2d(x, weight, stride, padding, padding_algorithm, dilation, groups, data_format):
+    def conv2d(x, weight, stride, padding, padding_algorithm, dilation, groups, data_format) -> paddle.Tensor:
         y = attempt(x, weight, None, stride, padding, padding_algorithm, dilation, groups, data_format)
         return y if y is not None else paddle._C_ops.conv2d(x, weight, stride, padding, padding_algorithm, dilation,
                                                             groups, data_format)
@@ -111,14 +111,14 @@ class _Differentiable(PyLayer):
     """``_computed``. A convolution is linear in each operand, so its gradients are such computations themselves."""
 
     @staticmethod
-    def forward(ctx, wanted, first, second, bias, case):
+    def forward(ctx, wanted, first, second, bias, case) -> paddle.Tensor:
         inputs = [first, second] if bias is None else [first, second, bias]
         ctx.wanted, ctx.case, ctx.needed = wanted, case, [not tensor.stop_gradient for tensor in inputs]
         dispatch.keep(ctx, first, second)
         return _computed(wanted, case, *inputs)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> tuple:
         first, second = dispatch.kept(ctx, "a convolution")
         names = INPUTS[ctx.wanted]
         known = {names[0]: first, names[1]: second, ctx.wanted: grad_output}

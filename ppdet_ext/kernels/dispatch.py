@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
@@ -60,17 +61,17 @@ def empty(shape: Sequence[int]) -> paddle.Tensor:
 def run(computation: Callable, *tensors: paddle.Tensor) -> None:
     """Run a computation of ``onednn``. Outputs come last; they are new, so contiguous."""
     # the list keeps copies of the others alive
-    tensors = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
-    computation(*(tensor.data_ptr() for tensor in tensors))
+    plain = [tensor if tensor.is_contiguous() else tensor.contiguous() for tensor in tensors]
+    computation(*(tensor.data_ptr() for tensor in plain))
 
 
-def keep(ctx: paddle.autograd.PyLayerContext, *tensors: paddle.Tensor) -> None:
+def keep(ctx: Any, *tensors: paddle.Tensor) -> None:
     """Save tensors for the backward pass of a PyLayer."""
     ctx.save_for_backward(*tensors)
     ctx.versions = [tensor.inplace_version for tensor in tensors]
 
 
-def kept(ctx: paddle.autograd.PyLayerContext, what: str) -> list[paddle.Tensor]:
+def kept(ctx: Any, what: str) -> tuple[paddle.Tensor, ...]:
     """The saved tensors.
 
     Raises:

@@ -29,14 +29,14 @@ class Linear(PyLayer):
     """x [..., in], weight [in, out], bias [out] -> [..., out]."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
+    def forward(ctx, x, weight, bias) -> paddle.Tensor:
         keep(ctx, x, weight)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
         product = paddle.matmul(x, weight)
         return product.add_(repeated(bias, math.prod(x.shape[:-1])).reshape(product.shape))
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> tuple:
         x, weight = kept(ctx, "a linear layer")
         rows = grad_output.reshape([-1, grad_output.shape[-1]])
         gradients = (lambda: paddle.matmul(grad_output, weight, transpose_y=True),
@@ -62,5 +62,5 @@ def in_place_of_linear(own: Callable) -> Callable:
 
 
 def _trains_on_cpu(x, bias):
-    return (active() and not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
-            and x.dtype == bias.dtype and not mixed_precision() and CHECK.passed())
+    return (active() and not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place()
+            and 0 not in x.shape and x.dtype == bias.dtype and not mixed_precision() and CHECK.passed())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import paddle
 import paddle.nn.functional as F
@@ -86,14 +86,14 @@ def _result(computation, *inputs):
 
 class _Activation(PyLayer):
     @staticmethod
-    def forward(ctx, x, found, kind):
+    def forward(ctx, x, found, kind) -> paddle.Tensor:
         y = _result(found.forward, x)
         dispatch.keep(ctx, {"x": x, "y": y}[ACTIVATIONS[kind][2]])
         ctx.found, ctx.kind = found, kind
         return y
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> paddle.Tensor:
         value, = dispatch.kept(ctx, ctx.kind)
         if paddle.is_grad_enabled():  # for gradients of gradients
             return grad_output * DERIVATIVES[ctx.kind](value)
@@ -115,14 +115,14 @@ DERIVATIVES = {"relu": lambda y: (y > 0).astype(y.dtype), "silu": _silu_derivati
 
 class _Softmax(PyLayer):
     @staticmethod
-    def forward(ctx, x, found):
+    def forward(ctx, x, found) -> paddle.Tensor:
         y = _result(found.forward, x)
         dispatch.keep(ctx, y)
         ctx.found = found
         return y
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> paddle.Tensor:
         y, = dispatch.kept(ctx, "softmax")
         if paddle.is_grad_enabled():
             return y * (grad_output - (grad_output * y).sum(-1, keepdim=True))
@@ -139,14 +139,14 @@ def _normalized(found, x, weight, bias):
 
 class _LayerNorm(PyLayer):
     @staticmethod
-    def forward(ctx, x, weight, bias, found, epsilon):
+    def forward(ctx, x, weight, bias, found, epsilon) -> paddle.Tensor:
         y, mean, variance = _normalized(found, x, weight, bias)
         dispatch.keep(ctx, x, weight, bias, mean, variance)
         ctx.found, ctx.epsilon, ctx.needed = found, epsilon, [not given.stop_gradient for given in (x, weight, bias)]
         return y
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> tuple:
         x, weight, bias, mean, variance = dispatch.kept(ctx, "a layer normalisation")
         if paddle.is_grad_enabled():
             found = _layer_norm_gradients(x, weight, grad_output, ctx.epsilon)
@@ -175,8 +175,8 @@ def _check(name, kernel, shapes):
 
 
 CHECKS = {
-    **{kind: _check(kind, lambda x, kind=kind: _Activation.apply(x, operation(Activation, kind, SMALL), kind), [[SMALL]])
-       for kind in ACTIVATIONS},
+    **{kind: _check(kind, lambda x, kind=kind: _Activation.apply(x, operation(Activation, kind, SMALL), kind),
+                    [[SMALL]]) for kind in ACTIVATIONS},
     "softmax": _check("softmax", lambda x: _Softmax.apply(x, operation(Softmax, _ROWS, _COLUMNS)), [[_ROWS, _COLUMNS]]),
     "layer_norm": _check("layer_norm", lambda *inputs: _LayerNorm.apply(
         *inputs, operation(LayerNorm, _ROWS, _COLUMNS, 1e-5), 1e-5), [[_ROWS, _COLUMNS], [_COLUMNS], [_COLUMNS]]),

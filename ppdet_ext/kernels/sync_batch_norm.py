@@ -49,7 +49,7 @@ class _Normalized(PyLayer):
     """Sums run in float64: their errors come back enlarged from every following norm."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, norm):
+    def forward(ctx, x, weight, bias, norm) -> paddle.Tensor:
         ctx.axes, ctx.shape = _other_axes(norm, x)
         wide = x.astype("float64")
         ones = paddle.full(weight.shape, x.size // weight.size, "float64")
@@ -63,7 +63,7 @@ class _Normalized(PyLayer):
         return (normal * weight.reshape(ctx.shape) + bias.reshape(ctx.shape)).astype(x.dtype)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> tuple:
         """Gradients of the sum of all processes' losses for ``x``; of this one's own for weight and bias."""
         normal, weight, scale = kept(ctx, "a SyncBatchNorm")
         kind = weight.dtype
@@ -92,8 +92,8 @@ def all_reduce_sum(value: paddle.Tensor) -> paddle.Tensor:
 
 def _remember(norm, mean, variance):
     """Move the running statistics as Paddle's BatchNorm does."""
-    for kept, new in ((norm._mean, mean), (norm._variance, variance)):
-        kept.set_value(kept * norm._momentum + new.astype(kept.dtype) * (1 - norm._momentum))
+    for running, new in ((norm._mean, mean), (norm._variance, variance)):
+        running.set_value(running * norm._momentum + new.astype(running.dtype) * (1 - norm._momentum))
 
 
 def _layout(norm, x):

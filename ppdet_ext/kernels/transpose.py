@@ -31,12 +31,12 @@ def transposed(x: paddle.Tensor, order: Sequence[int]) -> paddle.Tensor:
 
 class _Transpose(PyLayer):
     @staticmethod
-    def forward(ctx, x, order):
+    def forward(ctx, x, order) -> paddle.Tensor:
         ctx.order = order
         return _copied(x, order)
 
     @staticmethod
-    def backward(ctx, grad_output):
+    def backward(ctx, grad_output) -> paddle.Tensor:
         rank = len(ctx.order)
         return transposed(grad_output, sorted(range(rank), key=lambda axis: ctx.order[axis] % rank))
 

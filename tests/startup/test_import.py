@@ -20,7 +20,7 @@ def functions():
         for key, value in list(vars(module).items()):
             if callable(value) and not key.startswith("__"):
                 found[f"{name}.{key}"] = id(value)
-            if isinstance(value, type) and value.__module__.split(".")[0] in ("paddle", "ppdet"):
+            if isinstance(value, type) and str(getattr(value, '__module__', '')).split(".")[0] in ("paddle", "ppdet"):
                 found.update({f"{name}.{key}.{k}": id(v) for k, v in vars(value).items() if callable(v)
                               or isinstance(v, (classmethod, staticmethod))})
     return found
