@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -29,14 +30,14 @@ class Linear(PyLayer):
     """x [..., in], weight [in, out], bias [out] -> [..., out]."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias) -> paddle.Tensor:
+    def forward(ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
         keep(ctx, x, weight)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
         product = paddle.matmul(x, weight)
         return product.add_(repeated(bias, math.prod(x.shape[:-1])).reshape(product.shape))
 
     @staticmethod
-    def backward(ctx, grad_output) -> tuple:
+    def backward(ctx: Any, grad_output: paddle.Tensor) -> tuple:  # type: ignore[override]  # one gradient an output
         x, weight = kept(ctx, "a linear layer")
         rows = grad_output.reshape([-1, grad_output.shape[-1]])
         gradients = (lambda: paddle.matmul(grad_output, weight, transpose_y=True),
