@@ -5,7 +5,7 @@ import paddle
 import pytest
 import yaml
 from paddle import nn
-from support.registry_fixtures import clean_registry, log  # noqa: F401
+from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
