@@ -8,7 +8,7 @@ Random numbers are drawn as ppdet draws them, so a seed gives the same boxes and
 - NormalizeImage is exact for uint8 pixels, and within NORMALIZE_TOLERANCE (in units of the network) for others.
 - Pad (which RandomExpand uses) and RandomFlip are exact.
 
-``patches`` lists what ``compat`` puts in place; docs/startup_and_loading.md says what each costs.
+``patches/ppdet.py`` says where each goes; docs/startup_and_loading.md says what each costs.
 """
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from ppdet.data.transform.operators import RandomDistort
 
 from . import normalize
 
@@ -68,12 +69,18 @@ def colour_matrix(distort: Any) -> np.ndarray | None:
     return total
 
 
-def distort_at_once(cls: type, apply: Callable) -> Callable:
-    """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet."""
+def distort_at_once(apply: Callable) -> Callable:
+    """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet.
+
+    So is develop's RandomDistort: it has its chance to act at all (prob) inside ``apply``, which would be lost.
+    """
+    if "prob" in inspect.signature(inspect.unwrap(RandomDistort.__init__)).parameters:
+        return apply
+
     def steps(owner):
         return [getattr(owner, f"apply_{name}") for name in STEPS]
 
-    known = steps(cls)
+    known = steps(RandomDistort)
 
     @functools.wraps(apply)
     def distort(self, sample, context=None):
@@ -127,25 +134,3 @@ def flip_at_once(apply_image: Callable) -> Callable:
 
 def _is_rgb(image):
     return isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3
-
-
-def patches():
-    """[(owner, method name, wrapper)] for ``compat``, as ``reading.patches``."""
-    from ppdet.data.transform.operators import NormalizeImage, Pad, RandomDistort, RandomFlip
-    own = [
-        (NormalizeImage, "apply", normalize_at_once),
-        (Pad, "apply_image", pad_at_once),
-        (RandomFlip, "apply_image", flip_at_once),
-    ]
-    # develop's RandomDistort has its chance to act at all (prob) inside apply, which would be lost
-    if "prob" not in inspect.signature(RandomDistort.__init__).parameters:
-        own.append((RandomDistort, "apply", functools.partial(distort_at_once, RandomDistort)))
-    return own
-
-
-def install():
-    """Put ``patches`` in place, once, and before compat gives RandomDistort its ``prob``."""
-    for owner, name, wrapper in patches():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, wrapper(method))

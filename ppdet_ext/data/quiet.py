@@ -12,11 +12,9 @@ from typing import Any
 INTERVAL = 0.1
 
 
-def install():
-    """Let the thread look that often (any version)."""
-    from paddle.io.dataloader import dataloader_iter
-    if hasattr(dataloader_iter, "MP_STATUS_CHECK_INTERVAL"):
-        dataloader_iter.MP_STATUS_CHECK_INTERVAL = min(INTERVAL, dataloader_iter.MP_STATUS_CHECK_INTERVAL)
+def look_often(interval: float) -> float:
+    """For Paddle's ``MP_STATUS_CHECK_INTERVAL``: at most INTERVAL seconds."""
+    return min(INTERVAL, interval)
 
 
 def wait_for_the_end(batches: Any) -> None:

@@ -5,7 +5,8 @@ ppdet's ``Decode`` swallows the error of an unreadable image and forgets its nam
 DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless SystemError otherwise (Paddle 3.3.1,
 2.6.2). So failures travel to the main process as data: a sample becomes a ``Failure``, the batch
 carries its text, and the reader's ``__next__`` raises. Shared memory cannot carry an array without elements either, so
-the boxes of an image without objects travel as one row that is marked. ``patches`` lists what ``compat`` puts in place.
+the boxes of an image without objects travel as one row that is marked. ``patches/ppdet.py`` says where each
+wrapper goes.
 """
 from __future__ import annotations
 
@@ -128,28 +129,6 @@ def parse_and_clip(parse: Callable) -> Callable:
                 limits = np.array([record["w"], record["h"]] * 2, "float32")
                 record["gt_bbox"] = np.clip(record["gt_bbox"], 0, limits)
     return clipped
-
-
-def patches():
-    """[(owner, method name, wrapper)] for ``compat``: ``setattr(owner, name, wrapper(getattr(owner, name)))``."""
-    from ppdet.data.reader import BaseDataLoader, BatchCompose, Compose
-    from ppdet.data.source.coco import COCODataSet
-    from ppdet.data.transform.operators import Decode
-    return [
-        (Decode, "apply", decode_strictly),
-        (Compose, "__call__", compose_safely),
-        (BatchCompose, "__call__", collate_safely),
-        (BaseDataLoader, "__next__", next_or_raise),
-        (COCODataSet, "parse_dataset", parse_and_clip),
-    ]
-
-
-def install():
-    """Put ``patches`` in place, once."""
-    for owner, name, wrapper in patches():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, wrapper(method))
 
 
 def split_readable(paths: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -2,7 +2,7 @@
 """``TrainReader.transform_schedulers``: transforms that run in some epochs only (RT-DETRv2 ends without augmentation).
 
 PaddleDetection develop has the key and 2.6.0 does not. Here a scheduled transform is wrapped, so whatever runs
-transforms need not know. ``patches`` lists what ``compat`` puts in place.
+transforms need not know. ``patches/ppdet.py`` says where each wrapper goes.
 """
 from __future__ import annotations
 
@@ -62,32 +62,18 @@ def tell_dataset(call: Callable) -> Callable:
     return told
 
 
-def next_of_epoch(self: Any) -> Any:
+def next_of_epoch(call: Callable) -> Callable:
     """In place of ``BaseDataLoader.__next__``: the data set learns of the next epoch before its workers are made.
 
     ppdet's Trainer tells it when the epoch begins, and by then workers with the old number have read ahead.
     """
-    try:
-        return next(self.loader)
-    except StopIteration:
-        quiet.wait_for_the_end(self.loader)
-        self.dataset.set_epoch(self.dataset._epoch + 1)
-        self.loader = iter(self.dataloader)
-        raise
-
-
-def patches():
-    """[(owner, method name, what takes its place)]"""
-    from ppdet.data.reader import BaseDataLoader
-    return [(BaseDataLoader, "__init__", schedule_transforms(BaseDataLoader.__init__)),
-            (BaseDataLoader, "__call__", tell_dataset(BaseDataLoader.__call__)),
-            (BaseDataLoader, "__next__", next_of_epoch)]
-
-
-def install():
-    """Put ``patches`` in place, once and before ``reading``'s (which wraps ``__next__``)."""
-    from ppdet.data.reader import BaseDataLoader
-    if not hasattr(BaseDataLoader, "schedules"):
-        BaseDataLoader.schedules = True
-        for owner, name, method in patches():
-            setattr(owner, name, method)
+    @functools.wraps(call)
+    def following(self):
+        try:
+            return next(self.loader)
+        except StopIteration:
+            quiet.wait_for_the_end(self.loader)
+            self.dataset.set_epoch(self.dataset._epoch + 1)
+            self.loader = iter(self.dataloader)
+            raise
+    return following
