@@ -21,7 +21,7 @@ def take_prob(init: Callable) -> Callable:
         self.prob = prob
 
     prob = inspect.Parameter("prob", inspect.Parameter.KEYWORD_ONLY, default=1.0)
-    with_prob.__signature__ = signature.replace(parameters=[*signature.parameters.values(), prob])
+    with_prob.__signature__ = signature.replace(parameters=[*signature.parameters.values(), prob])  # type: ignore[attr-defined]  # functions take attributes
     return with_prob
 
 
