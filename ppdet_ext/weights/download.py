@@ -116,8 +116,8 @@ def _download(url, path):
                     file.write(piece)
                     bar.update(len(piece))
             except requests.RequestException as error:
-                received = f"after {answer.raw.tell()} of {total} bytes" if total else f": {_reason(error)}"
-                raise BrokenOff(f"it broke off {received}") from None
+                received = f" after {answer.raw.tell()} of {total} bytes" if total else f": {_reason(error)}"
+                raise BrokenOff(f"it broke off{received}") from None
 
 
 def _session():
@@ -146,6 +146,6 @@ def _reason(error):
     """One line: of an error that libraries have wrapped several times the first, which says most."""
     if isinstance(error, requests.HTTPError):
         return f"HTTP {error.response.status_code} {error.response.reason}"
-    while error.__cause__ or error.__context__:
+    while not isinstance(error, BrokenOff) and (error.__cause__ or error.__context__):
         error = error.__cause__ or error.__context__
     return " ".join(str(error).split()) or type(error).__name__
