@@ -57,7 +57,7 @@ def ours(backbone, size, batch, device, amp, queries):
     scaler = precision.scaler()
 
     def step():
-        with precision.applied(model):
+        with precision.auto_cast():
             loss = model(dict(data))["loss"]
         scaler.scale(loss).backward()
         scaler.step(optimizer)

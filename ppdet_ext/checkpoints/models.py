@@ -14,12 +14,13 @@ from ppdet.core.workspace import create
 from ..backbones.modules import without_pretrained
 from ..backbones.ppdet.common import batch_norms
 from ..config import config_file
-from ..detector.decoder import RTDETRTransformer, make_anchors
-from ..detector.hybrid_encoder import HybridEncoder
+from ..detector import HybridEncoder, RTDETRTransformer
+from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
+from ..files import data_path
 from . import name_maps, name_rules
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = data_path("configs")
 FOLDERS = ("rtdetr", "rtdetrv2")
 SCHEDULE = re.compile(r"_\d+[xe]_\w+$")  # what follows a model's name in a config's: _6x_coco, _120e_coco
 

@@ -1,22 +1,15 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""A network as pure data: nodes, leaf layers and their settings, parameter names and shapes, constants. JSON inside.
+"""A network as pure data: nodes, leaf layers and their settings, parameter names and shapes, constants.
 
-Made from a torch module by ``trace``, made into a Paddle layer by ``layer``; needs neither framework itself.
+Made from a torch module by ``trace``, kept in a file by ``graph_file``, made into a Paddle layer by ``layer``; needs
+neither framework itself.
 """
 from __future__ import annotations
 
-import base64
-import gzip
-import json
-import zlib
 from dataclasses import dataclass, field
+from typing import Any, Callable
 
 import numpy as np
-
-from ..errors import UserError
-from ..files import atomic_path
-
-FORMAT = 1
 
 
 class Ref(str):
@@ -45,9 +38,9 @@ class Node:
     args: list = field(default_factory=list)
     kwargs: dict = field(default_factory=dict)
 
-    def inputs(self):
+    def inputs(self) -> list[str]:
         """Names of the nodes whose values this one takes, in order."""
-        found = []
+        found: list[str] = []
         walk((self.args, self.kwargs), lambda ref: found.append(str(ref)))
         return found
 
@@ -65,79 +58,56 @@ class Graph:
         state: {name: shape} of everything in the source's state dict, in its order and its names.
         buffers: those names in ``state`` that are not trained.
         dtypes: {name: dtype} of parameters and buffers read by a node, where it is not float32.
-        start: {parameter name: how it begins}, see ``starts``.
+        start: {parameter name: its initializer}, see ``trace.initializers``.
         consts: {key: array} of values that are not in the state dict.
         info: what it was traced with and from: input size, settings, versions, drop_path_rate, classifier, patch.
     """
     name: str
-    nodes: list
-    outputs: dict
-    features: list = field(default_factory=list)
-    leaves: dict = field(default_factory=dict)
-    state: dict = field(default_factory=dict)
-    buffers: list = field(default_factory=list)
-    dtypes: dict = field(default_factory=dict)
-    start: dict = field(default_factory=dict)
-    consts: dict = field(default_factory=dict)
-    info: dict = field(default_factory=dict)
+    nodes: list[Node]
+    outputs: dict[str, Any]
+    features: list[dict[str, Any]] = field(default_factory=list)
+    leaves: dict[str, dict] = field(default_factory=dict)
+    state: dict[str, list[int]] = field(default_factory=dict)
+    buffers: list[str] = field(default_factory=list)
+    dtypes: dict[str, str] = field(default_factory=dict)
+    start: dict[str, list] = field(default_factory=dict)
+    consts: dict[str, np.ndarray] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
 
-    def guards(self):
+    def guards(self) -> list[str]:
         """The conditions under which the graph holds, in words, each once."""
         return list(dict.fromkeys(node.target for node in self.nodes if node.kind == "guard"))
 
-    def needed(self, refs):
+    def needed(self, refs: list[str]) -> list[Node]:
         """The nodes that the values ``refs`` depend on, in order, with the guards that were met on the way to them.
 
-        A guard behind the last of them says nothing of them, unless they are all that the network gives: then it may
+        A guard after the last of them says nothing of them, unless they are all that the network gives: then it may
         have decided which values these are.
         """
-        everything = []
-        walk(self.outputs, everything.append)
         producers = {node.name: node for node in self.nodes}
-        wanted, waiting = set(), [str(ref) for ref in refs]
-        while waiting:
-            name = waiting.pop()
-            if name not in wanted:
-                wanted.add(name)
-                waiting.extend(producers[name].inputs())
+        wanted = _reached(producers, refs)
+        everything: list[Ref] = []
+        walk(self.outputs, everything.append)
         last = max((index for index, node in enumerate(self.nodes) if node.name in wanted), default=-1)
         last = len(self.nodes) if set(everything) <= wanted else last
-        for node in self.nodes[:last + 1]:
-            if node.kind == "guard":
-                waiting.extend(node.inputs())
-                wanted.add(node.name)
-        while waiting:
-            name = waiting.pop()
-            if name not in wanted:
-                wanted.add(name)
-                waiting.extend(producers[name].inputs())
+        guards = [node.name for node in self.nodes[:last + 1] if node.kind == "guard"]
+        wanted |= _reached(producers, guards)
         return [node for node in self.nodes if node.name in wanted]
 
-    def save(self, path):
-        """Write as gzip-compressed JSON."""
-        with atomic_path(path) as temporary, gzip.GzipFile(temporary, "wb", 9, mtime=0) as file:
-            file.write(json.dumps(_encoded(vars(self)), separators=(",", ":")).encode())
+
+def _reached(producers: dict[str, Node], names: list[str]) -> set[str]:
+    """``names`` and all that their values are computed from."""
+    found: set[str] = set()
+    waiting = [str(name) for name in names]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(producers[name].inputs())
+    return found
 
 
-def load(path):
-    """The Graph in ``path``.
-
-    Raises:
-        UserError: not such a file, or one of another format.
-    """
-    try:
-        with gzip.open(path, "rb") as file:
-            content = json.loads(file.read())
-        if content.get("format") != FORMAT:
-            raise UserError(f"'{path}' is a graph of format {content.get('format')}, this version reads {FORMAT}; "
-                            "remove it to trace the network anew")
-        return _decoded(content)
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"'{path}' holds no traced network ({type(error).__name__}: {error}); remove it to trace the "
-                        "network anew") from None
-
-
-def walk(value, visit):
+def walk(value: Any, visit: Callable[[Ref], Any]) -> None:
     """Call ``visit`` on every Ref inside nested lists, tuples, dicts and slices."""
     if isinstance(value, Ref):
         visit(value)
@@ -149,65 +119,3 @@ def walk(value, visit):
             walk(item, visit)
     elif isinstance(value, slice):
         walk((value.start, value.stop, value.step), visit)
-
-
-def _encoded(fields):
-    nodes = [[node.name, node.kind, node.target, _plain(node.args), _plain(node.kwargs)] for node in fields["nodes"]]
-    consts = {key: _packed(value) for key, value in fields["consts"].items()}
-    return {"format": FORMAT, **fields, "nodes": nodes, "outputs": _plain(fields["outputs"]), "consts": consts}
-
-
-def _decoded(content):
-    nodes = [Node(name, kind, target, _rich(args), _rich(kwargs)) for name, kind, target, args, kwargs
-             in content.pop("nodes")]
-    consts = {key: _unpacked(value) for key, value in content.pop("consts").items()}
-    outputs = _rich(content.pop("outputs"))
-    content.pop("format")
-    return Graph(nodes=nodes, consts=consts, outputs=outputs, **content)
-
-
-def _plain(value):
-    """JSON for what arguments are made of; one-key objects {'$': ...} stand for what JSON does not have."""
-    if isinstance(value, Ref):
-        return {"$": str(value)}
-    if isinstance(value, tuple):
-        return {"$tuple": [_plain(item) for item in value]}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, slice):
-        return {"$slice": [_plain(item) for item in (value.start, value.stop, value.step)]}
-    if value is Ellipsis:
-        return {"$ellipsis": 0}
-    if isinstance(value, float) and not np.isfinite(value):
-        return {"$float": repr(value)}
-    return value
-
-
-_RICH = {
-    "$": Ref,
-    "$tuple": lambda items: tuple(_rich(item) for item in items),
-    "$slice": lambda items: slice(*(_rich(item) for item in items)),
-    "$ellipsis": lambda _: Ellipsis,
-    "$float": float,
-}
-
-
-def _rich(value):
-    if isinstance(value, list):
-        return [_rich(item) for item in value]
-    if isinstance(value, dict):
-        key = next(iter(value), "")
-        return _RICH[key](value[key]) if key in _RICH else {name: _rich(item) for name, item in value.items()}
-    return value
-
-
-def _packed(array):
-    data = base64.b85encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode()
-    return [str(array.dtype), list(array.shape), data]
-
-
-def _unpacked(packed):
-    dtype, shape, data = packed
-    return np.frombuffer(zlib.decompress(base64.b85decode(data)), dtype).reshape(shape).copy()

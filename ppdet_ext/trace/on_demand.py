@@ -6,7 +6,7 @@ import importlib.util
 import logging
 
 from ..errors import UserError
-from ..graph import graph
+from ..graph import graph_file
 from ..graph.store import at_hand, file_of, how_to
 from ..weights.download import home
 
@@ -24,7 +24,7 @@ def find(name, img_size=None, keep=True):
     """
     path = at_hand(name, img_size)
     if path:
-        return graph.load(path)
+        return graph_file.load(path)
     made = traced(name, img_size)
     if keep:
         _keep(made, home() / file_of(name, img_size))
@@ -53,7 +53,7 @@ def traced(name, img_size=None):
 
 def _keep(made, path):
     try:
-        made.save(path)
+        graph_file.save(made, path)
         logger.info("%s traced; its graph is kept as %s", made.name, path)
     except (OSError, UserError) as error:
         logger.warning("the graph of %s is not kept: %s", made.name, error)

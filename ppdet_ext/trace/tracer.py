@@ -17,7 +17,7 @@ import torch
 from torch import fx
 from torch.overrides import TorchFunctionMode
 
-from ..errors import UserError
+from ..errors import Unsupported, UserError
 from ..graph.ops import OPS
 from ..graph.ops._leaf_args import is_leaf, read_leaf
 from . import aliases
@@ -105,7 +105,7 @@ class Value(fx.Proxy, aliases.Alias):
         """``convert(value)``, as a branch or a loop count needs it; recorded as a guard."""
         if isinstance(self.value, torch.Tensor) and self.value.is_meta:
             raise self.tracer.error("data-dependent control flow: a tensor's content decides what to compute, which a "
-                                    "traced network cannot follow")
+                                    "traced network cannot follow", Unsupported)
         known = convert(self.value)
         self.tracer.add_guard(self, known)
         return known
@@ -351,9 +351,9 @@ class Tracer(fx.Tracer):
             raise self.error(f"the network refuses: {_words(condition.node)} ({message})")
         self.create_node("call_function", guard, (condition.node, True, _words(condition.node), False), {})
 
-    def error(self, what):
+    def error(self, what, kind=UserError):
         """UserError that says where in the network and in which line of whose file it happened."""
-        return UserError(f"{what} (in {_place(self.scope.module_path, self.root)}, {_source_line()})")
+        return kind(f"{what} (in {_place(self.scope.module_path, self.root)}, {_source_line()})")
 
     def call_module(self, m, forward, args, kwargs):
         if self._computing:
@@ -388,12 +388,12 @@ class Tracer(fx.Tracer):
             if not is_leaf(module):
                 kind = type(module).__name__
                 raise self.error(f"layer '{target}' is a {kind}, which has no Paddle twin yet; add one with "
-                                 f"@leaf('{kind}', ...) from ppdet_ext.graph.ops")
+                                 f"@leaf('{kind}', ...) from ppdet_ext.graph.ops", Unsupported)
         elif kind in ("call_function", "call_method"):
             name = op_name(kind, target, None)
             if name not in OPS and target not in (guard, training_mode, builtins.getattr):
                 raise self.error(f"the operation {name} is not in the table; add it with @op('{name}') from "
-                                 "ppdet_ext.graph.ops")
+                                 "ppdet_ext.graph.ops", Unsupported)
 
     def _check_fresh(self, kind, target, arguments):
         found = []

@@ -8,7 +8,7 @@ convert_backbone, backbone_to_torch, verify_backbone, parity (for the command) Â
 from .layout_rules import RENAMES, to_paddle, to_torch
 from .load_report import LoadReport, load_into
 from .parity import compare_stages, relative_error
-from .pretrained import load_pretrained
+from .pretrained_weights import load_pretrained
 from .source import Checkpoint, read
 
 __all__ = ["RENAMES", "Checkpoint", "LoadReport", "compare_stages", "load_into", "load_pretrained", "read",

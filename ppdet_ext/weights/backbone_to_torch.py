@@ -17,7 +17,7 @@ from ..files import atomic_path
 from . import convert_backbone, parity, verify_backbone
 from .layout_rules import classes_of, classifiers, known_names, to_paddle, to_torch, torch_names
 from .load_report import Mismatch, fold, load_into
-from .pretrained import Converted, describe
+from .pretrained_weights import Converted, describe
 from .readers import need, reader_for
 from .source import locate_spec, read
 from .writers import write_safetensors

@@ -12,7 +12,7 @@ from ..errors import UserError
 from . import metadata
 from .layout_rules import classes_of, classifiers, rename_table
 from .load_report import LoadReport
-from .pretrained import Converted
+from .pretrained_weights import Converted
 from .source import locate_spec
 from .writers import write_with_metadata
 

@@ -24,8 +24,8 @@ warnings.filterwarnings("ignore", module="torch")
 DTYPES = {"bool", "float16", "float32", "float64", "int64", "int32"}
 # one name of each function: what differs between names is only how torch is called
 ALIASES = {}
-for _name, _function in ops.OPS.items():
-    ALIASES.setdefault(_function, []).append(_name)
+for _name, _entry in ops.OPS.items():
+    ALIASES.setdefault(_entry.function, []).append(_name)
 
 
 def convert(value, visit):
@@ -105,9 +105,9 @@ def torch_result(name, case):
 
 def paddle_call(name, case, tensors):
     source = (tensors if case.like is None else tensors[-1:])
-    shape = ops.OPS["getattr.shape"](source[0]) if source else None
+    shape = ops.OPS["getattr.shape"].function(source[0]) if source else None
     args, kwargs = arguments(case, tensors, shape)
-    return flat(ops.OPS[name](*args, **kwargs))
+    return flat(ops.OPS[name].function(*args, **kwargs))
 
 
 def paddle_result(name, case):

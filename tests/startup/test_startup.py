@@ -39,6 +39,6 @@ def test_help_and_mistyped_flags_load_neither_paddle_nor_numpy(tool):
                        f"    runpy.run_path('tools/{tool}.py', run_name='__main__')\n"
                        "except SystemExit as end:\n"
                        f"    assert end.code == {status}, end.code\n"
-                       "print(json.dumps(sorted((heavy | {'paddle', 'ppdet', 'numpy', 'cv2', 'yaml', 'ppdet_ext'})"
+                       "print(json.dumps(sorted((heavy | {'paddle', 'ppdet', 'numpy', 'cv2', 'yaml'})"
                        " & set(sys.modules))))")
         assert there == set()

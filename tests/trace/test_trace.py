@@ -8,10 +8,9 @@ from support.paths import FILES
 
 from ppdet_ext.backbones import create_model, list_models
 from ppdet_ext.backbones.modules import TimmBackbone
-from ppdet_ext.backbones.traced import BridgedNet
+from ppdet_ext.backbones.traced import TracedNet
 from ppdet_ext.errors import UserError
-from ppdet_ext.graph import graph as graphs_io
-from ppdet_ext.graph import store
+from ppdet_ext.graph import graph_file, store
 from ppdet_ext.graph.graph import Graph, Node, Ref
 from ppdet_ext.trace import on_demand
 
@@ -44,8 +43,8 @@ def test_a_graph_survives_its_file(tmp_path):
     nodes = [Node("x", "input"), Node("c", "const", "c"),
              Node("y", "call", "_operator.getitem", [Ref("x"), (Ellipsis, slice(None, 2, None), float("inf"))])]
     made = Graph("net", nodes, {"output": [Ref("y")]}, state={"w": [1]}, consts={"c": np.arange(3)})
-    made.save(tmp_path / "net.graph.gz")
-    read = graphs_io.load(tmp_path / "net.graph.gz")
+    graph_file.save(made, tmp_path / "net.graph.gz")
+    read = graph_file.load(tmp_path / "net.graph.gz")
     assert read.nodes == made.nodes and read.outputs == made.outputs and read.state == made.state
     assert isinstance(read.outputs["output"][0], Ref)
     np.testing.assert_array_equal(read.consts["c"], np.arange(3))
@@ -55,7 +54,7 @@ def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "net.graph.gz"
     path.write_bytes(b"no gzip")
     with pytest.raises(UserError, match="holds no traced network"):
-        graphs_io.load(path)
+        graph_file.load(path)
 
 
 def test_a_one_stride_network_becomes_a_pyramid():
@@ -101,7 +100,7 @@ def test_an_unknown_operation_in_a_graph_is_named():
     made = Graph("net", [Node("x", "input"), Node("y", "call", "torch.fft.fft2", [Ref("x")])],
                  {"features": [Ref("y")]}, features=[{"num_chs": 3, "reduction": 1, "module": ""}])
     with pytest.raises(UserError, match="torch.fft.fft2"):
-        BridgedNet(made, features_only=True)
+        TracedNet(made, features_only=True)
 
 
 @pytest.mark.torch
@@ -127,7 +126,7 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(UserError, match="data-dependent control flow.*test_bridge_trace.py"):
+    with pytest.raises(UserError, match="data-dependent control flow.*test_trace.py"):
         trace_module(Branch(), (2, 3, 8, 8))
 
     class Deep(torch.nn.Module):  # a guard on what comes from far has words that are the same in each run

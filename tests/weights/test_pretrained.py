@@ -10,8 +10,8 @@ import pytest
 from paddle import nn
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import metadata, pretrained, writers
-from ppdet_ext.weights.pretrained import load_pretrained
+from ppdet_ext.weights import metadata, pretrained_weights, writers
+from ppdet_ext.weights.pretrained_weights import load_pretrained
 from ppdet_ext.weights.readers import read_file
 
 SIDECAR = {"arch": "tiny", "tag": "", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "license": "mit"}
@@ -62,7 +62,7 @@ def test_from_a_file_and_again_from_the_cache(source_file, cfg, home, monkeypatc
     assert (report.meta["tag"], report.meta["license"]) == ("", "unknown")  # the file did not say
     kept = list((home / "cache").glob("tiny-*.pdparams"))
     assert len(kept) == 1 and report.sha256[:16] in kept[0].name and metadata.read(kept[0])["sha256"] == report.sha256
-    monkeypatch.setattr(pretrained, "to_paddle", None)  # not needed again
+    monkeypatch.setattr(pretrained_weights, "to_paddle", None)  # not needed again
     again = Tiny()
     assert load_pretrained(again, cfg, str(path)).matched == report.matched
     np.testing.assert_array_equal(again.fc.weight.numpy(), tensors["fc.weight"].T)
@@ -95,7 +95,7 @@ def test_other_input_channels_as_timm_does_it(source_file, cfg, in_chans):
 
 def test_false_is_random_and_says_so(cfg):
     report = load_pretrained(Tiny(), cfg, False)
-    assert report.source == pretrained.RANDOM and report.matched == () and report.meta["mean"] == [0.485, 0.456, 0.406]
+    assert report.source == pretrained_weights.RANDOM and report.matched == () and report.meta["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_true_must_be_had(cfg):
@@ -104,11 +104,11 @@ def test_true_must_be_had(cfg):
 
 
 def test_auto_warns_loudly(cfg, caplog, monkeypatch):
-    monkeypatch.setattr(pretrained.logger, "propagate", True)
+    monkeypatch.setattr(pretrained_weights.logger, "propagate", True)
     monkeypatch.setattr(logging.getLogger("ppdet_ext"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         report = load_pretrained(Tiny(), cfg, "auto")
-    assert report.source == pretrained.RANDOM and "RANDOM INITIALISATION" in caplog.text
+    assert report.source == pretrained_weights.RANDOM and "RANDOM INITIALISATION" in caplog.text
 
 
 def put_converted(folder, name, filled=3, **about):

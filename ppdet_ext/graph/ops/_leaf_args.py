@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from ...errors import UserError, nearest
+from ...errors import Unsupported, UserError, nearest
 from ._table import LEAVES
 
 # Classes of other origin that happen to have a leaf's name (torchvision's own LayerNorm2d, a user's DropPath) are
 # looked into instead. A leaf that a user adds is taken by its name alone.
 ORIGINS = ("torch.nn.modules.", "timm.layers.", "torchvision.ops.")
 OWN = __name__.split(".")[0] + "."
+
+# the leaves of stochastic depth, and the argument that is their rate
+DROP_PATH_ARGS = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 
 LIMITS: dict[str, dict[str, tuple]] = {}  # class name -> attribute -> values that its Paddle layer can have
 
@@ -39,8 +42,8 @@ def read_leaf(module):
     """
     name = type(module).__name__
     if not is_leaf(module):
-        raise UserError(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
-                        "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
+        raise Unsupported(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
+                          "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
     _check(module, name)
     entry = LEAVES[name]
     args = {key.replace(".", "_"): _value(module, name, key) for key in entry.args
@@ -54,14 +57,20 @@ def build_leaf(spec):
     """The Paddle layer of what ``read_leaf`` returned.
 
     Raises:
-        UserError: the table has no such class.
+        UserError: the table has no such class, or it cannot be built with these settings.
     """
     name = spec["type"]
     if name not in LEAVES:
         raise UserError(f"the graph holds a layer {name} that is not in the table{nearest(name, LEAVES)}; "
                         "import the module that registers it first")
     children = {key: build_leaf(child) for key, child in spec["children"].items()}
-    return LEAVES[name].build(**spec["args"], **children)
+    try:
+        return LEAVES[name].build(**spec["args"], **children)
+    except UserError:
+        raise
+    except Exception as error:  # whatever Paddle's constructors raise
+        reason = " ".join(str(error).split())[-200:]
+        raise UserError(f"the layer {name} of the graph cannot be built: {type(error).__name__}: {reason}") from error
 
 
 def _check(module, name):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import paddle
 import paddle.nn.functional as F
 
-from . import _values, activation_leaves
+from ...nn import activation
+from . import _values
 from ._table import op
 from ._values import axis, cast, dtype_of
 
@@ -32,7 +33,7 @@ def relu6(x, inplace=False):
 
 @op("torch.nn.functional.silu")
 def silu(x, inplace=False):
-    return activation_leaves.silu(x)
+    return activation.silu(x)
 
 
 @op("torch._C._nn.gelu", "torch.nn.functional.gelu")
@@ -107,7 +108,7 @@ def glu(x, dim=-1):
     return F.glu(x, axis(x, dim))
 
 
-@op("torch.nn.functional.dropout", "torch.dropout")
+@op("torch.nn.functional.dropout", "torch.dropout", view=True, random=True)
 def dropout(x, p=0.5, training=True, inplace=False):
     return F.dropout(x, p, training=training) if training and p else x
 
@@ -122,20 +123,20 @@ def _whole_parts(x, p, training, dims):
 
 
 @op("torch.nn.functional.dropout1d", "torch.nn.functional.dropout2d", "torch.nn.functional.dropout3d",
-    "torch.feature_dropout")
+    "torch.feature_dropout", view=True, random=True)
 def feature_dropout(x, p=0.5, training=True, inplace=False):
     """Whole channels."""
     return _whole_parts(x, p, training, 2)
 
 
-@op("timm.layers.drop.drop_path")
+@op("timm.layers.drop.drop_path", view=True, random=True)
 def drop_path(x, drop_prob=0.0, training=False, scale_by_keep=True):
     """Whole samples."""
     dropped = _whole_parts(x, drop_prob, training, 1)
     return dropped if scale_by_keep or not training else dropped * (1.0 - drop_prob)
 
 
-@op("torchvision.ops.stochastic_depth.stochastic_depth")
+@op("torchvision.ops.stochastic_depth.stochastic_depth", view=True, random=True)
 def stochastic_depth(input, p, mode, training=True):
     """Whole samples ('row') or the whole batch."""
     return _whole_parts(input, p, training, 1 if mode == "row" else 0)

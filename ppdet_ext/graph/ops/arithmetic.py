@@ -148,7 +148,7 @@ def neg(x):
     return -x
 
 
-@op("_operator.pos", "torch.positive")
+@op("_operator.pos", "torch.positive", view=True)
 def positive(x):
     return x
 

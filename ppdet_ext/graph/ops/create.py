@@ -16,20 +16,20 @@ def _full(sizes, value, dtype):
     return paddle.full(sizes, value, dtype)
 
 
-@op("torch.full")
+@op("torch.full", creates=True)
 def full(size, fill_value, *, dtype=None):
     if is_tensor(fill_value):
         return expand_to(cast(fill_value, dtype), list(size))
     return _full(list(size), fill_value, dtype or result_dtype(fill_value))
 
 
-@op("torch.zeros", "torch.empty")
+@op("torch.zeros", "torch.empty", creates=True)
 def zeros(*size, dtype=None, **sizes):
     """``torch.empty`` too: what is in it must not matter."""
     return _full(listed(tuple(sizes.values()) or size), 0, dtype or "float32")
 
 
-@op("torch.ones")
+@op("torch.ones", creates=True)
 def ones(*size, dtype=None, **sizes):
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or "float32")
 
@@ -64,7 +64,8 @@ def new_ones(x, *size, dtype=None, **sizes):
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or dtype_of(x))
 
 
-@op("torch.tensor", "torch.as_tensor", "torch.scalar_tensor")
+@op("torch.tensor", "torch.scalar_tensor", creates=True)
+@op("torch.as_tensor", creates=True, view=True)
 def tensor(data, dtype=None):
     if is_tensor(data):
         return cast(data, dtype)
@@ -82,7 +83,7 @@ def _of_list(data, dtype):
     return paddle.to_tensor(data, dtype=dtype or (result_dtype(*flat) if flat else "float32"))
 
 
-@op("torch.arange")
+@op("torch.arange", creates=True)
 def arange(start, end=None, step=1, *, dtype=None):
     if end is None:
         start, end = 0, start
@@ -97,22 +98,22 @@ def arange(start, end=None, step=1, *, dtype=None):
     return cast(paddle.arange(start, end, step, work), dtype)
 
 
-@op("torch.linspace")
+@op("torch.linspace", creates=True)
 def linspace(start, end, steps, *, dtype=None):
     return paddle.linspace(start, end, steps, dtype or "float32")
 
 
-@op("torch.logspace")
+@op("torch.logspace", creates=True)
 def logspace(start, end, steps, base=10.0, *, dtype=None):
     return paddle.pow(scalar(base, "float32"), paddle.linspace(start, end, steps, "float32")).astype(dtype or "float32")
 
 
-@op("torch.eye")
+@op("torch.eye", creates=True)
 def eye(n, m=None, *, dtype=None):
     return paddle.eye(n, m, dtype or "float32")
 
 
-@op("torch.meshgrid", "torch.functional.meshgrid")
+@op("torch.meshgrid", "torch.functional.meshgrid", view=True)
 def meshgrid(*tensors, indexing="ij"):
     """Paddle's is 'ij'; 'xy' swaps the first two dimensions."""
     tensors = listed(tensors)
@@ -129,36 +130,36 @@ def one_hot(x, num_classes=-1):
     return cast(paddle.nn.functional.one_hot(x, num_classes), "int64")
 
 
-@op("torch.rand")
+@op("torch.rand", creates=True, random=True)
 def rand(*size, dtype=None):
     return paddle.rand(listed(size), dtype or "float32")
 
 
-@op("torch.randn")
+@op("torch.randn", creates=True, random=True)
 def randn(*size, dtype=None):
     return paddle.randn(listed(size), dtype or "float32")
 
 
-@op("torch.rand_like")
+@op("torch.rand_like", random=True)
 def rand_like(x, *, dtype=None):
     return paddle.rand(_values.sizes(x), dtype or dtype_of(x))
 
 
-@op("torch.randn_like")
+@op("torch.randn_like", random=True)
 def randn_like(x, *, dtype=None):
     return paddle.randn(_values.sizes(x), dtype or dtype_of(x))
 
 
-@op(".bernoulli_")
+@op(".bernoulli_", random=True)
 def bernoulli(x, p=0.5):
     return paddle.bernoulli(paddle.full_like(x, p))
 
 
-@op(".uniform_")
+@op(".uniform_", random=True)
 def uniform(x, low=0.0, high=1.0):
     return paddle.uniform(_values.sizes(x), dtype_of(x), low, high)
 
 
-@op(".normal_")
+@op(".normal_", random=True)
 def normal(x, mean=0.0, std=1.0):
     return paddle.randn(_values.sizes(x), dtype_of(x)) * std + mean

@@ -4,8 +4,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...nn import DropPath
 from ._table import leaf
-from ._values import size
 
 
 def bernoulli(shape, probability, dtype):
@@ -27,29 +27,14 @@ class Drop(nn.Layer):
         return f"rate={self.rate:.3f}"
 
 
-class DropPath(Drop):
-    """Stochastic depth (arXiv:1603.09382): zero each sample (``row``), or the whole batch, and scale the others up."""
-
-    def __init__(self, rate, scale_by_keep=True, row=True):
-        super().__init__(rate)
-        self.scale_by_keep = scale_by_keep
-        self.row = row
-
-    def dropped(self, x):
-        keep = 1.0 - self.rate
-        batch = size(x, 0) if self.row else 1
-        kept = bernoulli([batch] + [1] * (x.ndim - 1), keep, x.dtype)
-        return x * kept / keep if self.scale_by_keep and keep else x * kept
-
-
-@leaf("DropPath", args=("drop_prob", "scale_by_keep"))
+@leaf("DropPath", args=("drop_prob", "scale_by_keep"), view=True)
 def drop_path(drop_prob, scale_by_keep=True):
     return DropPath(drop_prob or 0.0, scale_by_keep)
 
 
-@leaf("StochasticDepth", args=("p", "mode"))
+@leaf("StochasticDepth", args=("p", "mode"), view=True)
 def stochastic_depth(p, mode):
-    return DropPath(p, row=mode == "row")
+    return DropPath(p, per_sample=mode == "row")
 
 
 class DropBlock2d(Drop):
@@ -93,7 +78,7 @@ class DropBlock2d(Drop):
 
 
 @leaf("DropBlock2d", args=("drop_prob", "block_size", "gamma_scale", "with_noise", "couple_channels", "scale_by_keep",
-                           "p"))
+                           "p"), view=True)
 def drop_block_2d(block_size, p=None, drop_prob=None, **settings):
     if p is None:
         return DropBlock2d(drop_prob, block_size, **settings)
@@ -118,6 +103,6 @@ class PatchDropout(Drop):
         return paddle.concat([prefix, patches], 1) if self.prefix else patches
 
 
-@leaf("PatchDropout", args=("prob", "num_prefix_tokens", "ordered"))
+@leaf("PatchDropout", args=("prob", "num_prefix_tokens", "ordered"), view=True)
 def patch_dropout(prob, num_prefix_tokens, ordered):
     return PatchDropout(prob, num_prefix_tokens, ordered)

@@ -10,18 +10,18 @@ from ._values import cast, dtype_of, is_tensor
 NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
 
 
-@op("getattr.dtype")
+@op("getattr.dtype", metadata=True)
 def dtype(x):
     return dtype_of(x)
 
 
-@op("getattr.device")
+@op("getattr.device", metadata=True)
 def device(x):
     """What asks for it has its device arguments dropped."""
     return None
 
 
-@op(".to")
+@op(".to", view=True)
 def to(x, *args, dtype=None, other=None, **kwargs):
     """To a dtype or to another tensor's; devices and flags are passed over."""
     for target in (dtype, other, *args):
@@ -32,23 +32,23 @@ def to(x, *args, dtype=None, other=None, **kwargs):
     return x
 
 
-@op(".type_as")
+@op(".type_as", view=True)
 def type_as(x, other):
     return cast(x, dtype_of(other))
 
 
-@op(".type")
+@op(".type", view=True)
 def type_(x, dtype=None):
     return dtype_of(x) if dtype is None else to(x, dtype)
 
 
-@op(".is_floating_point", "torch.is_floating_point")
+@op(".is_floating_point", "torch.is_floating_point", metadata=True)
 def is_floating_point(x):
     return _values.is_float(x)
 
 
 def _caster(name, target):
-    @op(f".{name}")
+    @op(f".{name}", view=True)
     def apply(x):
         return cast(x, target)
 

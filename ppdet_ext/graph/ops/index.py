@@ -14,12 +14,12 @@ from .shape import expand_to, to_shape
 ValuesIndices = namedtuple("ValuesIndices", ("values", "indices"))
 
 
-@op("getattr.values")
+@op("getattr.values", view=True)
 def values(pair):
     return pair[0]
 
 
-@op("getattr.indices")
+@op("getattr.indices", view=True)
 def indices(pair):
     return pair[1]
 
@@ -49,7 +49,7 @@ def _without_ellipsis(x, index):
     return index[:place] + (slice(None),) * (x.ndim - used) + index[place + 1:]
 
 
-@op("_operator.getitem")
+@op("_operator.getitem", view=True)
 def getitem(x, index):
     """Numbers, slices, None, Ellipsis, lists, integer and boolean tensors, or a tuple of these."""
     if not is_tensor(x):
@@ -112,12 +112,12 @@ def index_select(x, dim, index):
     return paddle.index_select(x, index, axis(x, dim))
 
 
-@op("torch.select", ".select")
+@op("torch.select", ".select", view=True)
 def select(x, dim, index):
     return x[(slice(None),) * axis(x, dim) + (index,)]
 
 
-@op("torch.narrow", ".narrow")
+@op("torch.narrow", ".narrow", view=True)
 def narrow(x, dim, start, length):
     return x[(slice(None),) * axis(x, dim) + (slice(start, start + length),)]
 
@@ -155,7 +155,7 @@ def _triangle(function, x, diagonal):
     return function(x, diagonal)
 
 
-@op("torch.diagonal", ".diagonal")
+@op("torch.diagonal", ".diagonal", view=True)
 def diagonal(x, offset=0, dim1=0, dim2=1):
     return paddle.diagonal(x, offset, dim1, dim2)
 

@@ -134,7 +134,7 @@ def resize_channels_last(x, size, **settings):
     return transposed(out, [0, 2, 3, 1])
 
 
-@op("timm.layers.pos_embed.resample_abs_pos_embed")
+@op("timm.layers.pos_embed.resample_abs_pos_embed", view=True)
 def resample_abs_pos_embed(posemb, new_size, old_size=None, num_prefix_tokens=1, interpolation="bicubic",
                            antialias=True, verbose=False, align_corners=None):
     """[1, prefix + H*W, C] for another H, W."""
@@ -149,7 +149,7 @@ def resample_abs_pos_embed(posemb, new_size, old_size=None, num_prefix_tokens=1,
     return paddle.concat([posemb[:, :num_prefix_tokens], grid], 1) if num_prefix_tokens else grid
 
 
-@op("timm.layers.pos_embed.resample_abs_pos_embed_nhwc")
+@op("timm.layers.pos_embed.resample_abs_pos_embed_nhwc", view=True)
 def resample_abs_pos_embed_nhwc(posemb, new_size, interpolation="bicubic", antialias=True, verbose=False):
     """[..., H, W, C] -> [1, *new_size, C]."""
     new_size = list(known(new_size, "the position embedding"))
@@ -159,7 +159,7 @@ def resample_abs_pos_embed_nhwc(posemb, new_size, interpolation="bicubic", antia
     return resize_channels_last(grid, new_size, mode=interpolation, antialias=antialias)
 
 
-@op("timm.models.qwen3_vit.resample_pos_embed_grid")
+@op("timm.models.qwen3_vit.resample_pos_embed_grid", view=True)
 def resample_pos_embed_grid(pos_embed, grid_size, new_size):
     new_size, channels = list(known(new_size, "the position embedding")), pos_embed.shape[-1]
     if new_size == [grid_size, grid_size]:
@@ -168,7 +168,7 @@ def resample_pos_embed_grid(pos_embed, grid_size, new_size):
     return to_shape(resize_channels_last(grid, new_size, mode="bilinear", align_corners=True), [1, -1, channels])
 
 
-@op("timm.models.crossvit.scale_image")
+@op("timm.models.crossvit.scale_image", view=True)
 def scale_image(x, ss, crop_scale=False):
     """The image cut or resized to the size a branch wants."""
     height, width = known([_values.size(x, 2), _values.size(x, 3)], "the second branch's image")

@@ -45,7 +45,7 @@ def embedding(num_embeddings, embedding_dim):
 only("Embedding", padding_idx=(None,), max_norm=(None,), scale_grad_by_freq=(False,))
 
 
-@leaf("Identity")
+@leaf("Identity", view=True)
 def identity():
     return nn.Identity()
 
@@ -64,22 +64,22 @@ class ChannelDropout(nn.Layer):
         return f"p={self.p}"
 
 
-@leaf("Dropout", args=("p",))
+@leaf("Dropout", args=("p",), view=True)
 def dropout(p):
     return nn.Dropout(p)
 
 
-@leaf("Dropout1d", "Dropout2d", "Dropout3d", args=("p",))
+@leaf("Dropout1d", "Dropout2d", "Dropout3d", args=("p",), view=True)
 def channel_dropout(p):
     return ChannelDropout(p)
 
 
-@leaf("AlphaDropout", args=("p",))
+@leaf("AlphaDropout", args=("p",), view=True)
 def alpha_dropout(p):
     return nn.AlphaDropout(p)
 
 
-@leaf("Flatten", args=("start_dim", "end_dim"))
+@leaf("Flatten", args=("start_dim", "end_dim"), view=True)
 def flatten(start_dim, end_dim):
     return nn.Flatten(start_dim, end_dim)
 
@@ -91,7 +91,7 @@ def unflattened(x, axis, shape):
     return to_shape(x, own[:axis] + shape + own[axis + 1:])
 
 
-@leaf("Unflatten", args=("dim", "unflattened_size"))
+@leaf("Unflatten", args=("dim", "unflattened_size"), view=True)
 def unflatten(dim, unflattened_size):
     return Function(unflattened, axis=dim, shape=unflattened_size)
 
@@ -116,7 +116,7 @@ def pixel_shuffle(upscale_factor):
 
 @leaf("PixelUnshuffle", args=("downscale_factor",))
 def pixel_unshuffle(downscale_factor):
-    return Function(OPS["torch.pixel_unshuffle"], downscale_factor=downscale_factor)
+    return Function(OPS["torch.pixel_unshuffle"].function, downscale_factor=downscale_factor)
 
 
 @leaf("ChannelShuffle", args=("groups",))
@@ -131,7 +131,7 @@ def unfold(kernel_size, dilation, padding, stride):
 
 @leaf("Fold", args=("output_size", "kernel_size", "dilation", "padding", "stride"))
 def fold(**settings):
-    return Function(OPS["torch.nn.functional.fold"], **settings)
+    return Function(OPS["torch.nn.functional.fold"].function, **settings)
 
 
 @leaf("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d",

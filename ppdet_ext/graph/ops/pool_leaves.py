@@ -21,7 +21,7 @@ def max_pool(dims):
     """Builder for one number of dimensions."""
     def build(kernel_size, stride, padding, ceil_mode):
         if ceil_mode:
-            return Function(OPS[f"torch.nn.functional.max_pool{dims}d"], kernel_size=kernel_size, stride=stride,
+            return Function(OPS[f"torch.nn.functional.max_pool{dims}d"].function, kernel_size=kernel_size, stride=stride,
                             padding=padding, ceil_mode=True)
         return MAX_POOLS[dims](kernel_size, stride, padding)
 
@@ -33,7 +33,7 @@ def avg_pool(dims):
     def build(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
         if ceil_mode or divisor_override:
             settings = {"divisor_override": divisor_override} if dims > 1 else {}
-            return Function(OPS[f"torch.nn.functional.avg_pool{dims}d"], kernel_size=kernel_size, stride=stride,
+            return Function(OPS[f"torch.nn.functional.avg_pool{dims}d"].function, kernel_size=kernel_size, stride=stride,
                             padding=padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **settings)
         return AVG_POOLS[dims](kernel_size, stride, padding, exclusive=not count_include_pad)
 
@@ -63,5 +63,5 @@ for dims in (1, 2, 3):
     only(f"MaxPool{dims}d", dilation=(1, [1] * dims), return_indices=(False,))
     only(f"AdaptiveMaxPool{dims}d", return_indices=(False,))
     leaf(f"AdaptiveAvgPool{dims}d", args=("output_size",))(
-        adaptive(OPS[f"torch.nn.functional.adaptive_avg_pool{dims}d"], paddle.mean))
+        adaptive(OPS[f"torch.nn.functional.adaptive_avg_pool{dims}d"].function, paddle.mean))
     leaf(f"AdaptiveMaxPool{dims}d", args=("output_size",))(adaptive(MAX_KERNELS[dims], paddle.amax))

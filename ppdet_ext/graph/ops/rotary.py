@@ -31,7 +31,7 @@ def _number(value):
     return cast(value, "float32") if is_tensor(value) else float(value)
 
 
-@op("timm.layers.pos_embed_sincos._build_grid")
+@op("timm.layers.pos_embed_sincos._build_grid", creates=True)
 def build_grid(feat_shape, grid_type="index", ref_feat_shape=None, grid_offset=0.0, grid_indexing="ij",
                normalize_coords="separate", device=None, dtype="float32", ndim=None):
     """Coordinates [*feat_shape, axes] over which sin-cos and rotary embeddings are computed; sizes may be open."""
@@ -44,20 +44,20 @@ def build_grid(feat_shape, grid_type="index", ref_feat_shape=None, grid_offset=0
     return 2.0 * grid - 1.0 if grid_type == "centered" else grid
 
 
-@op("timm.layers.pos_embed_sincos.get_mixed_grid")
+@op("timm.layers.pos_embed_sincos.get_mixed_grid", creates=True)
 def get_mixed_grid(shape, grid_indexing="ij", device=None, dtype="float32"):
     grid = cast(to_shape(build_grid(shape, grid_indexing=grid_indexing), [-1, 2]), dtype)
     return grid[:, 0], grid[:, 1]
 
 
-@op("timm.layers.pos_embed_sincos.make_coords_dinov3")
+@op("timm.layers.pos_embed_sincos.make_coords_dinov3", creates=True)
 def make_coords_dinov3(height, width, normalize_coords="separate", grid_indexing="ij", grid_offset=0.0, device=None,
                        dtype="float32"):
     grid = build_grid([height, width], "centered", None, grid_offset, grid_indexing, normalize_coords, dtype=dtype)
     return paddle.flatten(grid, 0, 1)
 
 
-@op("timm.layers.pos_embed_sincos._apply_coord_augs")
+@op("timm.layers.pos_embed_sincos._apply_coord_augs", view=True, random=True)
 def apply_coord_augs(coords, shift_coords=None, jitter_coords=None, rescale_coords=None, training=True):
     """Random shift, stretch and scale of the coordinates (DINOv3's and Sapiens2's training; nothing in eval)."""
     if not training:
@@ -79,12 +79,12 @@ def freq_buffer_dtype(dtype):
     return "float32" if dtype in (None, "float16", "bfloat16") else dtype
 
 
-@op("timm.layers.attention.maybe_add_mask")
+@op("timm.layers.attention.maybe_add_mask", view=True)
 def maybe_add_mask(scores, attn_mask=None):
     return scores if attn_mask is None else scores + attn_mask
 
 
-@op("timm.layers.attention.resolve_self_attn_mask")
+@op("timm.layers.attention.resolve_self_attn_mask", view=True)
 def resolve_self_attn_mask(seq_len, attn, attn_mask=None, is_causal=False):
     if is_causal:
         return paddle.triu(paddle.full([seq_len, seq_len], float("-inf"), dtype_of(attn)), 1)

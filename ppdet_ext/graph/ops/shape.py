@@ -10,22 +10,22 @@ from ._table import op
 from ._values import UserError, any_tensor, axis, cast, dtype_of, is_tensor, known, listed
 
 
-@op("getattr.shape")
+@op("getattr.shape", metadata=True)
 def shape(x):
     return _values.sizes(x)
 
 
-@op(".size")
+@op(".size", metadata=True)
 def size(x, dim=None):
     return _values.sizes(x) if dim is None else _values.size(x, dim)
 
 
-@op("getattr.ndim", ".dim", ".ndimension")
+@op("getattr.ndim", ".dim", ".ndimension", metadata=True)
 def ndim(x):
     return x.ndim
 
 
-@op(".numel", ".nelement", "torch.numel")
+@op(".numel", ".nelement", "torch.numel", metadata=True)
 def numel(x):
     count = 1
     for item in _values.sizes(x):
@@ -33,34 +33,34 @@ def numel(x):
     return count
 
 
-@op("builtins.len")
+@op("builtins.len", metadata=True)
 def length(x):
     return _values.size(x, 0) if is_tensor(x) else len(x)
 
 
-@op("getattr.T", ".t", "torch.t")
+@op("getattr.T", ".t", "torch.t", view=True)
 def reverse_dims(x):
     return transposed(x, list(range(x.ndim))[::-1])
 
 
-@op("getattr.mT")
+@op("getattr.mT", view=True)
 def matrix_transpose(x):
     return transpose(x, -2, -1)
 
 
-@op("torch.transpose", ".transpose", "torch.swapaxes", ".swapaxes", "torch.swapdims", ".swapdims")
+@op("torch.transpose", ".transpose", "torch.swapaxes", ".swapaxes", "torch.swapdims", ".swapdims", view=True)
 def transpose(x, dim0, dim1):
     order = list(range(x.ndim))
     order[dim0], order[dim1] = order[dim1], order[dim0]
     return transposed(x, order)
 
 
-@op("torch.permute", ".permute")
+@op("torch.permute", ".permute", view=True)
 def permute(x, *order, dims=None):
     return transposed(x, [axis(x, dim) for dim in dims or listed(order)])
 
 
-@op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis")
+@op("torch.movedim", ".movedim", "torch.moveaxis", ".moveaxis", view=True)
 def movedim(x, source, destination):
     source, destination = (list(dims) if isinstance(dims, tuple) else dims for dims in (source, destination))
     return paddle.moveaxis(x, source, destination)
@@ -77,45 +77,46 @@ def to_shape(x, sizes):
     return paddle.reshape(x, sizes)
 
 
-@op("torch.reshape", ".reshape", ".view")
+@op("torch.reshape", ".reshape", ".view", view=True)
 def reshape(x, *sizes, shape=None):
     return to_shape(x, list(shape) if shape is not None else listed(sizes))
 
 
-@op(".reshape_as", ".view_as")
+@op(".reshape_as", ".view_as", view=True)
 def reshape_as(x, other):
     return to_shape(x, _values.sizes(other))
 
 
-@op("torch.flatten", ".flatten")
+@op("torch.flatten", ".flatten", view=True)
 def flatten(x, start_dim=0, end_dim=-1):
     return paddle.flatten(x, start_dim, end_dim)
 
 
-@op("torch.unflatten", ".unflatten")
+@op("torch.unflatten", ".unflatten", view=True)
 def unflatten(x, dim, sizes):
     dim = axis(x, dim)
     around = _values.sizes(x)
     return to_shape(x, [*around[:dim], *sizes, *around[dim + 1:]])
 
 
-@op("torch.squeeze", ".squeeze")
+@op("torch.squeeze", ".squeeze", view=True)
 def squeeze(x, dim=None):
     return paddle.squeeze(x, dim if dim is None or isinstance(dim, int) else list(dim))
 
 
-@op("torch.unsqueeze", ".unsqueeze")
+@op("torch.unsqueeze", ".unsqueeze", view=True)
 def unsqueeze(x, dim):
     return paddle.unsqueeze(x, dim)
 
 
-@op(".contiguous", ".clone", "torch.clone", ".requires_grad_", ".cpu")
+@op(".contiguous", ".requires_grad_", ".cpu", view=True)
+@op(".clone", "torch.clone")
 def same(x, *args, **kwargs):
     """Nothing is ever changed in place, so a copy is not needed."""
     return x
 
 
-@op(".detach", "torch.detach", ".detach_")
+@op(".detach", "torch.detach", ".detach_", view=True)
 def detach(x):
     return x.detach()
 
@@ -127,18 +128,18 @@ def expand_to(x, sizes):
     return paddle.expand(x, sizes)
 
 
-@op(".expand", "torch.broadcast_to", ".broadcast_to")
+@op(".expand", "torch.broadcast_to", ".broadcast_to", view=True)
 def expand(x, *sizes, size=None):
     """-1 keeps a dimension."""
     return expand_to(x, list(size) if size is not None else listed(sizes))
 
 
-@op(".expand_as")
+@op(".expand_as", view=True)
 def expand_as(x, other):
     return expand_to(x, _values.sizes(other))
 
 
-@op("torch.broadcast_tensors", "torch.functional.broadcast_tensors")
+@op("torch.broadcast_tensors", "torch.functional.broadcast_tensors", view=True)
 def broadcast_tensors(*tensors):
     return paddle.broadcast_tensors(listed(tensors))
 
@@ -189,7 +190,7 @@ def vstack(tensors):
     return cat([paddle.unsqueeze(x, 0) if x.ndim == 1 else x for x in tensors], 0)
 
 
-@op("torch.unbind", ".unbind")
+@op("torch.unbind", ".unbind", view=True)
 def unbind(x, dim=0):
     known(_values.size(x, dim), "the number of tensors unbind gives")
     return paddle.unbind(x, axis(x, dim))
@@ -210,7 +211,7 @@ def _pieces(x, dim, lengths):
     return found
 
 
-@op("torch.split", "torch.functional.split", ".split", ".split_with_sizes", "torch.split_with_sizes")
+@op("torch.split", "torch.functional.split", ".split", ".split_with_sizes", "torch.split_with_sizes", view=True)
 def split(x, split_size_or_sections=None, dim=0, split_size=None, split_sizes=None):
     """By the length of each piece (the last may be shorter), or by the list of lengths."""
     lengths = next(item for item in (split_size_or_sections, split_size, split_sizes) if item is not None)
@@ -223,7 +224,7 @@ def split(x, split_size_or_sections=None, dim=0, split_size=None, split_sizes=No
     return _pieces(x, dim, [min(lengths, total - start) for start in range(0, total, lengths)] or [total])
 
 
-@op("torch.chunk", ".chunk")
+@op("torch.chunk", ".chunk", view=True)
 def chunk(x, chunks, dim=0):
     """Pieces of ceil(size / chunks), so the last is shorter and there may be fewer; Paddle's must be equal."""
     dim = axis(x, dim)
@@ -234,7 +235,7 @@ def chunk(x, chunks, dim=0):
     return split(x, max(length, 1), dim) if total else [x] * chunks
 
 
-@op("torch.tensor_split", ".tensor_split")
+@op("torch.tensor_split", ".tensor_split", view=True)
 def tensor_split(x, indices_or_sections, dim=0):
     """By a number of pieces (the first ones longer by one), or by the indices where to cut."""
     dim = axis(x, dim)
@@ -269,7 +270,7 @@ def rot90(x, k=1, dims=(0, 1)):
     return paddle.rot90(x, k, list(dims))
 
 
-@op(".unfold")
+@op(".unfold", view=True)
 def unfold(x, dimension, size, step):
     """Windows along a dimension, as a new last one. Paddle's own works in dynamic mode only."""
     dim = axis(x, dimension)
