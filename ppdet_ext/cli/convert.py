@@ -97,7 +97,7 @@ def _to_torch(args):
     from ..backbones import create_model
     from ..errors import UserError
     from ..weights import backbone_to_torch, pretrained_weights
-    output = args.output or pretrained_weights.home() / f"{pretrained_weights.file_name(args.arch)}{backbone_to_torch.SUFFIX}"
+    output = args.output or pretrained_weights.converted_path(args.arch).with_suffix(backbone_to_torch.SUFFIX)
     backbone_to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
