@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..config.flags import add_slice_flags, add_switch, config_parser
 from ..errors import UserError
 
+TYPE_CHECKING = False  # typing itself would take a fifth of the time of --help
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from .prepare import current_device, import_file, load_cfg, required_weights, set_device, start_workers
 
 __all__ = ["add_slice_flags", "add_switch", "config_parser", "current_device", "import_file", "load_cfg",

@@ -35,7 +35,7 @@ COMMANDS = (
     Command("quantize", "deploy.quantize", "quantize_model", "model.onnx to INT8 for OpenVINO",
             "把 model.onnx 量化为 OpenVINO 的 INT8"),
     Command("convert", "convert_command", "convert_weights", "weights of backbones and detectors, both ways",
-            "转换骨干网络和检测器的权重, 双向"),
+            "双向转换骨干网络和检测器的权重"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),
     Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",

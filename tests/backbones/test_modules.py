@@ -10,7 +10,6 @@ from support.registry_fixtures import clean_registry, log  # noqa: F401
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
 from ppdet_ext.errors import UserError
-from ppdet_ext.patches import compat
 from ppdet_ext.weights import download, pretrained_weights
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
@@ -178,7 +177,6 @@ def test_freezing_survives_conversion_to_sync_bn():
 
 def test_freezing_survives_ema():
     from ppdet.optimizer import ModelEMA
-    compat.apply()
     backbone = build(freeze_norm=True, freeze_at=0)
     ema = ModelEMA(backbone, decay=0.5, ema_decay_type="normal", ema_filter_no_grad=True)
     for _ in range(2):

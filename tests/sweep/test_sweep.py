@@ -204,7 +204,7 @@ def test_exit_code_tells_whether_a_model_falls_short(tool, tmp_path, monkeypatch
     module = tool("sweep_bridge")
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the sweep's names come from them")
-    monkeypatch.setattr(module, "sweep", lambda *args: {row["name"]: row for row in rows_there})
+    monkeypatch.setattr("ppdet_ext.sweep.run.run", lambda *args: {row["name"]: row for row in rows_there})
     with pytest.raises(SystemExit) as done:
         module.main(["--filter", "resnet18", "--out", str(tmp_path)])
     assert done.value.code == code

@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Configs are found by name in any folder; a wheel holds them, and trains outside the checkout."""
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -139,3 +140,11 @@ def test_an_installed_package_trains_from_an_empty_folder(installed, tmp_path):
     assert (output / "model_final.pdparams").is_file() and (output / "report.json").is_file()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset", "output"]
     assert "ppdet-ext eval -c rtdetr_cspresnet.yml" in done.stdout + done.stderr
+
+
+# ---------------------------------------------------------------- the version
+def test_the_version_is_one():
+    citation = (REPO / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {ppdet_ext.__version__}\n" in citation
+    newest = re.search(r"^## \[(\d.*?)\]", (REPO / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest.group(1) == ppdet_ext.__version__

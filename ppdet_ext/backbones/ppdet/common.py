@@ -66,8 +66,8 @@ def start_from(layer: nn.Layer, spec: bool | str, url: str, new: Sequence[str] =
         return
     checkpoint = source.read(url if spec is True else spec)
     own = layer.state_dict()
-    tensors = {name: value for name, value in checkpoint.tensors.items() if name in own}
-    load_into(layer, tensors, allow=tuple(new), source=checkpoint.source)
+    state = {name: value for name, value in checkpoint.state.items() if name in own}
+    load_into(layer, state, allow=tuple(new), source=checkpoint.source)
 
 
 class Stage(nn.Layer):
