@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
 import importlib.util
+import logging
 import random
 import warnings
 
@@ -61,6 +62,17 @@ def small_digits(tmp_path_factory):
     root = tmp_path_factory.mktemp("data") / "dataset" / "digits"
     sample.make(root, digit_pictures.Spec(train=8, val=4, size=96))
     return root
+
+
+@pytest.fixture
+def log(caplog):
+    """caplog that hears the package's and ppdet's loggers too, which do not propagate."""
+    loggers = [logging.getLogger(name) for name in ("ppdet_ext", "ppdet.engine")]
+    for logger in loggers:
+        logger.addHandler(caplog.handler)
+    yield caplog
+    for logger in loggers:
+        logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture

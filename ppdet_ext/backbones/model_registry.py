@@ -22,7 +22,7 @@ from . import manifest
 from .manifest import PretrainedCfg
 from .traced import TracedNet
 
-_ENTRIES: dict[str, ModelEntry] = {}  # native ones
+NATIVE: dict[str, ModelEntry] = {}  # by arch, in the order of registration
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ def register_model(arch: str, family: str = "custom", source: str = "timm",
         UserError: the arch is taken.
     """
     def add(builder: Callable) -> Callable:
-        if arch in _ENTRIES:
-            raise UserError(f"model name '{arch}' is taken (family {_ENTRIES[arch].family}); choose another")
+        if arch in NATIVE:
+            raise UserError(f"model name '{arch}' is taken (family {NATIVE[arch].family}); choose another")
         cfgs = manifest.manifest_cfgs(arch) if pretrained_cfgs is None else dict(pretrained_cfgs)
-        _ENTRIES[arch] = ModelEntry(arch, builder, family, source, cfgs)
+        NATIVE[arch] = ModelEntry(arch, builder, family, source, cfgs)
         return builder
 
     return add
@@ -126,7 +126,7 @@ def find_entry(arch: str, img_size: int | tuple[int, int] | None = None) -> Mode
         UserError: no such network or tag, with the nearest names; or it cannot be traced here.
     """
     bare, tag = split_tag(arch)
-    entry = _ENTRIES.get(bare) or _traced_entry(bare, img_size)
+    entry = NATIVE.get(bare) or _traced_entry(bare, img_size)
     if tag and tag not in entry.pretrained_cfgs:
         known = ", ".join(entry.pretrained_cfgs) or "none"
         raise UserError(f"'{bare}' has no tag '{tag}'{nearest(tag, entry.pretrained_cfgs)}; known: {known}")
@@ -149,8 +149,8 @@ def model_entry(arch: str) -> ModelEntry:
         UserError: unknown arch or tag, with the nearest names.
     """
     bare = split_tag(arch)[0]
-    if bare not in _ENTRIES:
-        raise UserError(f"unknown arch '{bare}'{nearest(bare, _ENTRIES)} "
+    if bare not in NATIVE:
+        raise UserError(f"unknown arch '{bare}'{nearest(bare, NATIVE)} "
                         "(ppdet_ext.backbones.list_models() names all)")
     return find_entry(arch)
 
@@ -171,7 +171,7 @@ def list_models(filter: str = "", pretrained: bool | None = None, family: str | 
         source: 'timm' or 'torchvision' (their archs start with 'torchvision/').
     """
     families = [family] if isinstance(family, str) else family
-    entries = [entry for entry in _ENTRIES.values()
+    entries = [entry for entry in NATIVE.values()
                if (not families or entry.family in families) and (not source or entry.source == source)]
     archs = [arch for entry in entries for arch in (_with_tags(entry) if pretrained else [entry.arch])]
     return sorted(arch for arch in archs if not filter or fnmatch.fnmatch(arch, filter))
@@ -180,7 +180,7 @@ def list_models(filter: str = "", pretrained: bool | None = None, family: str | 
 def list_families() -> dict[str, list[str]]:
     """{family: its archs in the order in which its file registers them, the smallest first}."""
     families: dict[str, list[str]] = {}
-    for entry in _ENTRIES.values():
+    for entry in NATIVE.values():
         families.setdefault(entry.family, []).append(entry.arch)
     return families
 

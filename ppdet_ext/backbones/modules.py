@@ -58,8 +58,8 @@ class NamedBackbone(nn.Layer):
         to_strides: the adapter, see adapters.Adapter; None without one.
         to_size: what fits images to the network where there is an adapter, see adapters.PatchSize.
         out_shape: [ShapeSpec(channels, stride)] of the features, finest first.
-        weights_source: where the weights came from; bridge.load.RANDOM for random initialisation.
-        load_report: bridge.report.LoadReport of the load; None where nothing was loaded.
+        weights_source: where the weights came from; pretrained_weights.RANDOM for random initialisation.
+        load_report: LoadReport of the load; None where nothing was loaded.
     """
 
     __shared__ = ["norm_type"]
@@ -117,7 +117,7 @@ class NamedBackbone(nn.Layer):
         """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
         image = inputs["image"] if isinstance(inputs, Mapping) else inputs
         if self.training:
-            self._hold_frozen()
+            self.hold_frozen()
         if self.to_strides is None:
             return list(self.model(image))
         return self.to_strides(self.model(self.to_size(image)))
@@ -221,7 +221,7 @@ class NamedBackbone(nn.Layer):
                 logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.full_arch)
             for parameter in _parameters(norms):
                 parameter.stop_gradient = True
-        self._hold_frozen()
+        self.hold_frozen()
         frozen = self.freeze_norm or self.freeze_at >= 0
         if frozen and self.weights_source == pretrained_weights.RANDOM and weights_wanted():
             logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
@@ -238,7 +238,7 @@ class NamedBackbone(nn.Layer):
                             f"{len(stages) - 1} stages after its stem, counted from 0")
         return [layer for layers in stages[:count] for layer in layers]
 
-    def _hold_frozen(self):
+    def hold_frozen(self) -> None:
         """Frozen parts run in eval mode, so their statistics stay.
 
         Done at every training step, by looking: Layer.train() sets the flag of each sublayer, and SyncBatchNorm's

@@ -72,7 +72,7 @@ class BlockV2(Block):
     def __init__(self, dim: int, heads: int, window: int, shift: int, drop_rate: float):
         super().__init__(dim, heads, window, shift, drop_rate)
         for norm in (self.norm1, self.norm2):  # branches start at zero
-            constant_(norm.weight, 0.0)
+            constant_(norm.weight, 0.0)  # type: ignore[arg-type]  # it has one
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = x + self.drop_path1(self.norm1(attend_in_windows(self.attn, x, self.window, self.shift)))

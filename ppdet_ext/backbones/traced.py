@@ -58,7 +58,8 @@ class TracedNet(GraphLayer):
         height, width = self.graph.info["input_size"][1:]
         return (height // min(strides), width // min(strides)) if len(strides) == 1 else None
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
+    def forward(  # type: ignore[override]  # one image
+            self, x: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
         """Logits, or with features_only the list of features at ``feature_info.out_indices``."""
         outputs = super().forward(x)
         if not self.features_only:
@@ -82,7 +83,7 @@ class TracedNet(GraphLayer):
         features = super().forward(x)["features"]
         return [self._with_channels(features, index) for index in indices]
 
-    def run_stage(self, index: int, values: Sequence[Any]) -> Any:
+    def run_stage(self, index: int, values: tuple[Any, ...]) -> Any:
         """GraphLayer's, recomputed in the backward pass where ``recompute`` is set."""
         if self.recompute and self.training and index > 0:
             owners = [self.owner(path, kind) for path, kind in self.owned[index]]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -95,7 +96,7 @@ def photograph(package: str, name: str) -> np.ndarray:
 
 
 @functools.cache
-def _digits(split):
+def digit_images(split: str) -> dict[int, np.ndarray]:
     """{label: [n, 8, 8] float32 ink in 0..1} of one split."""
     from sklearn.datasets import load_digits
     data = load_digits()
@@ -122,7 +123,7 @@ def _background(rng, photographs, size):
     return cv2.resize(np.ascontiguousarray(crop), (width, height), interpolation=method)
 
 
-def _ink(rng, digit, height):
+def ink(rng: np.random.Generator, digit: np.ndarray, height: float) -> np.ndarray:
     """Opacity 0..1, float32 [h, w] with h near ``height``, cut to the ink: smooth, slightly turned and stretched."""
     canvas = np.pad(digit, 3)
     zoom = height / 8
@@ -137,7 +138,7 @@ def _ink(rng, digit, height):
     return opacity[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
 
 
-def _colour(rng, patch, contrast):
+def colour(rng: np.random.Generator, patch: np.ndarray, contrast: float) -> np.ndarray:
     """An RGB colour whose grey value differs from the patch's mean by at least ``contrast``, either polarity."""
     weights = np.array([0.299, 0.587, 0.114])
     grey = float(patch.reshape(-1, 3).mean(0) @ weights)
@@ -149,7 +150,7 @@ def _colour(rng, patch, contrast):
     return np.clip(target + tint - tint @ weights, 0, 255)
 
 
-def _shared(box, boxes):
+def shared_part(box: tuple[int, int, int, int], boxes: Sequence[tuple[int, int, int, int]]) -> float:
     """The largest part of the smaller box that ``box`` shares with one of ``boxes`` (x, y, w, h)."""
     most = 0.0
     for other in boxes:
@@ -167,7 +168,7 @@ def _place(rng, shape, size, boxes, overlap, tries=30):
         return None
     for _ in range(tries):
         y, x = (int(rng.integers(room + 1)) for room in free)
-        if _shared((x, y, size[1], size[0]), boxes) <= overlap:
+        if shared_part((x, y, size[1], size[0]), boxes) <= overlap:
             return x, y
     return None
 
@@ -187,16 +188,16 @@ def draw(split: str, number: int,
     boxes: list[tuple[int, int, int, int]] = []
     for _ in range(count):
         label = int(rng.integers(10))
-        digits = _digits(split)[label]
+        digits = digit_images(split)[label]
         height = rng.uniform(*settings.digit) * min(image.shape[:2])
-        opacity = _ink(rng, digits[rng.integers(len(digits))], height)
+        opacity = ink(rng, digits[rng.integers(len(digits))], height)
         corner = _place(rng, image.shape, opacity.shape, boxes, settings.overlap)
         if corner is None:
             continue
         (x, y), (h, w) = corner, opacity.shape
         patch = image[y:y + h, x:x + w]
         mask = opacity[..., None] * rng.uniform(0.9, 1)
-        patch[:] = patch * (1 - mask) + _colour(rng, patch, settings.contrast) * mask
+        patch[:] = patch * (1 - mask) + colour(rng, patch, settings.contrast) * mask
         labels.append(label)
         boxes.append((x, y, w, h))
     if settings.blur:

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""How far two lots of detections of the same picture are apart: same model, other runtime, same answer?"""
+"""How much two sets of detections of one picture differ: same model, other runtime, same answer?"""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -180,7 +180,7 @@ def pick_by_lookup(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int
                    weights: paddle.Tensor, points: Sequence[int]) -> paddle.Tensor:
     """Weighted sum of the pixels nearest to the locations (RT-DETRv2's discrete sampling); as ``sample_by_grid``,
     but a location outside counts as the border's pixel, and locations get no gradient."""
-    return _sum_rows(value, _nearest(spatial_shapes, locations, points), weights)
+    return _sum_rows_by_head(value, _nearest(spatial_shapes, locations, points), weights)
 
 
 def pick_by_gather(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: paddle.Tensor,
@@ -207,7 +207,7 @@ def _heads_first(x):
     return transposed(x, [0, 2, 1, *range(3, x.ndim)])
 
 
-def _sum_rows(value, rows, shares):
+def _sum_rows_by_head(value, rows, shares):
     """For each query and head the sum of value's rows, times their shares.
 
     Args:

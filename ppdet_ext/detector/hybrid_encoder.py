@@ -164,7 +164,8 @@ class HybridEncoder(nn.Layer):
         recompute: while training, run attention and CSP blocks again in the backward pass, for less memory.
 
     Raises:
-        UserError: strides do not double from one level to the next, or hidden_dim is no multiple of 4.
+        UserError: strides do not double from one level to the next, use_encoder_idx names a level that is not there,
+            or hidden_dim is no multiple of 4.
     """
 
     __shared__ = ['depth_mult', 'act', 'trt', 'eval_size']
@@ -185,7 +186,7 @@ class HybridEncoder(nn.Layer):
                  eval_size: Sequence[int] | None = None,
                  recompute: bool = False):
         super().__init__()
-        _check_strides(feat_strides, in_channels)
+        _check_levels(feat_strides, in_channels, use_encoder_idx)
         self.in_channels = in_channels
         self.feat_strides = feat_strides
         self.hidden_dim = hidden_dim
@@ -289,11 +290,14 @@ class HybridEncoder(nn.Layer):
                             f"image height and width multiples of {self.feat_strides[-1]}")
 
 
-def _check_strides(strides, channels):
+def _check_levels(strides, channels, attended):
     if any(b != 2 * a for a, b in zip(strides, strides[1:])):
         raise UserError(f"HybridEncoder needs strides that double from level to level, such as [8, 16, 32], but the "
                         f"backbone gives strides {list(strides)} with channels {list(channels)}; choose out_indices "
                         "so that they do")
+    if not all(-len(channels) <= level < len(channels) for level in attended):
+        raise UserError(f"HybridEncoder.use_encoder_idx {list(attended)}: the backbone gives {len(channels)} levels, "
+                        f"0 to {len(channels) - 1}")
 
 
 @functools.lru_cache(maxsize=32)

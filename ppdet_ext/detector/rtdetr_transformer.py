@@ -43,10 +43,14 @@ class RTDETRTransformer(nn.Layer):
     """Query selection, denoising queries and decoder of RT-DETR.
 
     Args:
+        num_classes, num_queries: of the scores, and boxes given for each image.
+        hidden_dim: C, of tokens and queries.
+        position_embed_type: PaddleDetection's setting, sine or learned; nothing depends on it.
         backbone_feat_channels, feat_strides: of the neck's outputs; filled from its ``out_shape``.
         num_levels: levels that the deformable attention sees; more than the neck gives are made with strided
             convolutions.
         num_decoder_points: points that the deformable attention samples in a level, or a list of them, level by level.
+        nhead, num_decoder_layers, dim_feedforward, dropout, activation: of the decoder, see TransformerDecoderLayer.
         num_denoising, label_noise_ratio, box_noise_scale: see ``denoising.contrastive_denoising``.
         learnt_init_query: queries start from learnt content instead of the selected tokens.
         query_pos_head_inv_sig: query positions come from boxes before the sigmoid.
@@ -97,28 +101,20 @@ class RTDETRTransformer(nn.Layer):
         _check_arguments(position_embed_type, backbone_feat_channels, feat_strides, num_levels)
         _check_choice('cross_attn_sampling_method', cross_attn_sampling_method, SAMPLING)
         _check_sizes(hidden_dim, nhead, num_decoder_layers, eval_idx)
-        self.hidden_dim = hidden_dim
-        self.nhead = nhead
+        self.hidden_dim, self.nhead, self.num_decoder_layers = hidden_dim, nhead, num_decoder_layers
+        self.num_classes, self.num_queries, self.num_levels = num_classes, num_queries, num_levels
+        self.eval_size, self.eps = eval_size, eps
         extra_levels = num_levels - len(backbone_feat_channels)
         self.feat_strides = [*feat_strides, *(feat_strides[-1] * 2 ** (i + 1) for i in range(extra_levels))]
-        self.num_levels = num_levels
-        self.num_classes = num_classes
-        self.num_queries = num_queries
-        self.eps = eps
-        self.num_decoder_layers = num_decoder_layers
-        self.eval_size = eval_size
-
         self.input_proj = self._build_input_proj(backbone_feat_channels, extra_levels)
         cross_attn = self.CROSS_ATTENTION(hidden_dim, nhead, points_of_levels(num_decoder_points, num_levels),
                                           cross_attn_sampling_method)
         layer = TransformerDecoderLayer(hidden_dim, nhead, dim_feedforward, dropout, activation, cross_attn)
         self.decoder = TransformerDecoder(layer, num_decoder_layers, eval_idx, recompute)
 
+        self.num_denoising, self.label_noise_ratio, self.box_noise_scale = (
+            num_denoising, label_noise_ratio, box_noise_scale)
         self.denoising_class_embed = nn.Embedding(num_classes, hidden_dim)
-        self.num_denoising = num_denoising
-        self.label_noise_ratio = label_noise_ratio
-        self.box_noise_scale = box_noise_scale
-
         self.learnt_init_query = learnt_init_query
         if learnt_init_query:
             self.tgt_embed = nn.Embedding(num_queries, hidden_dim)
@@ -126,9 +122,7 @@ class RTDETRTransformer(nn.Layer):
         self.query_pos_head_inv_sig = query_pos_head_inv_sig
         self._build_heads(box_head, score_head)
         self._reset_parameters()
-        if eval_size:
-            for name, array in zip(('anchors', 'valid_mask'), make_anchors(tuple(self._eval_shapes()), eps)):
-                self.register_buffer(name, paddle.to_tensor(array), persistable=False)
+        self._keep_anchors()
 
     @classmethod
     def from_config(cls, cfg: Mapping, input_shape: Sequence[ShapeSpec]) -> dict[str, Any]:
@@ -233,6 +227,11 @@ class RTDETRTransformer(nn.Layer):
             content = chosen.detach() if self.training else chosen
         start = raw_boxes.detach() if self.training else raw_boxes
         return Queries(content, start, F.sigmoid(raw_boxes), paddle.gather_nd(logits, places))
+
+    def _keep_anchors(self):
+        if self.eval_size:
+            for name, array in zip(('anchors', 'valid_mask'), make_anchors(tuple(self._eval_shapes()), self.eps)):
+                self.register_buffer(name, paddle.to_tensor(array), persistable=False)
 
     def _anchors(self, spatial_shapes):
         if self.eval_size and spatial_shapes == self._eval_shapes():

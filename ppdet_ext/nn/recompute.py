@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -11,7 +12,7 @@ from paddle.distributed.fleet.utils import recompute
 
 
 def recomputed(function: Callable, owners: Sequence[nn.Layer],
-               *values: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
+               *values: paddle.Tensor) -> Any:
     """``function(*values)``, run again in the backward pass instead of keeping what it computed.
 
     ``owners`` are the layers it runs: their BatchNorm statistics move in the first run only. Paddle loses the

@@ -4,8 +4,16 @@ import numpy as np
 import paddle
 import pytest
 
-from ppdet_ext.backbones import create_model, list_models, model_entry, register_model, resolve, split_tag, take_indices
-from ppdet_ext.backbones.model_registry import _ENTRIES
+from ppdet_ext.backbones import (
+    create_model,
+    list_models,
+    model_entry,
+    model_registry,
+    register_model,
+    resolve,
+    split_tag,
+    take_indices,
+)
 from ppdet_ext.errors import UserError
 from ppdet_ext.weights import pretrained_weights
 
@@ -198,7 +206,7 @@ def test_unknown_settings_and_taken_names_are_refused():
 
 
 def test_own_builders_are_registered(monkeypatch):
-    monkeypatch.setattr("ppdet_ext.backbones.model_registry._ENTRIES", dict(_ENTRIES))
+    monkeypatch.setattr(model_registry, "NATIVE", dict(model_registry.NATIVE))
     register_model("tiny")(lambda **settings: create_model("resnet18", **settings))
     assert list_models(family="custom") == ["tiny"]
     assert create_model("tiny", features_only=True, out_indices=(1,)).feature_info.channels() == [64]

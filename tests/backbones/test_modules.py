@@ -5,7 +5,7 @@ import paddle
 import pytest
 import yaml
 from paddle import nn
-from support.registry_fixtures import clean_registry, log  # noqa: F401
+from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
@@ -169,7 +169,7 @@ def test_freezing_survives_conversion_to_sync_bn():
     backbone = build(freeze_norm=True, freeze_at=0)
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(nn.LayerList([backbone]))
     converted.train()
-    backbone._hold_frozen()
+    backbone.hold_frozen()
     norms = [layer for layer in backbone.sublayers() if isinstance(layer, nn.SyncBatchNorm)]
     assert len(norms) == 20 and not any(norm.training for norm in norms)
     assert all(norm.weight.stop_gradient for norm in norms)

@@ -89,20 +89,16 @@ def test_a_checkpoint_for_80_classes_is_cocos():
 @pytest.mark.torch
 @pytest.mark.parametrize("project, output", [("paddledet", "a.pdparams"), ("torch", "a.pth"),
                                              ("torch", "a.safetensors"), ("hf", "folder")])
-def test_pretrain_weights_of_any_project(tmp_path, project, output, caplog):
+def test_pretrain_weights_of_any_project(tmp_path, project, output, log):
     pytest.importorskip("torch", reason="writes a .pth")
     model = small(tmp_path, "v2")
     wanted = weights_of(model)
     found = convert_detector.convert(model, save_paddle(wanted, tmp_path / "start.pdparams"), project)
     convert_detector.write(found, tmp_path / output)
-    caplog.set_level(logging.INFO, "ppdet.engine")
-    logging.getLogger("ppdet.engine").addHandler(caplog.handler)
-    try:
-        said = load_weights.load_pretrained(model.net, tmp_path / output)
-    finally:
-        logging.getLogger("ppdet.engine").removeHandler(caplog.handler)
+    log.set_level(logging.INFO, "ppdet.engine")
+    said = load_weights.load_pretrained(model.net, tmp_path / output)
     assert said.endswith(f"({name_rules.TITLES[project]}'s format)")
-    assert f"{len(wanted)} tensors in {name_rules.TITLES[project]}'s names" in caplog.text
+    assert f"{len(wanted)} tensors in {name_rules.TITLES[project]}'s names" in log.text
     assert_same(values(model.net), wanted)
 
 

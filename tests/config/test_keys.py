@@ -1,6 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A misspelt key is an error that offers the right one; every config of the repository passes."""
-import logging
 
 import pytest
 from support import data_sets
@@ -100,14 +99,9 @@ def test_keys_that_a_mode_needs(tmp_path, mode, change, words):
         keys.check_needed(data_sets.load(tmp_path, {**values, **change}), mode)
 
 
-def test_a_key_at_the_wrong_place_is_warned_of(tmp_path, caplog):
-    logger = logging.getLogger("ppdet.engine")
-    logger.addHandler(caplog.handler)
-    try:
-        keys.check_keys(data_sets.load(tmp_path, {**detector_values(), "batch_size": 3}))
-    finally:
-        logger.removeHandler(caplog.handler)
-    assert "'batch_size' has no effect at the top level; did you mean TrainReader.batch_size?" in caplog.text
+def test_a_key_at_the_wrong_place_is_warned_of(tmp_path, log):
+    keys.check_keys(data_sets.load(tmp_path, {**detector_values(), "batch_size": 3}))
+    assert "'batch_size' has no effect at the top level; did you mean TrainReader.batch_size?" in log.text
 
 
 def test_a_users_own_key_passes(tmp_path):

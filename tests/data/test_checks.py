@@ -1,7 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Each mistake in a data set gets one line that names it; what is allowed is said or read as ppdet reads it."""
 import json
-import logging
 
 import pytest
 from ppdet.core.workspace import create
@@ -24,20 +23,11 @@ def failure(tmp_path, change=None, mode="train", top=None, prepare=None):
     return message
 
 
-@pytest.fixture
-def said(caplog):
-    """What was logged by the checks (ppdet's loggers do not propagate)."""
-    logger = logging.getLogger("ppdet.engine")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)
-
-
-def test_good_sets_pass_silently(tmp_path, said):
+def test_good_sets_pass_silently(tmp_path, log):
     cfg = data_sets.load(tmp_path, data_sets.coco_values(data_sets.write_coco(tmp_path / "set")))
     for mode in ("train", "eval", "test"):
         checks.check(cfg, mode)
-    assert not said.records
+    assert not log.records
 
 
 def annotation(**values):
@@ -117,43 +107,43 @@ def test_classes_in_another_order_are_refused(tmp_path):
         checks.check(data_sets.load(tmp_path, values), "train")
 
 
-def test_sparse_ids_are_remapped_as_said(tmp_path, said):
+def test_sparse_ids_are_remapped_as_said(tmp_path, log):
     def renumber(content):
         for item in content["categories"]:
             item["id"] = {0: 1, 1: 90}[item["id"]]
         for item in content["annotations"]:
             item["category_id"] = {0: 1, 1: 90}[item["category_id"]]
     cfg = data_sets.load(tmp_path, data_sets.coco_values(data_sets.write_coco(tmp_path / "set", renumber)))
-    logging.getLogger("ppdet.engine").setLevel(logging.INFO)
+    log.set_level("INFO", "ppdet.engine")
     checks.check(cfg, "train", validate=False)
-    assert "remapped to 0..1: 1 'cat' -> 0, 90 'dog' -> 1" in said.text
+    assert "remapped to 0..1: 1 'cat' -> 0, 90 'dog' -> 1" in log.text
     dataset = create("TrainDataset")()
     dataset.parse_dataset()
     assert [int(record["gt_class"][0, 0]) for record in dataset.roidbs] == [0, 1, 0]
 
 
-def test_boxes_over_the_border_are_warned_of_and_clipped(tmp_path, said):
+def test_boxes_over_the_border_are_warned_of_and_clipped(tmp_path, log):
     root = data_sets.write_coco(tmp_path / "set", annotation(bbox=[35, -2, 10, 12]))
     cfg = data_sets.load(tmp_path, data_sets.coco_values(root))
     checks.check(cfg, "train", validate=False)
-    assert "1 annotations reach over the image's border and are clipped; first: annotation id 101" in said.text
+    assert "1 annotations reach over the image's border and are clipped; first: annotation id 101" in log.text
     dataset = create("TrainDataset")()
     dataset.parse_dataset()
     assert dataset.roidbs[1]["gt_bbox"].tolist() == [[35, 0, 40, 10]]
     assert dataset.roidbs[0]["gt_bbox"].tolist() == [[5, 6, 15, 18]]
 
 
-def test_boxes_without_area_are_left_out(tmp_path, said):
+def test_boxes_without_area_are_left_out(tmp_path, log):
     """COCO's own train2017 has some, so they cannot be an error."""
     root = data_sets.write_coco(tmp_path / "set", annotation(bbox=[5, 5, 0, 12]))
     checks.check(data_sets.load(tmp_path, data_sets.coco_values(root)), "train", validate=False)
-    assert "1 annotations have a bbox without area and are left out" in said.text
+    assert "1 annotations have a bbox without area and are left out" in log.text
 
 
-def test_another_size_than_annotated_is_warned_of(tmp_path, said):
+def test_another_size_than_annotated_is_warned_of(tmp_path, log):
     root = data_sets.write_coco(tmp_path / "set", lambda content: content["images"][0].update(width=400, height=300))
     checks.check(data_sets.load(tmp_path, data_sets.coco_values(root)), "train", validate=False)
-    assert "1 of 3 images looked at have another size than annotated" in said.text
+    assert "1 of 3 images looked at have another size than annotated" in log.text
 
 
 def test_evaluation_set_is_needed_only_where_it_is_used(tmp_path):
@@ -198,13 +188,13 @@ def test_data_set_as_a_yaml_tag(tmp_path):
     checks.check(cfg, "train")
 
 
-def test_readable_images(tmp_path, said):
+def test_readable_images(tmp_path, log):
     data_sets.write_images(tmp_path, 2)
     (tmp_path / "broken.jpg").write_bytes((tmp_path / "0.jpg").read_bytes()[:40])
     (tmp_path / "empty.jpg").touch()
     paths = [str(tmp_path / name) for name in ("0.jpg", "broken.jpg", "none.jpg", "1.jpg", "empty.jpg")]
     assert checks.readable_images(paths) == [paths[0], paths[3]]
-    text = said.text
+    text = log.text
     for path, reason in ((paths[1], "broken"), (paths[2], "no such file"), (paths[4], "the file is empty")):
         assert f"Skipped '{path}': {reason}" in text
     with pytest.raises(UserError, match="none of 1 images can be read; first: .*broken.jpg"):

@@ -45,7 +45,7 @@ def test_an_image_does_not_depend_on_the_number_of_images():
 def test_splits_share_no_digit_and_no_photograph():
     photographs = [set(files) for _, files, _ in digit_pictures.SPLITS.values()]
     assert not photographs[0] & photographs[1]
-    digits = [{image.tobytes() for images in digit_pictures._digits(split).values() for image in images}
+    digits = [{image.tobytes() for images in digit_pictures.digit_images(split).values() for image in images}
               for split in ("train", "val")]
     assert len(digits[0]) > 1000 and len(digits[1]) > 300
     assert not digits[0] & digits[1]
@@ -73,9 +73,9 @@ def test_coco_content(made):
 
 
 def test_boxes_are_tight_around_the_ink():
-    digit = digit_pictures._digits("train")[5][0]
+    digit = digit_pictures.digit_images("train")[5][0]
     for seed in range(5):
-        ink = digit_pictures._ink(np.random.default_rng(seed), digit, 60) > 0.5
+        ink = digit_pictures.ink(np.random.default_rng(seed), digit, 60) > 0.5
         assert ink[0].any() and ink[-1].any() and ink[:, 0].any() and ink[:, -1].any()
         assert 35 < ink.shape[0] < 75
 
@@ -84,13 +84,13 @@ def test_boxes_overlap_little():
     for number in range(20):
         boxes = [box for _, box in digit_pictures.draw("val", number, digit_pictures.Spec(size=96))[1]]
         for place, box in enumerate(boxes):
-            assert digit_pictures._shared(box, boxes[:place]) <= 0.2
+            assert digit_pictures.shared_part(box, boxes[:place]) <= 0.2
 
 
 def test_contrast():
     rng = np.random.default_rng(0)
     for grey in (0, 60, 128, 200, 255):
-        colours = np.array([digit_pictures._colour(rng, np.full((4, 4, 3), grey, "float32"), 90) for _ in range(50)])
+        colours = np.array([digit_pictures.colour(rng, np.full((4, 4, 3), grey, "float32"), 90) for _ in range(50)])
         assert np.abs(colours @ [0.299, 0.587, 0.114] - grey).min() > 55  # a tint may be cut at 0 or 255
 
 

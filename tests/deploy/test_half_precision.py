@@ -156,9 +156,14 @@ def test_wrong_options_are_one_line(detector, options, words):
         Predictor(detector, **options)
 
 
+def set_processor(monkeypatch, has_bf16):
+    """What the engines find out about the processor."""
+    monkeypatch.setattr(paddle_engine.paddle.base.core, "supports_bfloat16_fast_performance", lambda: has_bf16)
+    monkeypatch.setattr(openvino_engine, "_has_bf16", lambda core, device: has_bf16)
+
+
 def test_a_processor_without_bf16_is_one_line(detector, monkeypatch):
-    monkeypatch.setattr(paddle_engine.paddle.base.core, "supports_bfloat16_fast_performance", lambda: False)
-    monkeypatch.setattr(openvino_engine, "_has_bf16", lambda core, device: False)
+    set_processor(monkeypatch, has_bf16=False)
     for engine in ("paddle", "openvino"):
         with pytest.raises(DeployError, match="^bf16: this processor has no bfloat16; use --precision fp32"):
             Predictor(detector, engine=engine, precision="bf16")
@@ -172,8 +177,7 @@ def no_detector(tmp_path_factory):
 
 
 def test_what_has_no_decoder_is_not_cut(no_detector, monkeypatch):
-    monkeypatch.setattr(paddle_engine.paddle.base.core, "supports_bfloat16_fast_performance", lambda: True)
-    monkeypatch.setattr(openvino_engine, "_has_bf16", lambda core, device: True)
+    set_processor(monkeypatch, has_bf16=True)
     for engine in ("paddle", "openvino"):
         with pytest.raises(DeployError, match="^bf16: this model has no decoder that could stay in float32"):
             Predictor(no_detector, engine=engine, precision="bf16")

@@ -318,6 +318,12 @@ def test_wrong_strides_name_what_is_wanted():
         HybridEncoder(**HybridEncoder.from_config(None, shapes))
 
 
+def test_attention_in_a_level_that_is_not_there():
+    shapes = [ShapeSpec(channels=64, stride=16), ShapeSpec(channels=128, stride=32)]
+    with pytest.raises(UserError, match=r"use_encoder_idx \[2\]: the backbone gives 2 levels, 0 to 1"):
+        HybridEncoder(**HybridEncoder.from_config(None, shapes), use_encoder_idx=[2])
+
+
 def test_image_that_is_no_multiple_of_the_stride(small_detector):
     small_detector.eval()
     with pytest.raises(UserError, match="multiples of 32"):

@@ -181,7 +181,7 @@ def test_paddledetections_own_transformer_gets_its_mask(monkeypatch):
                         masks.append(mask) or forward(self, feats, mask, *more))
     merge_config({"num_classes": CLASSES, "hidden_dim": 32, "use_focal_loss": False})
     backbone = {"name": "ResNet", "depth": 18, "norm_type": "bn", "return_idx": [3], "freeze_at": -1}
-    model = registry.build({"name": "DETR", "backbone": backbone, "post_process": "DETRPostProcess",
+    model = registry.build({"name": "DETR", "backbone": backbone, "neck": None, "post_process": "DETRPostProcess",
                             "transformer": {"name": "DETRTransformer", "num_queries": 10}, "detr_head": "DETRHead"})
     batch = {**train_batch(SIZE, SIZE, 2, CLASSES), "pad_mask": paddle.ones([2, SIZE, SIZE])}
     model.train()

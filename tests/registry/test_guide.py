@@ -9,7 +9,7 @@ import paddle
 import pytest
 from paddle import nn
 from ppdet.core.workspace import merge_config
-from support.registry_fixtures import clean_registry, log  # noqa: F401
+from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import cli, registry
 from ppdet_ext.backbones import create_model

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ppdet.core import workspace
 from ppdet.core.workspace import create, global_config
-from support.registry_fixtures import clean_registry, log  # noqa: F401
+from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import registry
 from ppdet_ext.errors import UserError

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 from ppdet.modeling.shape_spec import ShapeSpec
-from support.registry_fixtures import clean_registry, log  # noqa: F401
+from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import registry
 from ppdet_ext.errors import Unsupported, UserError

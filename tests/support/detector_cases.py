@@ -60,7 +60,7 @@ def train_batch(height, width, batch, num_classes=80, targets=None):
 
 
 def load_on_cpu(path, *options):
-    """A config as the tools load it, for the CPU; options as behind -o."""
+    """A config as the tools load it, for the CPU; options as after -o."""
     cfg = config_file.load(str(path), list(options))
     normalize.resolve(cfg)
     cfg["use_gpu"] = False

@@ -187,6 +187,7 @@ def _replacements():
 
 @contextlib.contextmanager
 def half_on_cpu():
+    """Context in which half precision works on a CPU as on a GPU, see above."""
     replaced = []
     try:
         for owner, name, value in _replacements():

@@ -73,7 +73,7 @@ for name, first in (("Conv2dSame", "in_channels"), ("StdConv2d", "in_channel"), 
         each(name, *({first: 6, "out_channels": 4, **settings} for settings in CONVS), origin=tl,
              inputs=((2, 6, *size),))
 each("CondConv2d", *(dict(in_channels=6, out_channels=4, **settings) for settings in (
-    dict(), dict(stride=2, padding="same", bias=True), dict(kernel_size=1, groups=2), dict(stride=2, dilation=2))),
+    {}, dict(stride=2, padding="same", bias=True), dict(kernel_size=1, groups=2), dict(stride=2, dilation=2))),
     dict(in_channels=6, out_channels=6, groups=6, stride=2, padding="same"),
     dict(in_channels=6, out_channels=4, stride=2, dilation=2, padding="same"),
     origin=tl, inputs=(IMAGE, (2, 4)))
@@ -156,7 +156,7 @@ for size in ((9, 8), (10, 7)):
          dict(kernel_size=3, stride=1), origin=tl, inputs=((2, 6, *size),))
     each("MaxPool2dSame", dict(kernel_size=2, stride=2), dict(kernel_size=3, stride=2), dict(kernel_size=1, stride=2),
          origin=tl.pool2d_same, inputs=((2, 6, *size),))
-each("BlurPool2d", dict(channels=6), dict(channels=6, filt_size=5, stride=1), dict(), dict(filt_size=4, stride=2),
+each("BlurPool2d", dict(channels=6), dict(channels=6, filt_size=5, stride=1), {}, dict(filt_size=4, stride=2),
      dict(channels=6, pad_mode="constant"), origin=tl)
 
 # --- linear, dropout, shape ---

@@ -70,10 +70,12 @@ def p(*shape):
 
 
 def i(*shape, low=0, high=10, dtype=np.int64):
+    """Whole numbers from low to high - 1."""
     return _random().integers(low, high, shape).astype(dtype)
 
 
 def b(*shape):
+    """True or False; three of five are True."""
     return _random().random(shape) > 0.4
 
 

@@ -19,6 +19,7 @@ SLOW_SECONDS = 35  # gloo gives up after 30
 
 
 def patience():
+    """Processes wait for one that is slow, and find sums, maxima and objects of all."""
     if processes.is_main():
         time.sleep(SLOW_SECONDS)
     assert float(processes.all_reduce_sum(paddle.to_tensor([1.0 + processes.rank()]))) == 3
@@ -28,6 +29,7 @@ def patience():
 
 
 def random_numbers():
+    """Of one seed, each process draws its own."""
     cli.start_workers({"seed": 3})
     for draw in (np.random.rand, lambda: float(paddle.rand([1]))):
         numbers = processes.all_gather(draw())
@@ -46,6 +48,7 @@ def gradients():
 
 
 def initial_weights():
+    """All begin with the main process's weights."""
     paddle.seed(processes.rank())
     layer = nn.Linear(3, 3)
     before = processes.all_gather(layer.weight.numpy())

@@ -1,7 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Fixtures for tests that register classes or read the log."""
-import logging
-
+"""A fixture for tests that register classes."""
 import pytest
 from ppdet.core.workspace import global_config
 
@@ -20,12 +18,3 @@ def clean_registry():
         entries[name].clear()
         entries[name].update(section)
     registry.announce_replaced()
-
-
-@pytest.fixture
-def log(caplog):
-    """caplog for the package's logger, which does not propagate."""
-    logger = logging.getLogger("ppdet_ext")
-    logger.addHandler(caplog.handler)
-    yield caplog
-    logger.removeHandler(caplog.handler)

@@ -5,5 +5,6 @@ from ppdet_ext.engine.trainer import Trainer
 
 
 def trainer_of(config, options=(), mode="train"):
+    """A Trainer in a mode ('train', 'eval', 'test') for the config file, with options as after -o."""
     args = cli.config_parser("").parse_args(["-c", str(config), "-o", *options])
     return Trainer(cli.load_cfg(args, mode), mode)

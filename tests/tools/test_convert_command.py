@@ -2,7 +2,7 @@
 """The command line of convert: three subcommands with flags of their own, and the spellings from before them."""
 import pytest
 
-from ppdet_ext.convert_command import COMMANDS, parse_args
+from ppdet_ext.cli.convert import COMMANDS, parse_args
 
 # before, in documents and scripts -> now
 SPELLINGS = [
@@ -42,6 +42,7 @@ def test_each_subcommand_has_help_of_its_own(command, capsys):
     ("", "required: {backbone,detector,onnx}"),
     ("detector --model rtdetr_r18vd --to torch a.pdparams", "required: OUT"),
     ("detector --to torch a.pdparams b.pth", "required: --model"),
+    ("detector --model rtdetr_r18vd a.pdparams b.pth", "required: --to"),
     ("backbone --checkpoint hub", "required: --arch"),
     ("backbone --arch resnet18 --to hf", "argument --to: invalid choice: 'hf'"),
     ("onnx net.onnx", "required: -o/--output"),
