@@ -3,8 +3,6 @@
 
 Only for the package's authors: run it when a native arch is added or timm is updated, and read the diff.
 """
-from pathlib import Path
-
 import timm
 import torchvision
 import yaml
@@ -14,10 +12,9 @@ import ppdet_ext
 ppdet_ext.setup()
 
 from ppdet_ext.backbones import list_models
-from ppdet_ext.files import atomic_path
+from ppdet_ext.files import atomic_path, data_path
 from ppdet_ext.trace.published import DEFAULTS, published
 
-MANIFEST = Path(__file__).parents[1] / "weights" / "manifest.yml"
 HEADER = """\
 # Weights that authors have published for our native networks: where they are and how their images were prepared.
 # Facts from timm {timm} and torchvision {torchvision}, written by tools/make_manifest.py.
@@ -28,7 +25,7 @@ HEADER = """\
 def main():
     models = {name: published(name) for name in list_models()}
     text = yaml.safe_dump(dict(defaults=DEFAULTS, models=models), sort_keys=False, width=110, default_flow_style=None)
-    with atomic_path(MANIFEST) as path:
+    with atomic_path(data_path("weights/manifest.yml")) as path:
         header = HEADER.format(timm=timm.__version__, torchvision=torchvision.__version__)
         path.write_text(header + text, encoding="utf-8")
 
