@@ -197,8 +197,8 @@ def operations(native, bridged):
 def tracing(every=STEP):
     """The process's own seconds of tracing every so-many-th name of timm and torchvision, carried over to all."""
     from ppdet_ext.errors import UserError
-    from ppdet_ext.sweep import measure
-    names, seconds, refused = measure.names(), [], {}
+    from ppdet_ext.sweep import measure, originals
+    names, seconds, refused = originals.names(), [], {}
     for name in names[::every]:
         begin = time.process_time()
         try:

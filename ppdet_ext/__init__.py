@@ -9,15 +9,15 @@ import importlib
 import sys
 from types import ModuleType
 
-from .errors import UserError
+from .errors import UserError, show_in_one_line
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "backbones", "detector", "registry", "setup"]
 
-# what setup() imports, as each registers its names with PaddleDetection
-_REGISTER = ("backbones", "detector", "backbones.modules", "backbones.ppdet.ppdet_focalnet",
-             "backbones.ppdet.ppdet_hgnetv2", "backbones.ppdet.ppdet_resnet", "backbones.ppdet.ppdet_swin",
-             "engine.optimizer")
+#: what setup() imports, as each registers its names with PaddleDetection
+REGISTERING = ("backbones", "detector", "backbones.modules", "backbones.ppdet.ppdet_focalnet",
+               "backbones.ppdet.ppdet_hgnetv2", "backbones.ppdet.ppdet_resnet", "backbones.ppdet.ppdet_swin",
+               "engine.optimizer")
 _ready = False
 
 
@@ -27,31 +27,34 @@ def setup() -> None:
     Call it before Paddle loads; later a warning says what has no effect any more. A second call does nothing.
 
     Raises:
-        UserError: the environment cannot work. Not caught, it prints one line.
+        UserError: the environment cannot work. Where nothing catches it, it is printed as one line.
     """
     global _ready
     if _ready:
         return
+    try:
+        _make_ready()
+    except UserError:
+        show_in_one_line()
+        raise
     _ready = True
-    from .errors import show_in_one_line
+
+
+def _make_ready():
+    from .patches import ledger
     from .startup import environment, requirements
 
     late = "paddle" in sys.modules
     chosen = environment.setup()
-    try:
-        requirements.check_environment()
-    except UserError:
-        _ready = False
-        show_in_one_line()
-        raise
+    requirements.check_environment()
+    ledger.switched_off()  # a mistake there is said before the long imports
     requirements.preload()
-    for room in _REGISTER:
+    for room in REGISTERING:
         importlib.import_module(f"{__name__}.{room}")
-    from .patches import compat, ledger
+    ledger.apply()
+
     from .registry import names
 
-    compat.apply()
-    ledger.apply()
     names.announce_replaced()
     if late and chosen:
         names.logger.warning("Paddle was imported before ppdet_ext.setup(), so %s has no effect and a CPU may run "
@@ -59,6 +62,7 @@ def setup() -> None:
 
 
 def __getattr__(name: str) -> ModuleType:
+    """These rooms load Paddle, so they are imported when they are first asked for."""
     if name in ("backbones", "detector", "registry"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

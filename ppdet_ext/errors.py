@@ -15,17 +15,18 @@ class Unsupported(UserError):
 
 
 def show_in_one_line() -> None:
-    """From here on an uncaught UserError prints ``error: ...`` instead of a traceback.
+    """From here on an uncaught UserError prints ``error: ...`` instead of a traceback, and the process ends with 2.
 
-    For mistakes that are found while the package is being imported, before any tool could catch them.
+    For mistakes that are found before any tool could catch them.
     """
     before = sys.excepthook
 
     def hook(kind, error, trace):
-        if issubclass(kind, UserError):
-            print(f"error: {error}", file=sys.stderr)
-        else:
+        if not issubclass(kind, UserError):
             before(kind, error, trace)
+            return
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
     sys.excepthook = hook
 

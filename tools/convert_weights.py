@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Convert timm or torchvision weights to .pdparams and trained ones back; whole detectors between three projects."""
+"""Convert weights: a backbone's, a whole detector's, an ONNX file; ``--help`` names the three commands."""
 from ppdet_ext.cli import run
 from ppdet_ext.convert_command import main, parse_args
 

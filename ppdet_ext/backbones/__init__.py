@@ -18,6 +18,7 @@ from .model_registry import (
     ModelEntry,
     create_model,
     find_entry,
+    list_families,
     list_models,
     model_entry,
     register_model,
@@ -26,6 +27,6 @@ from .model_registry import (
 )
 
 __all__ = [
-    "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "find_entry", "list_models",
-    "model_entry", "register_model", "resolve", "split_tag", "take_indices",
+    "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "find_entry",
+    "list_families", "list_models", "model_entry", "register_model", "resolve", "split_tag", "take_indices",
 ]

@@ -77,7 +77,8 @@ def cfgs_of(arch: str, entry: Mapping[str, Any]) -> dict[str, PretrainedCfg]:
 
 
 def _cfg(arch: str, tag: str, fields: Mapping[str, Any]) -> PretrainedCfg:
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     if values.get("hf_hub_id", "").endswith("/"):
         values["hf_hub_id"] += f"{arch}.{tag}"
     return PretrainedCfg(arch=arch, tag=tag, **values)

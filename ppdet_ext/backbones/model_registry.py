@@ -177,5 +177,13 @@ def list_models(filter: str = "", pretrained: bool | None = None, family: str | 
     return sorted(arch for arch in archs if not filter or fnmatch.fnmatch(arch, filter))
 
 
+def list_families() -> dict[str, list[str]]:
+    """{family: its archs in the order in which its file registers them, the smallest first}."""
+    families: dict[str, list[str]] = {}
+    for entry in _ENTRIES.values():
+        families.setdefault(entry.family, []).append(entry.arch)
+    return families
+
+
 def _with_tags(entry: ModelEntry) -> list[str]:
     return [f"{entry.arch}.{tag}" for tag, cfg in entry.pretrained_cfgs.items() if cfg.has_weights]

@@ -15,7 +15,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
     flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
     flags.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
-    flags.add_switch(parser, "--fleet", "distributed training through fleet")
+    flags.add_switch(parser, "--fleet", "accepted, changes nothing: several processes train together without it")
     flags.add_switch(parser, "--use_vdl", "record scalars for VisualDL")
     parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/scalar)")
     flags.add_switch(parser, "--use_wandb", "record to Weights & Biases")

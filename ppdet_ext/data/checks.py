@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from ..config.keys import check_keys, check_needed, check_options
 from ..errors import UserError
@@ -17,7 +18,7 @@ BUILT_IN = {"COCO": 80, "VOC": 20}
 CHECKS = {"COCODataSet": coco.check, "VOCDataSet": voc.check}
 
 
-def check(cfg, mode, validate=None):
+def check(cfg: dict, mode: str, validate: bool | None = None) -> None:
     """Check the data sets that ``mode`` uses. Reads annotations whole, but of the images only a few headers.
 
     Args:
@@ -28,7 +29,7 @@ def check(cfg, mode, validate=None):
     Raises:
         UserError: the first mistake found.
     """
-    classes = {}
+    classes: dict[dataset_config.Source, list[str]] = {}
     for section in _sections(cfg, mode, validate):
         data = dataset_config.read(cfg, section)
         if data is None:
@@ -40,7 +41,7 @@ def check(cfg, mode, validate=None):
     _check_same_classes(classes)
 
 
-def readable_images(paths):
+def readable_images(paths: Sequence[str]) -> list[str]:
     """The images that can be read, in their order; the others are named in a warning.
 
     Raises:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import UserError
 
@@ -11,7 +13,7 @@ logger = logging.getLogger("ppdet.engine")
 SAMPLE = 64
 
 
-def check_headers(paths, sizes):
+def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, float]]) -> None:
     """Read the headers of up to ``SAMPLE`` images, evenly spaced.
 
     Args:

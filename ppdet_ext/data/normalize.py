@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +28,7 @@ INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2, "box": 3, "lanczos":
 TOLERANCE = 0.01
 
 
-def backbone_settings(cfg):
+def backbone_settings(cfg: dict) -> tuple[str | None, dict]:
     """(name, settings) of the architecture's backbone, from either YAML style; (None, {}) where there is none.
 
     ``DETR: {backbone: TimmBackbone}`` + ``TimmBackbone: {arch: ...}``, or ``DETR: {backbone: {name: TimmBackbone,
@@ -55,20 +57,20 @@ def _lookup(section, key):
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
     """What weights want: mean and std of RGB in 0..1, timm's name of the interpolation; ``source`` for messages."""
-    mean: tuple
-    std: tuple
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bilinear"
     source: str = ""
 
 
-def of_weights(cfg, name, settings):
+def of_weights(cfg: dict, name: str | None, settings: dict) -> Normalisation | None:
     """The Normalisation of the configured backbone's weights, or None where nothing is known.
 
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
     from ppdet_ext.backbones import find_entry, resolve, split_tag
-    owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
+    owner: Any = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
@@ -82,7 +84,7 @@ def of_weights(cfg, name, settings):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
     values = {key: brought.get(key) or getattr(known, key) for key in ("mean", "std", "interpolation")}
-    return Normalisation(source=brought.get("source") or arch or name, **values)
+    return Normalisation(source=brought.get("source") or arch or name or "", **values)
 
 
 def _file_metadata(spec, known):
@@ -102,7 +104,8 @@ def _file_metadata(spec, known):
         return {}
 
 
-def resolve(cfg, weights_cfg=None, find=of_weights):
+def resolve(cfg: dict, weights_cfg: Normalisation | None = None,
+            find: Callable[[dict, str | None, dict], Normalisation | None] = of_weights) -> Normalisation | None:
     """Fill ``from_weights`` in every reader of ``cfg``, in place, and compare what is written out.
 
     Args:
@@ -176,7 +179,7 @@ def _fill(reader, entries, known):
                 arguments[key] = values[key]
 
 
-def affine(arguments):
+def affine(arguments: dict | None) -> tuple[np.ndarray, np.ndarray]:
     """What a NormalizeImage does to a pixel 0..255, as (factor [3], offset [3]).
 
     Args:

@@ -46,7 +46,7 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
         checkpoint = checkpoint_files.read(spec, {name for found in maps.values() for name in found.shapes})
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; to go on without it: -o pretrain_weights=''") from None
-    found, _ = name_maps.identify(checkpoint.tensors, maps.values())
+    found, _ = name_maps.identify(checkpoint.state, maps.values())
     if found is None:
         return _load_backbone(model, checkpoint, spec, allow)
     tensors = _whole(model, found, checkpoint, class_map, own_names)
@@ -57,12 +57,12 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
 def _whole(model: nn.Layer, found: Any, checkpoint: checkpoint_files.Checkpoint, class_map: Any,
            own_names: Sequence[str] | None) -> dict[str, np.ndarray]:
     """The checkpoint's tensors in Paddle's names and layout, for the model's classes; what it has beside them stays."""
-    theirs = found.tidy(checkpoint.tensors, checkpoint.source)
+    theirs = found.tidy(checkpoint.state, checkpoint.source)
     tensors = found.translate(theirs)
     log.info(f"{checkpoint.source}: {len(tensors)} tensors in {name_rules.TITLES[found.project]}'s names")
     if name_maps.SCORE_BIAS in tensors and hasattr(getattr(model, "transformer", None), "reset_classes"):
-        start = finetune.fit_classes(tensors, model, class_map, own_names, checkpoint.classes)
-        tensors = start.tensors
+        start = finetune.fit_classes(tensors, model, class_map, own_names, checkpoint.meta.get("classes"))
+        tensors = start.state
         for line in start.lines:
             log.info(line)
     elif class_map is not None:
@@ -74,12 +74,12 @@ def _load_backbone(model: nn.Layer, checkpoint: checkpoint_files.Checkpoint, spe
                    allow: Sequence[str]) -> str:
     """Load a file that holds a backbone alone, as training frameworks publish them with their classifier."""
     layer = getattr(model, "backbone", None)
-    if layer is None or not any(name in checkpoint.tensors for name in layer.state_dict()):
-        given, wanted = list(checkpoint.tensors)[:3], list(model.state_dict())[:3]
+    if layer is None or not any(name in checkpoint.state for name in layer.state_dict()):
+        given, wanted = list(checkpoint.state)[:3], list(model.state_dict())[:3]
         raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it "
                         f"holds {', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
-    tensors = checkpoint.tensors if checkpoint.framework == "paddle" else \
-        layout_rules.to_paddle(checkpoint.tensors, layer)
+    tensors = checkpoint.state if checkpoint.framework == "paddle" else \
+        layout_rules.to_paddle(checkpoint.state, layer)
     _load(layer, {name: value for name, value in tensors.items() if name in layer.state_dict()}, spec, allow)
     return f"the backbone's weights from {spec}"
 
@@ -106,7 +106,7 @@ def load_exact(model: nn.Layer, spec: str | Path) -> None:
             or of an unknown kind.
     """
     checkpoint = checkpoint_files.read(spec)
-    log.info(str(load_report.load_into(model, checkpoint.tensors, source=str(spec))))
+    log.info(str(load_report.load_into(model, checkpoint.state, source=str(spec))))
 
 
 def resume(trainer: Trainer, spec: str | Path) -> int:

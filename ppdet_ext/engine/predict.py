@@ -115,7 +115,7 @@ def _whole(trainer: Trainer) -> Iterator[dict[str, np.ndarray]]:
 def _sliced(trainer: Trainer, paths: dict[int, str], slices: Any) -> Iterator[dict[str, np.ndarray]]:
     windows = WindowPredictor(trainer)
     for im_id, path in paths.items():
-        boxes = slicing.detect(windows, path, slices)
+        boxes: Any = slicing.detect(windows, path, slices)
         yield {"bbox": boxes, "bbox_num": np.array([len(boxes)]), "im_id": np.array([[im_id]])}
 
 

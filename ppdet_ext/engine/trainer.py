@@ -78,7 +78,8 @@ class Trainer:
         model, dataset: the detector, and the data set of ``mode``.
         loader: gives batches of training or evaluation; None in mode 'test'.
         optimizer, lr: what training needs, else None.
-        ema: ppdet's ModelEMA; None without ``use_ema``, and where nothing is trained.
+        ema, average: ppdet's ModelEMA, and around it the way into the model and the checkpoints; None without
+            ``use_ema``, and where nothing is trained.
         metrics: of the evaluation; during training there from the first evaluation on.
         hooks: what happens around training, evaluation and prediction.
         status: where the run is.
@@ -111,6 +112,7 @@ class Trainer:
         self.optimizer: Any = None
         self.lr: Any = None
         self.ema: Any = None
+        self.average: WeightAverage | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
@@ -142,12 +144,11 @@ class Trainer:
         if self.use_ema:
             given = {argument: self.cfg[key] for key, argument in EMA_KEYS.items() if key in self.cfg}
             self.ema = ppdet.optimizer.ModelEMA(self.model, **given)
+            self.average = WeightAverage(self.ema, self.model, self.optimizer, self.precision.half_weights)
 
     def _hooks(self) -> list[Hook]:
         hooks: list[Hook] = [] if self.mode == "test" else [Progress(self)]
         if self.mode == "train":
-            self.average = WeightAverage(self.ema, self.model, self.optimizer, self.precision.half_weights) \
-                if self.use_ema else None
             self.history = History(self)
             hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
             if self.cfg.get("profiler_options"):

@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..data import sample
+from ..data import digit_pictures
 from ..deploy import DeployError, Difference, Predictor, compare_all, media, preprocess
 from ..errors import UserError
 
@@ -63,7 +63,7 @@ def _name(picture: str | None) -> str:
 
 def _photo_batch(steps: list[dict], shape: Sequence[int], picture: str | None) -> dict[str, np.ndarray]:
     try:
-        pixels = media.read_image(picture) if picture else sample.photograph(*PHOTOGRAPH)
+        pixels = media.read_image(picture) if picture else digit_pictures.photograph(*PHOTOGRAPH)
         image, info = preprocess.apply(preprocess.build(steps), pixels)
     except DeployError as error:
         raise UserError(f"the exported model cannot be verified: {error}") from error

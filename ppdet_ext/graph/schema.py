@@ -48,9 +48,9 @@ INITIALIZERS = {"constant": 1, "normal": 2, "uniform": 2}  # kind -> how many nu
 PLAIN = (int, float, bool, type(None))
 LARGEST = 1 << 63  # Python's and torch's "to the end" in a slice
 # of a leaf, what makes parameters: their product is no more than what its part of the state dict has
-PARAMETER_SIZES = ("in_features", "out_features", "in_channels", "out_channels", "in1_features", "in2_features",
+PARAMETER_SIZES = {"in_features", "out_features", "in_channels", "out_channels", "in1_features", "in2_features",
                    "num_embeddings", "embedding_dim", "embed_dim", "input_size", "hidden_size", "num_features",
-                   "num_channels", "normalized_shape", "gamma_shape", "weight_shape", "num_experts", "num_parameters")
+                   "num_channels", "normalized_shape", "gamma_shape", "weight_shape", "num_experts", "num_parameters"}
 SMALL = 1 << 16  # a size that costs nothing, with or without parameters
 
 _PATH = re.compile(r"(?!__)[\w-]+(\.(?!__)[\w-]+)*", re.ASCII)
@@ -78,19 +78,19 @@ def read_graph(content: dict[str, Any], limits: Limits = LIMITS) -> Graph:
     """
     known = {"format", *_FIELDS}
     _ensure(set(content) == known, "fields", sorted(set(content) ^ known), "missing or unknown")
-    graph = Graph("", [], {})
+    graph, reader = Graph("", [], {}), _Arguments(limits)
     for name, read in _FIELDS.items():
-        setattr(graph, name, read(content[name], graph, limits))
+        setattr(graph, name, read(content[name], graph, reader))
     return graph
 
 
-# --- fields, each a function of (JSON value, what is read already, limits) -------------------------------------------
+# --- fields, each a function of (JSON value, what is read already, reader of arguments) ------------------------------
 
-def _name(value: Any, graph: Graph, limits: Limits) -> str:
+def _name(value: Any, graph: Graph, reader: _Arguments) -> str:
     return _printable(value, "name")
 
 
-def _state(value: Any, graph: Graph, limits: Limits) -> dict[str, list[int]]:
+def _state(value: Any, graph: Graph, reader: _Arguments) -> dict[str, list[int]]:
     total = 0
     for path, shape in _object(value, "state").items():
         if not _PATH.fullmatch(path):
@@ -98,22 +98,22 @@ def _state(value: Any, graph: Graph, limits: Limits) -> dict[str, list[int]]:
         if type(shape) is not list or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
             _refuse(f"state '{path}'", shape, "is no shape")
         total += math.prod(shape)
-    _ensure(total <= limits.elements, "state", total, f"elements are more than {limits.elements}")
+    _ensure(total <= reader.limits.elements, "state", total, f"elements are more than {reader.limits.elements}")
     return value
 
 
-def _buffers(value: Any, graph: Graph, limits: Limits) -> list[str]:
+def _buffers(value: Any, graph: Graph, reader: _Arguments) -> list[str]:
     return [_known(name, graph.state, "buffers", "the state") for name in _list(value, "buffers")]
 
 
-def _dtypes(value: Any, graph: Graph, limits: Limits) -> dict[str, str]:
+def _dtypes(value: Any, graph: Graph, reader: _Arguments) -> dict[str, str]:
     for name, dtype in _object(value, "dtypes").items():
         _known(name, graph.state, "dtypes", "the state")
         _known(dtype, DTYPES, "dtypes", "the dtypes")
     return value
 
 
-def _start(value: Any, graph: Graph, limits: Limits) -> dict[str, list]:
+def _start(value: Any, graph: Graph, reader: _Arguments) -> dict[str, list]:
     for name, start in _object(value, "start").items():
         _known(name, graph.state, "start", "the state")
         good = type(start) is list and start and INITIALIZERS.get(str(start[0])) == len(start) - 1
@@ -122,7 +122,7 @@ def _start(value: Any, graph: Graph, limits: Limits) -> dict[str, list]:
     return value
 
 
-def _leaves(value: Any, graph: Graph, limits: Limits) -> dict[str, dict]:
+def _leaves(value: Any, graph: Graph, reader: _Arguments) -> dict[str, dict]:
     elements: dict[str, int] = {}  # of the parameters of each layer
     for name, shape in graph.state.items():
         owner = name.rpartition(".")[0]
@@ -134,7 +134,7 @@ def _leaves(value: Any, graph: Graph, limits: Limits) -> dict[str, dict]:
     return value
 
 
-def _consts(value: Any, graph: Graph, limits: Limits) -> dict[str, np.ndarray]:
+def _consts(value: Any, graph: Graph, reader: _Arguments) -> dict[str, np.ndarray]:
     total, sizes = 0, {}
     for key, packed in _object(value, "consts").items():
         _ensure(_PATH.fullmatch(key), "consts", key, "is no name of a constant")
@@ -147,19 +147,19 @@ def _consts(value: Any, graph: Graph, limits: Limits) -> dict[str, np.ndarray]:
         total += sizes[key]
         _ensure(type(data) is str and len(data) <= 1.3 * sizes[key] + 256, f"constant '{key}'", data,
                 "does not fit its shape")
-    _ensure(total <= limits.constants, "consts", total, f"bytes are more than {limits.constants}")
+    _ensure(total <= reader.limits.constants, "consts", total, f"bytes are more than {reader.limits.constants}")
     return {key: _unpacked(key, packed, sizes[key]) for key, packed in value.items()}
 
 
-def _nodes(value: Any, graph: Graph, limits: Limits) -> list[Node]:
-    _ensure(len(_list(value, "nodes")) <= limits.nodes, "nodes", len(value), f"are more than {limits.nodes}")
-    reader = _Arguments(limits.depth)
+def _nodes(value: Any, graph: Graph, reader: _Arguments) -> list[Node]:
+    _ensure(len(_list(value, "nodes")) <= reader.limits.nodes, "nodes", len(value), f"are more than {reader.limits.nodes}")
     nodes = []
     for index, fields in enumerate(value):
-        where = f"node {index}"
-        _ensure(type(fields) is list and len(fields) == 5, where, fields, "is not [name, kind, target, args, kwargs]")
+        where = index  # as words only where they are shown: most of the time goes here
+        if type(fields) is not list or len(fields) != 5:
+            _refuse(where, fields, "is not [name, kind, target, args, kwargs]")
         name, kind, target, args, kwargs = fields
-        if not is_variable(name) or name in reader.refs:
+        if type(name) is not str or not _VARIABLE.fullmatch(name) or name in _TAKEN or name in reader.refs:
             _refuse(where, name, "is no new name of a variable")
         check = _TARGETS.get(kind) if type(kind) is str else None
         if check is None:
@@ -168,22 +168,21 @@ def _nodes(value: Any, graph: Graph, limits: Limits) -> list[Node]:
             _refuse(where, [target, args, kwargs], "is not a text, a list and an object")
         check(target, args, kwargs, graph, where)
         reader.where = where
-        nodes.append(Node(name, kind, target, [reader.read(item) for item in args], reader.named(kwargs)))
+        nodes.append(Node(name, kind, target, [reader.read(item) for item in args], reader.named(kwargs) if kwargs else {}))
         reader.refs[name] = Ref(name)
     _ensure(any(node.kind == "input" for node in nodes), "nodes", len(nodes), "have no input among them")
     return nodes
 
 
-def _outputs(value: Any, graph: Graph, limits: Limits) -> dict[str, Any]:
-    reader = _Arguments(limits.depth, "outputs")
-    reader.refs = {node.name: Ref(node.name) for node in graph.nodes}
+def _outputs(value: Any, graph: Graph, reader: _Arguments) -> dict[str, Any]:
+    reader.where = "outputs"
     outputs = reader.named(_object(value, "outputs"))
     _ensure(all(isinstance(ref, Ref) for ref in _list(outputs.get("features", []), "features")), "outputs",
             value, "has features that are no nodes")
     return outputs
 
 
-def _features(value: Any, graph: Graph, limits: Limits) -> list[dict[str, Any]]:
+def _features(value: Any, graph: Graph, reader: _Arguments) -> list[dict[str, Any]]:
     _ensure(len(_list(value, "features")) == len(graph.outputs.get("features", [])), "features", len(value),
             "are not as many as the outputs say")
     for feature in value:
@@ -196,7 +195,7 @@ def _features(value: Any, graph: Graph, limits: Limits) -> list[dict[str, Any]]:
     return value
 
 
-def _info(value: Any, graph: Graph, limits: Limits) -> dict[str, Any]:
+def _info(value: Any, graph: Graph, reader: _Arguments) -> dict[str, Any]:
     for key, item in _object(value, "info").items():
         _printable(key, "info")
         (_INFO.get(key) or _plain)(item, f"info '{key}'")
@@ -207,20 +206,20 @@ def _info(value: Any, graph: Graph, limits: Limits) -> dict[str, Any]:
 
 
 # what a later one is checked against comes first
-_FIELDS: dict[str, Callable[[Any, Graph, Limits], Any]] = {
+_FIELDS: dict[str, Callable[[Any, Graph, _Arguments], Any]] = {
     "name": _name, "state": _state, "buffers": _buffers, "dtypes": _dtypes, "start": _start, "leaves": _leaves,
     "consts": _consts, "nodes": _nodes, "outputs": _outputs, "features": _features, "info": _info}
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
 
-def _without(target: str, args: list, kwargs: dict, graph: Graph, where: str) -> None:
+def _without(target: str, args: list, kwargs: dict, graph: Graph, where: int) -> None:
     if target or args or kwargs:
         _refuse(where, target or args or kwargs, "where there is nothing to say")
 
 
 def _held_in(field: str) -> Callable:
-    def check(target: str, args: list, kwargs: dict, graph: Graph, where: str) -> None:
+    def check(target: str, args: list, kwargs: dict, graph: Graph, where: int) -> None:
         if target not in getattr(graph, field):
             _refuse(where, target, f"is not in {field}")
         if field != "leaves" and (args or kwargs):
@@ -229,13 +228,13 @@ def _held_in(field: str) -> Callable:
     return check
 
 
-def _call(target: str, args: list, kwargs: dict, graph: Graph, where: str) -> None:
+def _call(target: str, args: list, kwargs: dict, graph: Graph, where: int) -> None:
     if target not in OPS:
         _refuse(where, target, "is not in the table of operations; import the module that registers it first")
 
 
-def _guard(target: str, args: list, kwargs: dict, graph: Graph, where: str) -> None:
-    _printable(target, where)
+def _guard(target: str, args: list, kwargs: dict, graph: Graph, where: int) -> None:
+    _printable(target, f"node {where}")
     if len(args) != 3 or kwargs or type(args[1]) not in (bool, int, float) or type(args[2]) is not bool:
         _refuse(where, args, "is not [value, what it must be, whether it is a branch]")
 
@@ -247,8 +246,9 @@ _TARGETS = {"input": _without, "training": _without, "param": _held_in("state"),
 class _Arguments:
     """Reads arguments; the one-key objects {'$': ...} stand for what JSON does not have."""
 
-    def __init__(self, depth: int, where: str = "") -> None:
-        self.depth, self.where = depth, where
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.where: str | int = ""
         self.refs: dict[str, Ref] = {}  # nodes that are before this place
 
     def read(self, value: Any, level: int = 0) -> Any:
@@ -262,8 +262,8 @@ class _Arguments:
                     return self._special(sign, inner, level)
             return self.named(value, level)
         if kind is list:
-            if level >= self.depth:
-                _refuse(self.where, "...", f"lists lie in lists more than {self.depth} deep")
+            if level >= self.limits.depth:
+                _refuse(self.where, "...", f"lists lie in lists more than {self.limits.depth} deep")
             return [self.read(item, level + 1) for item in value]
         if kind is int and not -LARGEST <= value <= LARGEST:
             _refuse(self.where, value, "is too large")
@@ -273,8 +273,8 @@ class _Arguments:
 
     def named(self, values: dict, level: int = 0) -> dict[str, Any]:
         """Keyword arguments, or a dict of outputs."""
-        if level >= self.depth:
-            _refuse(self.where, "...", f"lists lie in lists more than {self.depth} deep")
+        if level >= self.limits.depth:
+            _refuse(self.where, "...", f"lists lie in lists more than {self.limits.depth} deep")
         for key in values:
             if not _VARIABLE.fullmatch(key) or keyword.iskeyword(key):
                 _refuse(self.where, key, "is no name of an argument")
@@ -307,28 +307,32 @@ def _leaf(spec: Any, where: str, elements: int, level: int = 0) -> None:
     if type(args) is not dict or not args.keys() <= entry.names or type(children) is not dict \
             or not children.keys() <= set(entry.children):
         _refuse(where, spec, f"has settings that {kind} does not have")
-    product = 1
     for key, value in args.items():
         if type(value) is list:
-            _numbers(value, f"{where} {key}")
+            _numbers(value, where)
         elif type(value) is str:
             _word(value, where)
-        elif type(value) not in PLAIN or (type(value) is int and abs(value) > LARGEST):
-            _refuse(f"{where} {key}", value, "is no setting")
-        if key in PARAMETER_SIZES:
-            sizes = value if type(value) is list else [value]
-            if not all(type(size) is int and size >= 0 for size in sizes):
-                _refuse(f"{where} {key}", value, "is no size")
-            product *= math.prod(sizes)
-        elif key == "kernel_size" and "in_channels" in args:
-            product *= math.prod(value) if type(value) is list else value if type(value) is int else 1
-    groups = args.get("groups", 1)
-    if product > elements * (groups if type(groups) is int else 1):
+        elif type(value) not in PLAIN or (type(value) is int and not -LARGEST <= value <= LARGEST):
+            _refuse(where, value, "is no setting")
+    if _parameters(args, where) > elements:
         _refuse(where, args, "has sizes that its parameters in the state do not have")
     if kind in DROP_PATH_ARGS and type(args.get(DROP_PATH_ARGS[kind])) not in (int, float):
         _refuse(where, args, "has no rate")
     for name, child in children.items():
         _leaf(child, f"{where} {name}", elements, level + 1)
+
+
+def _parameters(args: dict[str, Any], where: str) -> int:
+    """A bound below the number of elements of the parameters that a layer of these settings makes."""
+    sizes = []
+    for key in PARAMETER_SIZES & args.keys():
+        sizes += args[key] if type(args[key]) is list else [args[key]]
+    if "in_channels" in args and "kernel_size" in args:
+        sizes += args["kernel_size"] if type(args["kernel_size"]) is list else [args["kernel_size"]]
+    groups = args.get("groups", 1)
+    if not all(type(size) is int and size >= 0 for size in (*sizes, groups)):
+        _refuse(where, args, "has a size that is none")
+    return math.prod(sizes) // max(groups, 1)
 
 
 def _numbers(values: list, where: str, level: int = 0) -> None:
@@ -448,7 +452,8 @@ _INFO: dict[str, Callable[[Any, str], None]] = {
 
 # --- what all share --------------------------------------------------------------------------------------------------
 
-def _refuse(where: str, value: Any, what: str) -> NoReturn:
+def _refuse(where: str | int, value: Any, what: str) -> NoReturn:
+    where = where if isinstance(where, str) else f"node {where}"
     shown = " ".join(reprlib.repr(value).split())[:80]
     raise Refused(f"{where}: {shown.encode('ascii', 'backslashreplace').decode()} {what}")
 

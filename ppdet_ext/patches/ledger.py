@@ -6,11 +6,12 @@ Targets and replacements are dotted names, so a row is data and nothing is loade
 """
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +29,8 @@ class Change:
 
     Args:
         target: "module:attribute.path" of the original.
-        replacement: "module:function"; it takes the original and returns what takes its place (the original itself
-            where this release needs no change).
+        replacement: "module:function"; it takes the original and returns what takes its place, or the original
+            where this release needs no patch: then the whole row stays out.
         also: further places; each is changed where the very same original stands there.
     """
 
@@ -75,26 +76,36 @@ def rows() -> tuple[Patch, ...]:
     return (*ppdet.ROWS, *paddle.ROWS)
 
 
-def apply(group: str = "always", patches: Iterable[Patch] | None = None) -> None:
+def apply(group: str = "always", off: Collection[str] = ()) -> None:
     """Put the rows of a group in place; those that are there already stay as they are.
 
     Args:
-        patches: the rows to choose from, all by default.
+        off: names of rows that stay out, beside those that the switch names.
 
     Raises:
         UserError: the switch names a row that there is not.
     """
-    patches = tuple(rows() if patches is None else patches)
-    off = _switched_off()
-    for patch in _in_order([patch for patch in patches if patch.group == group]):
+    off = {*off, *switched_off()}
+    for patch in in_order([patch for patch in rows() if patch.group == group]):
         if patch.name not in _applied:
             _applied[patch.name] = _apply(patch, patch.name in off)
 
 
-def undo(group: str = "always", patches: Iterable[Patch] | None = None) -> None:
+@contextlib.contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Inside, these rows of the group "always" are out."""
+    undo()
+    apply(off=names)
+    try:
+        yield
+    finally:
+        undo()
+        apply()
+
+
+def undo(group: str = "always") -> None:
     """Put the originals back, last row first. What somebody else has replaced since stays theirs."""
-    patches = tuple(rows() if patches is None else patches)
-    names = {patch.name for patch in patches if patch.group == group}
+    names = {patch.name for patch in rows() if patch.group == group}
     for name in [name for name in reversed(_applied) if name in names]:
         for owner, attribute, before, after in reversed(_applied.pop(name).places):
             if vars(owner).get(attribute) is not after:
@@ -107,7 +118,7 @@ def undo(group: str = "always", patches: Iterable[Patch] | None = None) -> None:
 
 def listing() -> list[dict[str, str]]:
     """Every row as {name, target, reason, versions, switch, state}."""
-    off = _switched_off()
+    off = switched_off()
     return [{"name": patch.name, "target": ", ".join(change.target for change in patch.changes),
              "reason": patch.reason, "versions": patch.versions, "switch": f"{SWITCH}={patch.name}",
              "state": _state(patch, off)} for patch in rows()]
@@ -119,7 +130,12 @@ def _state(patch, off):
     return "off by switch" if patch.name in off else "not applied"
 
 
-def _switched_off():
+def switched_off() -> list[str]:
+    """Names of the rows that ``PPDET_EXT_PATCHES_OFF`` keeps out.
+
+    Raises:
+        UserError: there is no such row.
+    """
     names = [name.strip() for name in os.environ.get(SWITCH, "").split(",") if name.strip()]
     known = [patch.name for patch in rows()]
     for name in names:
@@ -129,8 +145,12 @@ def _switched_off():
     return names
 
 
-def _in_order(patches):
-    """The rows, each after those that it names."""
+def in_order(patches: Sequence[Patch]) -> list[Patch]:
+    """The rows, each after those that it names; else as they come.
+
+    Raises:
+        StopIteration: rows name each other in a circle.
+    """
     waiting, ordered = list(patches), []
     while waiting:
         ready = next(patch for patch in waiting if not {other.name for other in waiting} & set(patch.after))
@@ -144,27 +164,30 @@ def _apply(patch, off):
         return _Applied("off by switch")
     if not _is_for(patch.versions):
         return _Applied("not needed for this version")
-    applied = _Applied("applied")
-    for change in patch.changes:
-        try:
-            owner, attribute = resolve(change.target)
-            original = vars(owner).get(attribute, _NOT_THERE)
-            original = getattr(owner, attribute) if original is _NOT_THERE else original
-        except (ImportError, AttributeError) as error:
-            logger.warning("patch '%s' is left out, this release has no %s (%s)", patch.name, change.target, error)
-            applied.state = "no such target in this release"
-            continue
-        replacement = _replacement(change.replacement, original)
-        if replacement is original:
-            applied.state = "not needed for this version"
-            continue
+    try:
+        originals = [_original(change.target) for change in patch.changes]
+    except (ImportError, AttributeError) as error:
+        logger.warning("patch '%s' is left out: this release lacks its target (%s)", patch.name, error)
+        return _Applied("its target is not in this version")
+    replacements = [_replacement(change.replacement, original)
+                    for change, original in zip(patch.changes, originals)]
+    if any(replacement is original for replacement, original in zip(replacements, originals)):
+        return _Applied("not needed for this version")
+    places = []
+    for change, original, replacement in zip(patch.changes, originals, replacements):
         for place in (change.target, *change.also):
             owner, attribute = resolve(place)
             before = vars(owner).get(attribute, _NOT_THERE)
             if place == change.target or before is original:
                 setattr(owner, attribute, replacement)
-                applied.places.append((owner, attribute, before, replacement))
-    return applied
+                places.append((owner, attribute, before, replacement))
+    return _Applied("applied", places)
+
+
+def _original(target):
+    """As its class or module holds it: a classmethod is not bound."""
+    owner, attribute = resolve(target)
+    return vars(owner)[attribute] if attribute in vars(owner) else getattr(owner, attribute)
 
 
 @functools.cache

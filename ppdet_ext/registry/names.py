@@ -147,7 +147,7 @@ def build(spec: str | type[Any] | Mapping[str, Any] | nn.Layer, **kwargs: Any) -
     """An instance from a registered name, a class, or ``{'name': X, **settings}``; an nn.Layer is given back as it is.
 
     As ppdet's ``create``: the name's config section, ``__shared__``, ``__inject__`` and ``from_config`` count. Unlike
-    it, neither ``settings`` nor those of nested parts stay behind in the global config, and unknown ones are errors.
+    it, neither ``settings`` nor those of nested parts stay in the global config, and unknown ones are errors.
 
     Args:
         kwargs: go to ``from_config`` where the class has one (such as input_shape), else they are settings.

@@ -1,10 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What must be installed, looked at before Paddle loads: each mistake is one line instead of a long traceback."""
+from __future__ import annotations
+
 import contextlib
 import importlib
 import importlib.util
 import io
 import sys
+from collections.abc import Callable, Sequence
 
 from ..errors import UserError
 
@@ -18,7 +21,8 @@ NEEDED = {
 PYTHON = ((3, 9), (3, 11))
 
 
-def check_environment(version=sys.version_info, find=importlib.util.find_spec, load=importlib.import_module):
+def check_environment(version: Sequence[int] = sys.version_info, find: Callable = importlib.util.find_spec,
+                      load: Callable = importlib.import_module) -> None:
     """Look for the mistakes that otherwise end in a long traceback, before anything heavy is imported.
 
     Args:
@@ -47,7 +51,7 @@ def check_environment(version=sys.version_info, find=importlib.util.find_spec, l
                         '"numpy<1.24" "opencv-python<=4.6.0"') from None
 
 
-def preload():
+def preload() -> None:
     """Import lap and pyclipper before Paddle.
 
     Paddle 2.6.2: importing lap 0.5.13 or pyclipper 1.4.0 after it ends the process with SIGSEGV, and ppdet imports

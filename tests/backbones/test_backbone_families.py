@@ -43,7 +43,7 @@ def test_regnet_stages_are_those_of_timm(name):
 
 @pytest.mark.torch
 def test_hgnetv2_stem_and_affine_equal_timm():
-    """Affine away from 1 and 0: values behind it are negative, so the pooling's border of zeros counts."""
+    """Affine away from 1 and 0: values after it are negative, so the pooling's border of zeros counts."""
     torch = pytest.importorskip("torch", reason="parity is measured against torch")
     timm = pytest.importorskip("timm", reason="parity is measured against timm")
     ours = unsettle(create_model("hgnetv2_b0"))

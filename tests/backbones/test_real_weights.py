@@ -99,7 +99,7 @@ def test_the_same_as_from_torch(model, images):
     timm = pytest.importorskip("timm", reason="compares with timm's model")
     reference = timm.create_model(ARCH).eval()
     checkpoint = read(SPEC)
-    tensors = layout_rules.rename_table(checkpoint.rename).rename(checkpoint.tensors)
+    tensors = layout_rules.rename_table(checkpoint.rename).rename(checkpoint.state)
     reference.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
     with torch.no_grad():
         wanted = reference(torch.from_numpy(images)).numpy()

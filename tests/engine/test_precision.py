@@ -50,7 +50,7 @@ def train(model, level, dtype, steps=3):
     batch = train_batch(64, 64, 2, num_classes=5)
     for _ in range(steps):
         paddle.seed(3)  # the same denoising queries
-        with mixed.applied(model):
+        with mixed.auto_cast():
             total = model(batch)["loss"]
         scaler.scale(total).backward()
         precision.widen_gradients(model.parameters())
@@ -155,7 +155,7 @@ def test_recomputing_keeps_the_precision(half, level, dtype, limit):
         mixed = Precision.of({"amp": True, "amp_level": level, "amp_dtype": dtype})
         mixed.decorate(model, paddle.optimizer.AdamW(1e-3, parameters=model.parameters()))
         paddle.seed(3)
-        with mixed.applied(model):
+        with mixed.auto_cast():
             total = model(train_batch(64, 64, 2, num_classes=5))["loss"]
         total.backward()
         found.append(np.concatenate([parameter.grad.astype("float32").numpy().ravel()
@@ -175,7 +175,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(half):
     scaler.scale(total).backward()
     scaler.step(optimizer)
     scaler.update()
-    assert np.array_equal(layer.weight.numpy(), before) and float(scaler._scale) == 2.0 ** 39
+    assert np.array_equal(layer.weight.numpy(), before) and float(scaler.state_dict()["scale"]) == 2.0 ** 39
 
 
 def trainer_of(config, *options):

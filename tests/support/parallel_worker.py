@@ -3,12 +3,17 @@
 import time
 
 import numpy as np
-import paddle
-from paddle import nn
 
-from ppdet_ext import cli
-from ppdet_ext.distributed import processes
-from ppdet_ext.distributed.gradients import average_gradients
+import ppdet_ext
+
+ppdet_ext.setup()
+
+import paddle  # noqa: E402  after setup()
+from paddle import nn  # noqa: E402
+
+from ppdet_ext import cli  # noqa: E402
+from ppdet_ext.distributed import processes  # noqa: E402
+from ppdet_ext.distributed.gradients import average_gradients  # noqa: E402
 
 SLOW_SECONDS = 35  # gloo gives up after 30
 

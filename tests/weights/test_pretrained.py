@@ -10,7 +10,7 @@ import pytest
 from paddle import nn
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import metadata, pretrained_weights
+from ppdet_ext.weights import metadata, pretrained_weights, writers
 from ppdet_ext.weights.pretrained_weights import load_pretrained
 from ppdet_ext.weights.readers import read_file
 
@@ -113,7 +113,7 @@ def test_auto_warns_loudly(cfg, caplog, monkeypatch):
 
 def put_converted(folder, name, filled=3, **about):
     tensors = {key: np.full(value.shape, filled, np.float32) for key, value in Tiny().state_dict().items()}
-    pretrained_weights.save(tensors, {**SIDECAR, **about}, folder / name)
+    writers.write_with_metadata(tensors, {**SIDECAR, **about}, folder / name)
 
 
 @pytest.mark.parametrize("spec", [True, "auto"])
@@ -163,7 +163,7 @@ def test_another_yaml_file_beside_weights_is_not_their_metadata(source_file, cfg
 def test_weights_and_metadata_are_written_both_or_neither(home, monkeypatch, broken):
     put_converted(home, "tiny.pdparams")
     before = {path.name: path.read_bytes() for path in home.iterdir()}
-    target = (pretrained_weights, "write_tensors") if broken == "weights" else (metadata, "dump")
+    target = (writers, "write_paddle") if broken == "weights" else (metadata, "dump")
     monkeypatch.setattr(*target, lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         put_converted(home, "tiny.pdparams", filled=4, tag="new")
@@ -196,7 +196,7 @@ def test_one_tensor_at_a_time_is_in_memory(tmp_path, cfg, kind):
 def test_what_is_written_paddle_reads(tmp_path):
     tensors = {"turned": np.arange(6, dtype=np.float32).reshape(2, 3).T, "none": np.empty((0, 2), np.float32),
                "half": np.ones(3, np.float16), "count": np.array(7), "mask": np.array([True, False])}
-    pretrained_weights.write_tensors(tensors, tmp_path / "w.pdparams")
+    writers.write_paddle(tensors, tmp_path / "w.pdparams")
     for read in (paddle.load(str(tmp_path / "w.pdparams"), return_numpy=True), read_file(tmp_path / "w.pdparams")[0]):
         assert list(read) == list(tensors)
         for name, value in tensors.items():

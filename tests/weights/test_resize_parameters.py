@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""bridge.resize: matrices against torch's F.interpolate, parameters against timm's and torchvision's own functions."""
+"""Resizing: matrices against torch's F.interpolate, parameters against timm's and torchvision's own functions."""
 import numpy as np
 import pytest
 

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""tools/convert_weights.py --to torch: what timm and torchvision load with strict=True, bit for bit."""
+"""convert backbone --to torch: what timm and torchvision load with strict=True, bit for bit."""
 import functools
 import json
 import logging
@@ -12,7 +12,7 @@ import pytest
 from ppdet_ext.backbones import create_model
 from ppdet_ext.backbones.modules import TimmBackbone, TorchvisionBackbone
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import back_to_torch, convert_backbone, parity, readers
+from ppdet_ext.weights import backbone_to_torch, convert_backbone, parity, readers
 
 COUNTER = "num_batches_tracked"
 
@@ -45,8 +45,8 @@ def test_there_and_back_is_bit_exact(tmp_path, arch):
     net = create_model(arch)
     converted = convert_backbone.convert(net, net.pretrained_cfg, tmp_path / "source.pth")
     convert_backbone.write(*converted, tmp_path / "net.pdparams")
-    weights = back_to_torch.collect(functools.partial(create_model, arch), tmp_path / "net.pdparams")
-    back_to_torch.write(weights, tmp_path / "back.safetensors")
+    weights = backbone_to_torch.collect(functools.partial(create_model, arch), tmp_path / "net.pdparams")
+    backbone_to_torch.write(weights, tmp_path / "back.safetensors")
     back = pytest.importorskip("safetensors.torch").load_file(tmp_path / "back.safetensors")
     assert weights.checked and set(back) == set(model.state_dict())
     for name, value in model.state_dict().items():
@@ -59,7 +59,7 @@ def test_there_and_back_is_bit_exact(tmp_path, arch):
 
 
 def call(tool, monkeypatch, *args):
-    monkeypatch.setattr(sys, "argv", ["convert_weights.py", "--to", "torch", *map(str, args)])
+    monkeypatch.setattr(sys, "argv", ["convert_weights.py", "backbone", "--to", "torch", *map(str, args)])
     tool("convert_weights").main()
 
 
@@ -88,9 +88,9 @@ def test_a_detectors_checkpoint_through_the_tool(tmp_path, tool, monkeypatch, ca
 
 def test_the_classifiers_size_is_the_checkpoints(tmp_path):
     path = saved(tmp_path / "seven.pdparams", create_model("resnet18", num_classes=7))
-    weights = back_to_torch.collect(functools.partial(create_model, "resnet18"), path)
+    weights = backbone_to_torch.collect(functools.partial(create_model, "resnet18"), path)
     assert weights.call.text == "timm.create_model('resnet18', num_classes=7)"
-    assert weights.tensors["fc.weight"].shape == (7, 512) and weights.tensors["bn1." + COUNTER].dtype == np.int64
+    assert weights.state["fc.weight"].shape == (7, 512) and weights.state["bn1." + COUNTER].dtype == np.int64
 
 
 def lite0_backbone(path):
@@ -101,14 +101,14 @@ def lite0_backbone(path):
 @pytest.mark.torch
 def test_features_only_where_timms_names_are_the_same(tmp_path):
     timm = pytest.importorskip("timm", reason="tries the call")
-    weights = back_to_torch.collect(functools.partial(create_model, "tf_efficientnet_lite0"),
+    weights = backbone_to_torch.collect(functools.partial(create_model, "tf_efficientnet_lite0"),
                                 lite0_backbone(tmp_path / "w.pdparams"))
     assert weights.call.text == "timm.create_model('tf_efficientnet_lite0', features_only=True)"
-    assert set(weights.call.build(timm).state_dict()) == set(weights.tensors)
+    assert set(weights.call.build(timm).state_dict()) == set(weights.state)
 
 
 def without_torch(monkeypatch):
-    monkeypatch.setattr(back_to_torch.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(backbone_to_torch.importlib.util, "find_spec", lambda _name: None)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "timm", None)
 
@@ -116,12 +116,13 @@ def without_torch(monkeypatch):
 def test_without_torch(tmp_path, monkeypatch):
     without_torch(monkeypatch)
     build = functools.partial(create_model, "resnet18")
-    weights = back_to_torch.collect(build, saved(tmp_path / "w.pdparams", create_model("resnet18", features_only=True)))
+    path = saved(tmp_path / "w.pdparams", create_model("resnet18", features_only=True))
+    weights = backbone_to_torch.collect(build, path)
     assert not weights.checked and weights.call.text == "timm.create_model('resnet18', num_classes=0)"
-    back_to_torch.write(weights, tmp_path / "w.safetensors")
-    assert "not tried" in back_to_torch.summary(weights, "w.safetensors")
+    backbone_to_torch.write(weights, tmp_path / "w.safetensors")
+    assert "not tried" in backbone_to_torch.summary(weights, "w.safetensors")
     back = readers.read_safetensors(tmp_path / "w.safetensors")
-    assert set(back) == set(weights.tensors) and back["layer1.0.bn1." + COUNTER].shape == ()
+    assert set(back) == set(weights.state) and back["layer1.0.bn1." + COUNTER].shape == ()
 
 
 def test_what_is_missing_is_named_and_filled(tmp_path, monkeypatch):
@@ -130,23 +131,23 @@ def test_what_is_missing_is_named_and_filled(tmp_path, monkeypatch):
     build = functools.partial(create_model, "tf_efficientnet_lite0")
     with pytest.raises(UserError, match=r"lacks 8 parameters of timm's tf_efficientnet_lite0 \(in "
                        r"conv_head, bn2, classifier\).*--fill hub"):
-        back_to_torch.collect(build, path)
+        backbone_to_torch.collect(build, path)
     fill = saved(tmp_path / "fill.pdparams", create_model("tf_efficientnet_lite0", num_classes=5))
-    weights = back_to_torch.collect(build, path, fill)
+    weights = backbone_to_torch.collect(build, path, fill)
     assert weights.call.text == "timm.create_model('tf_efficientnet_lite0', num_classes=5)"
     assert set(weights.filled) >= {"conv_head.weight", "classifier.bias", "bn2." + COUNTER}
-    assert weights.info["filled_from"] == fill
-    assert "filled:" in back_to_torch.summary(weights, "w")
+    assert weights.meta["filled_from"] == fill
+    assert "filled:" in backbone_to_torch.summary(weights, "w")
     paddle.save({"conv_head.weight": paddle.ones([3, 320, 1, 1])}, fill)
     with pytest.raises(UserError, match=r"--fill .*conv_head.weight \(wanted \[1280, 320, 1, 1\], given \[3, 320, "):
-        back_to_torch.collect(build, path, fill)
+        backbone_to_torch.collect(build, path, fill)
 
 
 def test_a_cut_backbone_is_filled(tmp_path):
     """out_indices that leave the last stage away."""
     path = saved(tmp_path / "w.pdparams", TimmBackbone("resnet18", out_indices=[2, 3]), "backbone.")
     build = functools.partial(create_model, "resnet18")
-    weights = back_to_torch.collect(build, path, saved(tmp_path / "fill.pdparams", build()))
+    weights = backbone_to_torch.collect(build, path, saved(tmp_path / "fill.pdparams", build()))
     assert {name.partition(".")[0] for name in weights.filled} == {"layer4", "fc"}
 
 
@@ -155,11 +156,11 @@ def test_torchvision_without_its_classifier(tmp_path):
     torchvision = pytest.importorskip("torchvision", reason="loads the weights")
     torch = pytest.importorskip("torch", reason="loads the weights")
     path = saved(tmp_path / "w.pdparams", TorchvisionBackbone("resnet18"), "backbone.")
-    weights = back_to_torch.collect(functools.partial(create_model, "torchvision/resnet18"), path)
+    weights = backbone_to_torch.collect(functools.partial(create_model, "torchvision/resnet18"), path)
     assert weights.call.text == ("model = torchvision.models.get_model('resnet18') with model.fc = torch.nn.Identity()")
-    tensors = {name: torch.from_numpy(value) for name, value in weights.tensors.items()}
+    tensors = {name: torch.from_numpy(value) for name, value in weights.state.items()}
     weights.call.build(torchvision).load_state_dict(tensors, strict=True)
-    parity.check(back_to_torch.verify(weights))
+    parity.check(backbone_to_torch.verify(weights))
 
 
 def test_half_weights_come_out_as_float32(tmp_path, caplog):
@@ -167,8 +168,8 @@ def test_half_weights_come_out_as_float32(tmp_path, caplog):
     net = create_model("resnet18")
     paddle.save({name: value.numpy().astype(np.float16) for name, value in net.state_dict().items()},
                 str(tmp_path / "half.pdparams"))
-    weights = back_to_torch.collect(functools.partial(create_model, "resnet18"), tmp_path / "half.pdparams")
-    assert {value.dtype for value in weights.tensors.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
+    weights = backbone_to_torch.collect(functools.partial(create_model, "resnet18"), tmp_path / "half.pdparams")
+    assert {value.dtype for value in weights.state.values()} == {np.dtype(np.float32), np.dtype(np.int64)}
     assert "102 tensors are float16; widened to float32" in caplog.text
 
 
@@ -179,7 +180,7 @@ def test_half_weights_come_out_as_float32(tmp_path, caplog):
 def test_weights_of_another_network(tmp_path, arch, before, message):
     path = saved(tmp_path / "w.pdparams", create_model("resnet50" if not before else "resnet18"), before)
     with pytest.raises(UserError, match=message):
-        back_to_torch.collect(functools.partial(create_model, arch), path)
+        backbone_to_torch.collect(functools.partial(create_model, arch), path)
 
 
 @pytest.mark.parametrize("args, message", [
