@@ -86,13 +86,13 @@ def write_checkpoint(arch, path):
 def convert_checkpoint(arch, path):
     """Memory that converting the checkpoint takes, in MiB."""
     import ppdet_ext
-    from ppdet_ext import convert_command
+    from ppdet_ext.cli import convert_weights
     ppdet_ext.setup()
     from ppdet_ext.weights import convert_backbone  # noqa: F401  what the command imports when it runs
     Path("/proc/self/clear_refs").write_text("5")  # the peak of importing does not count
     before, size = memory("VmRSS"), os.path.getsize(path) / 2**20
     sys.argv = ["convert_weights.py", "--arch", arch, "--checkpoint", path, "-o", f"{path}.pdparams"]
-    convert_command.main()
+    convert_weights.main()
     peak = memory("VmHWM") - before
     return {"checkpoint_mib": round(size, 1), "imported_mib": round(before), "peak_mib": round(peak, 1),
             "ratio": round(peak / size, 3), "torch": "torch" in sys.modules}

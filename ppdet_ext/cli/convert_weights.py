@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Callable
 
 # what imports Paddle or numpy is loaded where a command runs: --help answers without them
-from . import setup
-from .checkpoints import PROJECTS
-from .x2paddle import SHAPE
+from .. import setup
+from ..checkpoints import PROJECTS
+from ..errors import UserError
+from ..x2paddle import SHAPE
 
 
 def backbone_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,9 +77,8 @@ def backbone(args: argparse.Namespace) -> None:
 
 
 def _to_paddle(args):
-    from .backbones import create_model
-    from .errors import UserError
-    from .weights import convert_backbone, pretrained_weights, verify_backbone
+    from ..backbones import create_model
+    from ..weights import convert_backbone, pretrained_weights, verify_backbone
     if args.fill:
         raise UserError("--fill belongs to --to torch")
     classes = {} if args.num_classes is None else {"num_classes": args.num_classes}
@@ -94,10 +94,10 @@ def _to_paddle(args):
 
 
 def _to_torch(args):
-    from .backbones import create_model
-    from .errors import UserError
-    from .weights import backbone_to_torch, pretrained_weights
-    output = args.output or pretrained_weights.home() / f"{pretrained_weights.file_name(args.arch)}{backbone_to_torch.SUFFIX}"
+    from ..backbones import create_model
+    from ..weights import backbone_to_torch, pretrained_weights
+    file = f"{pretrained_weights.file_name(args.arch)}{backbone_to_torch.SUFFIX}"
+    output = args.output or pretrained_weights.home() / file
     backbone_to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")
@@ -110,15 +110,15 @@ def _to_torch(args):
 
 
 def _show_parity(rows):
-    from .weights import parity
+    from ..weights import parity
     print(parity.table(rows))
     parity.check(rows)
 
 
 def detector(args: argparse.Namespace) -> None:
     """Convert a whole detector's checkpoint from one project's files to another's."""
-    from .checkpoints import checkpoint_files, convert_detector, verify_detector
-    from .weights import parity
+    from ..checkpoints import checkpoint_files, convert_detector, verify_detector
+    from ..weights import parity
     checkpoint_files.check_output(args.to, args.output)
     found = convert_detector.convert(args.model, args.source, args.to, args.origin, args.part, args.allow, args.classes)
     if args.verify:
@@ -130,7 +130,7 @@ def detector(args: argparse.Namespace) -> None:
 
 def onnx(args: argparse.Namespace) -> None:
     """Let x2paddle convert a model that comes without source code."""
-    from .x2paddle import convert_model
+    from ..x2paddle import convert_model
     outcome = convert_model.convert(args.model, args.output, [args.input_shape])
     print(convert_model.summary(outcome, args.output))
 
