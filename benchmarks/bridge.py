@@ -100,6 +100,7 @@ def convert_checkpoint(arch, path):
 
 def layers(names=LAYERS, rounds=21, training_rounds=9):
     """Rows of times: {arch, mode, native, bridged, native again: medians in ms, ratio, noise}."""
+    from ppdet_ext import kernels
     rows = []
     for name in names:
         native, bridged = pair(name)
@@ -107,8 +108,9 @@ def layers(names=LAYERS, rounds=21, training_rounds=9):
         for mode, make, count in (("forward", forward, rounds), ("exported", exported, rounds),
                                   ("training step", training_step, training_rounds)):
             first, second = make(native, image), make(bridged, image)
-            results = compare({"native": first, "bridged": second, "native again": first, "bridged again": second},
-                              rounds=count, clock=time.process_time)
+            with kernels.enabled():
+                results = compare({"native": first, "bridged": second, "native again": first, "bridged again": second},
+                                  rounds=count, clock=time.process_time)
             rows.append({"arch": name, "mode": mode, "size": image.shape[-1], "ratio": results["bridged"]["ratio"],
                          "noise": results["native again"]["ratio"],
                          **{f"{key}_ms": result["median_ms"] for key, result in results.items()},
@@ -244,6 +246,9 @@ def main():
     parser.add_argument("--write", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--convert", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    import ppdet_ext
+
+    ppdet_ext.setup()
     if args.write or args.convert:
         print(json.dumps(write_checkpoint(*args.write) if args.write else convert_checkpoint(*args.convert)))
         return

@@ -147,7 +147,7 @@ class Side:
                    str(args.batch), "--backbones", backbone, "--device", args.device, "--threads", str(args.threads),
                    "--queries", str(args.queries), *["--amp"] * args.amp]
         unset = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-        self.peak, self._errors = 0, tempfile.TemporaryFile("w+")
+        self.peak, self._errors = 0, tempfile.TemporaryFile("w+")  # noqa: SIM115  close() does
         self._process = subprocess.Popen(command, env={**unset, "OMP_NUM_THREADS": str(args.threads), **environment},
                                          text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                          stderr=self._errors)

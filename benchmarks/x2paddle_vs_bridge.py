@@ -9,6 +9,7 @@ cannot write the fused one at opset 13. Results land in docs/x2paddle.json and i
 a network; rows that a run does not make anew stay.
 """
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -46,10 +47,8 @@ def export(name, folder):
                 report[file] = f"torch cannot export it: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         references = {}
         for index, image in enumerate(images):
-            try:
+            with contextlib.suppress(Exception):  # made for one size
                 references.update({f"{index}_{i}": value.numpy() for i, value in enumerate(features(image))})
-            except Exception:  # made for one size
-                pass
     torch.save(model.state_dict(), folder / "weights.pth")
     np.savez(folder / "reference.npz", **references)
     (folder / "export.json").write_text(json.dumps(report))
@@ -144,6 +143,9 @@ def convert_file(folder, file, python):
 
 def by_bridge(folder, name):
     """The same through create_model, with the same weights and images."""
+    import ppdet_ext
+
+    ppdet_ext.setup()
     import paddle
 
     from ppdet_ext.backbones import create_model

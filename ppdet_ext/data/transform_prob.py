@@ -21,7 +21,8 @@ def take_prob(init: Callable) -> Callable:
         self.prob = prob
 
     prob = inspect.Parameter("prob", inspect.Parameter.KEYWORD_ONLY, default=1.0)
-    with_prob.__signature__ = signature.replace(parameters=[*signature.parameters.values(), prob])  # type: ignore[attr-defined]  # functions take attributes
+    widened = signature.replace(parameters=[*signature.parameters.values(), prob])
+    with_prob.__signature__ = widened  # type: ignore[attr-defined]  # functools.wraps hides that it is a function
     return with_prob
 
 

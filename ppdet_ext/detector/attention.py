@@ -19,6 +19,7 @@ from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from .. import kernels
 from ..errors import UserError
+from ..kernels.dispatch import SelfCheck
 from ..kernels.transpose import transposed
 from .flat_attention import sample_flat
 
@@ -91,7 +92,7 @@ class PPMSDeformableAttention(nn.Layer):
         offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
         eager_cpu = kernels.active() and paddle.in_dynamic_mode() and query.place.is_cpu_place()
-        if self.sampling == 'default' and (eager_cpu or not paddle.in_dynamic_mode()):
+        if self.sampling == 'default' and (not paddle.in_dynamic_mode() or (eager_cpu and FLAT_CHECK.passed())):
             sample = _sample_in_float32 if eager_cpu else sample_flat
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
                                            self.num_points_scale * OFFSET_SCALE))
@@ -149,6 +150,24 @@ def sample_by_grid(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int
     weights = _heads_first(weights).reshape([-1, 1, queries, total])
     out = (paddle.concat(sampled, axis=-1) * weights).sum(-1)
     return transposed(out.reshape([-1, heads * channels, queries]), [0, 2, 1])
+
+
+_SHAPES, _POINTS, _HEADS = [(5, 4), (3, 2)], [2, 2], 2
+
+
+def _flat_on_boxes(value, offsets, weights):
+    boxes = paddle.full([2, 3, 1, 4], 0.5)
+    return sample_flat(value, _SHAPES, offsets, boxes, weights, _POINTS, paddle.full([sum(_POINTS)], 1.0))
+
+
+def _grid_on_boxes(value, offsets, weights):
+    locations = 0.5 + offsets.reshape([2, 3, _HEADS, sum(_POINTS), 2]) * 0.5
+    return sample_by_grid(value.reshape([2, 26, _HEADS, 4]), _SHAPES, locations, weights, _POINTS)
+
+
+#: two images, three queries
+FLAT_CHECK = SelfCheck("deformable attention by row lookup", _flat_on_boxes, _grid_on_boxes,
+                       [[2, 26, _HEADS * 4], [2, 3, _HEADS * sum(_POINTS) * 2], [2, 3, _HEADS, sum(_POINTS)]])
 
 
 @paddle.jit.not_to_static

@@ -14,6 +14,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
+from ..kernels.dispatch import keep, kept
 from ..kernels.linear import repeated
 from ..kernels.transpose import transposed
 
@@ -69,13 +70,13 @@ class _RowSums(PyLayer):
 
     @staticmethod
     def forward(ctx, shares, looked_up, table, rows) -> paddle.Tensor:
-        ctx.save_for_backward(shares, table, rows)
+        keep(ctx, shares, table, rows)
         ctx.wanted = [not tensor.stop_gradient for tensor in (shares, looked_up)]
         return paddle.bmm(shares, looked_up)
 
     @staticmethod
     def backward(ctx, grad_output) -> tuple:  # type: ignore[override]  # Paddle hands on one gradient an output
-        shares, table, rows = ctx.saved_tensor()
+        shares, table, rows = kept(ctx, "deformable attention")
         shares_wanted, rows_wanted = ctx.wanted
         grad_shares = paddle.matmul(grad_output, F.embedding(rows, table), transpose_y=True) if shares_wanted else None
         grad_rows = paddle.matmul(shares, grad_output, transpose_x=True) if rows_wanted else None

@@ -1,9 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Eager convolutions in oneDNN, see in_onednn; those it would not speed up stay in Paddle."""
+"""Eager convolutions in oneDNN, see dispatch; those it would not speed up stay in Paddle."""
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable, Sequence
 
 import paddle
+import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
 from . import dispatch, onednn
@@ -13,7 +17,7 @@ from .dispatch import empty, run
 TAKEN = ("x", "weight", "bias", "stride", "padding", "padding_algorithm", "dilation", "groups", "data_format")
 
 
-def in_place_of_conv_nd(own):
+def in_place_of_conv_nd(own: Callable) -> Callable:
     """``attempt`` before Paddle's ``_conv_nd``, which nn.Conv2D, F.conv2d and F.conv1d call (it knows the bias)."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(own).parameters.items()}
 
@@ -27,7 +31,7 @@ def in_place_of_conv_nd(own):
     return _conv_nd
 
 
-def in_place_of_operations(own):
+def in_place_of_operations(_own: object) -> object:
     """The same before the conv2d of ``paddle._C_ops``, where F.conv2d does not call ``_conv_nd``."""
     return _Operations()
 
@@ -39,19 +43,23 @@ class _Operations:
         return getattr(paddle._C_ops, name)
 
     @staticmethod
-    def conv2d(x, weight, stride, padding, padding_algorithm, dilation, groups, data_format):
+    def conv2d(x, weight, stride, padding, padding_algorithm, dilation, groups, data_format) -> paddle.Tensor:
         y = attempt(x, weight, None, stride, padding, padding_algorithm, dilation, groups, data_format)
         return y if y is not None else paddle._C_ops.conv2d(x, weight, stride, padding, padding_algorithm, dilation,
                                                             groups, data_format)
 
 
-def attempt(x, weight, bias, stride, padding, algorithm, dilation, groups, data_format):
+def attempt(x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor | None, stride: Sequence[int],
+            padding: Sequence[int], algorithm: str, dilation: Sequence[int], groups: int,
+            data_format: str) -> paddle.Tensor | None:
     """The convolution in oneDNN, or None where Paddle is to do it. Arguments as Paddle's ``_conv_nd`` gets them."""
     tensors = [x, weight] if bias is None else [x, weight, bias]
     if data_format != "NCHW" or not dispatch.takes(*tensors):
         return None
     case = _case(x, weight, bias, stride, padding, algorithm, dilation, groups)
     if case is None or _matrix_product(case) or onednn.convolution(case) is None:
+        return None
+    if not CHECKS[groups > 1].passed():
         return None
     if dispatch.learns(*tensors):
         return _Differentiable.apply("y", x, weight, bias, case)
@@ -103,23 +111,34 @@ class _Differentiable(PyLayer):
     """``_computed``. A convolution is linear in each operand, so its gradients are such computations themselves."""
 
     @staticmethod
-    def forward(ctx, wanted, first, second, bias, case):
+    def forward(ctx, wanted, first, second, bias, case) -> paddle.Tensor:
         inputs = [first, second] if bias is None else [first, second, bias]
         ctx.wanted, ctx.case, ctx.needed = wanted, case, [not tensor.stop_gradient for tensor in inputs]
         dispatch.keep(ctx, first, second)
         return _computed(wanted, case, *inputs)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, grad_output) -> tuple:
         first, second = dispatch.kept(ctx, "a convolution")
         names = INPUTS[ctx.wanted]
-        known = {names[0]: first, names[1]: second, ctx.wanted: gradient}
+        known = {names[0]: first, names[1]: second, ctx.wanted: grad_output}
         if ctx.needed[1:] == [True, True] and not paddle.is_grad_enabled():
-            for_others = _weight_and_bias_gradients(ctx.case, gradient, first)
+            for_others = _weight_and_bias_gradients(ctx.case, grad_output, first)
         else:
             for_others = [_gradient(names[1], known, ctx.case) if ctx.needed[1] else None,
-                          *(gradient.sum([0, 2, 3]) if need else None for need in ctx.needed[2:])]
+                          *(grad_output.sum([0, 2, 3]) if need else None for need in ctx.needed[2:])]
         return (_gradient(names[0], known, ctx.case) if ctx.needed[0] else None, *for_others)
+
+
+def _check(name, groups):
+    case = onednn.Case((2, 8, 9, 9), (8, 8 // groups, 3, 3), (1, 1), (1, 1), (1, 1), (1, 1), groups, True)
+    return dispatch.SelfCheck(name, lambda *inputs: _Differentiable.apply("y", *inputs, case),
+                              lambda *inputs: F.conv2d(*inputs, padding=1, groups=groups),
+                              [case.x, case.weight, case.weight[:1]])
+
+
+#: whether there are groups -> the check
+CHECKS = {False: _check("convolution", 1), True: _check("convolution in groups", 8)}
 
 
 def _gradient(name, known, case):
@@ -130,7 +149,7 @@ def _gradient(name, known, case):
     return _computed(name, case, *inputs)
 
 
-def _weight_and_bias_gradients(case, gradient, x):
+def _weight_and_bias_gradients(case, grad_output, x):
     found = empty(case.weight), empty(case.weight[:1])
-    run(onednn.convolution(case).backward_weight, gradient, x, *found)
+    run(onednn.convolution(case).backward_weight, grad_output, x, *found)
     return found

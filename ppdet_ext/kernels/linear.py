@@ -5,16 +5,22 @@ Paddle's gradient of an added bias sums over the rows with one thread and takes 
 together (3.3.1: 19 of 31 ms for 8400 rows of 256). As a product with a row of ones it takes 0.2 ms. Adding the bias,
 spread over the rows by Paddle, takes 1.2 ms there, and 0.6 where a product spreads it; the values are the same.
 """
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import paddle
+import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
-from . import active, eager
+from . import active
+from .dispatch import SelfCheck, keep, kept, mixed_precision
 
 
-def repeated(row, count):
+def repeated(row: paddle.Tensor, count: int) -> paddle.Tensor:
     """[M] -> [count, M], as a product with ones, which is exact: 0.04 ms for [2000, 384] on a CPU. Arithmetic with the
     row itself takes 2.4 ms there, as Paddle 3.3.1 broadcasts with one thread, number by number."""
     return paddle.matmul(paddle.ones([count, 1], row.dtype), row.unsqueeze(0))
@@ -24,24 +30,28 @@ class Linear(PyLayer):
     """x [..., in], weight [in, out], bias [out] -> [..., out]."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias):
-        ctx.save_for_backward(x, weight)
+    def forward(ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+        keep(ctx, x, weight)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
         product = paddle.matmul(x, weight)
         return product.add_(repeated(bias, math.prod(x.shape[:-1])).reshape(product.shape))
 
     @staticmethod
-    def backward(ctx, slope):
-        x, weight = ctx.saved_tensor()
-        rows = slope.reshape([-1, slope.shape[-1]])
-        gradients = (lambda: paddle.matmul(slope, weight, transpose_y=True),
+    def backward(ctx: Any, grad_output: paddle.Tensor) -> tuple:  # type: ignore[override]  # one gradient an output
+        x, weight = kept(ctx, "a linear layer")
+        rows = grad_output.reshape([-1, grad_output.shape[-1]])
+        gradients = (lambda: paddle.matmul(grad_output, weight, transpose_y=True),
                      lambda: paddle.matmul(x.reshape([-1, x.shape[-1]]), rows, transpose_x=True),
                      lambda: paddle.matmul(paddle.ones([1, rows.shape[0]], rows.dtype), rows)[0])
         # Paddle wants a gradient for each input that learns and none for the others
         return tuple(gradient() if wanted else None for gradient, wanted in zip(gradients, ctx.wanted))
 
 
-def in_place_of_linear(own):
+CHECK = SelfCheck("linear", lambda *inputs: Linear.apply(*inputs), lambda *inputs: F.linear(*inputs),
+                  [[6, 16], [16, 8], [8]])
+
+
+def in_place_of_linear(own: Callable) -> Callable:
     """``Linear`` before ``paddle.nn.functional.linear`` where it trains on a CPU."""
     @paddle.jit.not_to_static
     @functools.wraps(own)
@@ -53,5 +63,5 @@ def in_place_of_linear(own):
 
 
 def _trains_on_cpu(x, bias):
-    return (active() and not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
-            and x.dtype == bias.dtype and not eager.mixed_precision())
+    return (active() and not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place()
+            and 0 not in x.shape and x.dtype == bias.dtype and not mixed_precision() and CHECK.passed())

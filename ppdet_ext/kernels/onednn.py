@@ -4,14 +4,17 @@
 Paddle's operations use that library in inference only. Facts about its API: oneDNN 3's headers (dnnl.h, dnnl_types.h).
 Works on addresses of plain tensors (NCHW, OIHW); the layouts that oneDNN computes in are its own choice.
 """
+from __future__ import annotations
+
 import ctypes
 import functools
 import math
 import threading
 import types
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paddle
 
@@ -94,7 +97,7 @@ SIGNATURES = {
 NO_STATUS = ("primitive_desc_query_md", "memory_desc_get_size", "memory_desc_equal")
 
 
-def load(path=None):
+def load(path: str | Path | None = None) -> types.SimpleNamespace:
     """oneDNN's functions by their names without dnnl_, and ``engine``, ``stream`` and ``attributes``.
 
     Raises:
@@ -135,7 +138,7 @@ def _new(create, *arguments):
 
 
 @functools.cache
-def library():
+def library() -> types.SimpleNamespace:
     """``load()``, once in a process."""
     return load()
 
@@ -153,7 +156,7 @@ class Case(NamedTuple):
     bias: bool
 
     @property
-    def y(self):
+    def y(self) -> tuple:
         """Shape of the result; sizes below 1 mean that the kernel does not fit."""
         sides = ((size + before + after - dilation * (kernel - 1) - 1) // stride + 1
                  for size, kernel, before, after, dilation, stride
@@ -282,7 +285,7 @@ class Convolution(_Operation):
         Unavailable: oneDNN has none for it, or only its slow reference code.
     """
 
-    def __init__(self, case):
+    def __init__(self, case: Case) -> None:
         handles, weight = _Handles(), case.weight
         if case.groups > 1:
             weight = (case.groups, weight[0] // case.groups, *weight[1:])
@@ -303,24 +306,24 @@ class Convolution(_Operation):
         self._keep(handles, plain, case, self._forward, self._for_x, self._for_weight)
 
     @functools.cached_property
-    def forward(self):
+    def forward(self) -> _Computation:
         """Takes addresses of x, weight, bias if the case has one, and y."""
         return self._computation(self._forward, ["x", "weight", *["bias"] * self._bias], ["y"])
 
     @functools.cached_property
-    def backward_x(self):
+    def backward_x(self) -> _Computation:
         """Takes addresses of y's gradient, the weight, and x's gradient."""
         return self._computation(self._for_x, ["y gradient", "weight"], ["x gradient"])
 
     @functools.cached_property
-    def backward_weight(self):
+    def backward_weight(self) -> _Computation:
         """Takes addresses of y's gradient, x, the weight's gradient, and the bias's if the case has one."""
         return self._computation(self._for_weight, ["y gradient", "x"],
                                  ["weight gradient", *["bias gradient"] * self._bias])
 
 
 @functools.lru_cache(maxsize=1024)  # shapes of a detector at all sizes of its training
-def convolution(case):
+def convolution(case: Case) -> Convolution | None:
     """The ``Convolution`` of a case, made once; None where oneDNN has nothing good for it."""
     try:
         return Convolution(case)
@@ -331,8 +334,10 @@ def convolution(case):
 class _Function(_Operation):
     """y = f(x)."""
 
+    _forward: Any
+
     @functools.cached_property
-    def forward(self):
+    def forward(self) -> _Computation:
         """Takes addresses of x and y."""
         return self._computation(self._forward, ["x"], ["y"])
 
@@ -340,7 +345,7 @@ class _Function(_Operation):
 class Activation(_Function):
     """y = f(x), a name of ``ACTIVATIONS``, of ``count`` numbers."""
 
-    def __init__(self, name, count):
+    def __init__(self, name: str, count: int) -> None:
         handles, engine, attributes = _Handles(), library().engine, library().attributes
         number, backward_number, self._source, alpha = ACTIVATIONS[name]
         plain = handles.descriptor([count], PLAIN[1])
@@ -354,7 +359,7 @@ class Activation(_Function):
         self._keep(handles, {"x": plain, "y": plain}, name, self._forward, self._backward)
 
     @functools.cached_property
-    def backward(self):
+    def backward(self) -> _Computation:
         """Takes addresses of x or y, as ACTIVATIONS says, of y's gradient, and of x's gradient."""
         return self._computation(self._backward, [self._source, "y gradient"], ["x gradient"])
 
@@ -362,7 +367,7 @@ class Activation(_Function):
 class Softmax(_Function):
     """Along the columns of [rows, columns]."""
 
-    def __init__(self, rows, columns):
+    def __init__(self, rows: int, columns: int) -> None:
         handles, engine, attributes = _Handles(), library().engine, library().attributes
         plain = handles.descriptor([rows, columns], PLAIN[2])
         create = functools.partial(handles.make, "primitive_desc")
@@ -373,7 +378,7 @@ class Softmax(_Function):
         self._keep(handles, {"x": plain, "y": plain}, "softmax", self._forward, self._backward)
 
     @functools.cached_property
-    def backward(self):
+    def backward(self) -> _Computation:
         """Takes addresses of y, y's gradient and x's gradient."""
         return self._computation(self._backward, ["y", "y gradient"], ["x gradient"])
 
@@ -381,7 +386,7 @@ class Softmax(_Function):
 class LayerNorm(_Operation):
     """Over the columns of [rows, columns], with scale and shift."""
 
-    def __init__(self, rows, columns, epsilon):
+    def __init__(self, rows: int, columns: int, epsilon: float) -> None:
         handles, engine, attributes = _Handles(), library().engine, library().attributes
         plain, of_rows, of_columns = (handles.descriptor(shape, PLAIN[len(shape)])
                                       for shape in ([rows, columns], [rows], [columns]))
@@ -395,19 +400,19 @@ class LayerNorm(_Operation):
                              "shift": of_columns}, "layer normalisation", self._forward, self._backward)
 
     @functools.cached_property
-    def forward(self):
+    def forward(self) -> _Computation:
         """Takes addresses of x, scale, shift, y, and the rows' means and variances, which it gives."""
         return self._computation(self._forward, ["x", "scale", "shift"], ["y", "mean", "variance"])
 
     @functools.cached_property
-    def backward(self):
+    def backward(self) -> _Computation:
         """Takes addresses of x, scale, shift, mean, variance, y's gradient, and the gradients of x, scale and shift."""
         return self._computation(self._backward, ["x", "scale", "shift", "mean", "variance", "y gradient"],
                                  ["x gradient", "scale gradient", "shift gradient"])
 
 
 @functools.lru_cache(maxsize=1024)
-def operation(kind, *case):
+def operation(kind: Callable, *case: object) -> Any:
     """The Activation, Softmax or LayerNorm of these sizes, made once; None where oneDNN has nothing good for it."""
     try:
         return kind(*case)

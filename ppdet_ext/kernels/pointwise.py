@@ -1,13 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Eager activations, softmax and layer normalisation in oneDNN, see in_onednn.
+"""Eager activations, softmax and layer normalisation in oneDNN, see dispatch.
 
 Paddle 3.3.1 computes them on one thread; the gradient of a layer normalisation of 8,400 rows of 256 takes it 26 ms, and
 oneDNN 1.6 on one thread. Small tensors stay in Paddle: there the calls would cost more than the arithmetic.
 """
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Sequence
 
 import paddle
+import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
 from . import dispatch
@@ -25,17 +29,17 @@ def _tried_first(attempt, own):
     return function
 
 
-def activation(kind, x, *other, **named):
+def activation(kind: str, x: paddle.Tensor, *other: object, **named: object) -> paddle.Tensor | None:
     """The activation, or None where Paddle is to do it: with further arguments, for one."""
     if _more_given(other, named) or not _is_large(x) or not dispatch.takes(x):
         return None
     found = operation(Activation, kind, math.prod(x.shape))
-    if found is None:
+    if found is None or not CHECKS[kind].passed():
         return None
     return _Activation.apply(x, found, kind) if dispatch.learns(x) else _result(found.forward, x)
 
 
-def softmax(x, axis=-1, *other, **named):
+def softmax(x: paddle.Tensor, axis: int = -1, *other: object, **named: object) -> paddle.Tensor | None:
     """Softmax along the last axis, or None."""
     if _more_given(other, named) or not _is_large(x) or axis not in (-1, len(x.shape) - 1):
         return None
@@ -43,12 +47,14 @@ def softmax(x, axis=-1, *other, **named):
         return None
     columns = x.shape[-1]
     found = operation(Softmax, math.prod(x.shape) // columns, columns)
-    if found is None:
+    if found is None or not CHECKS["softmax"].passed():
         return None
     return _Softmax.apply(x, found) if dispatch.learns(x) else _result(found.forward, x)
 
 
-def layer_norm(x, normalized_shape, weight=None, bias=None, epsilon=1e-05, *other, **named):
+def layer_norm(x: paddle.Tensor, normalized_shape: int | Sequence[int], weight: paddle.Tensor | None = None,
+               bias: paddle.Tensor | None = None, epsilon: float = 1e-05, *other: object,
+               **named: object) -> paddle.Tensor | None:
     """Layer normalisation over the last axis with weight and bias, or None."""
     axes = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
     if weight is None or bias is None or _more_given(other, named) or not _is_large(x) or axes != [x.shape[-1]]:
@@ -56,7 +62,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, epsilon=1e-05, *othe
     if not weight.shape == bias.shape == axes or not dispatch.takes(x, weight, bias):
         return None
     found = operation(LayerNorm, math.prod(x.shape) // axes[0], axes[0], epsilon)
-    if found is None:
+    if found is None or not CHECKS["layer_norm"].passed():
         return None
     if dispatch.learns(x, weight, bias):
         return _LayerNorm.apply(x, weight, bias, found, epsilon)
@@ -80,47 +86,47 @@ def _result(computation, *inputs):
 
 class _Activation(PyLayer):
     @staticmethod
-    def forward(ctx, x, found, kind):
+    def forward(ctx, x, found, kind) -> paddle.Tensor:
         y = _result(found.forward, x)
         dispatch.keep(ctx, {"x": x, "y": y}[ACTIVATIONS[kind][2]])
         ctx.found, ctx.kind = found, kind
         return y
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, grad_output) -> paddle.Tensor:
         value, = dispatch.kept(ctx, ctx.kind)
         if paddle.is_grad_enabled():  # for gradients of gradients
-            return gradient * SLOPES[ctx.kind](value)
-        return _result(ctx.found.backward, value, gradient)
+            return grad_output * DERIVATIVES[ctx.kind](value)
+        return _result(ctx.found.backward, value, grad_output)
 
 
-def _silu_slope(x):
+def _silu_derivative(x):
     share = paddle.nn.functional.sigmoid(x)
     return share * (1 + x * (1 - share))
 
 
-def _gelu_slope(x):
+def _gelu_derivative(x):
     return 0.5 * (1 + paddle.erf(x * 0.5 ** 0.5)) + x * paddle.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 
 #: derivatives, of what ACTIVATIONS says
-SLOPES = {"relu": lambda y: (y > 0).astype(y.dtype), "silu": _silu_slope, "gelu": _gelu_slope}
+DERIVATIVES = {"relu": lambda y: (y > 0).astype(y.dtype), "silu": _silu_derivative, "gelu": _gelu_derivative}
 
 
 class _Softmax(PyLayer):
     @staticmethod
-    def forward(ctx, x, found):
+    def forward(ctx, x, found) -> paddle.Tensor:
         y = _result(found.forward, x)
         dispatch.keep(ctx, y)
         ctx.found = found
         return y
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, grad_output) -> paddle.Tensor:
         y, = dispatch.kept(ctx, "softmax")
         if paddle.is_grad_enabled():
-            return y * (gradient - (gradient * y).sum(-1, keepdim=True))
-        return _result(ctx.found.backward, y, gradient)
+            return y * (grad_output - (grad_output * y).sum(-1, keepdim=True))
+        return _result(ctx.found.backward, y, grad_output)
 
 
 def _normalized(found, x, weight, bias):
@@ -133,31 +139,48 @@ def _normalized(found, x, weight, bias):
 
 class _LayerNorm(PyLayer):
     @staticmethod
-    def forward(ctx, x, weight, bias, found, epsilon):
+    def forward(ctx, x, weight, bias, found, epsilon) -> paddle.Tensor:
         y, mean, variance = _normalized(found, x, weight, bias)
         dispatch.keep(ctx, x, weight, bias, mean, variance)
         ctx.found, ctx.epsilon, ctx.needed = found, epsilon, [not given.stop_gradient for given in (x, weight, bias)]
         return y
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, grad_output) -> tuple:
         x, weight, bias, mean, variance = dispatch.kept(ctx, "a layer normalisation")
         if paddle.is_grad_enabled():
-            found = _layer_norm_gradients(x, weight, gradient, ctx.epsilon)
+            found = _layer_norm_gradients(x, weight, grad_output, ctx.epsilon)
         else:
             found = dispatch.empty(x.shape), dispatch.empty(weight.shape), dispatch.empty(weight.shape)
-            dispatch.run(ctx.found.backward, x, weight, bias, mean, variance, gradient, *found)
+            dispatch.run(ctx.found.backward, x, weight, bias, mean, variance, grad_output, *found)
         return tuple(one if needed else None for one, needed in zip(found, ctx.needed))
 
 
-def _layer_norm_gradients(x, weight, gradient, epsilon):
+def _layer_norm_gradients(x, weight, grad_output, epsilon):
     """The same from operations that have gradients themselves."""
     centred = x - x.mean(-1, keepdim=True)
     step = (centred.square().mean(-1, keepdim=True) + epsilon).rsqrt()
-    normal, slope, rows = centred * step, gradient * weight, list(range(len(x.shape) - 1))
-    of_x = step * (slope - slope.mean(-1, keepdim=True) - normal * (slope * normal).mean(-1, keepdim=True))
-    return of_x, (gradient * normal).sum(rows), gradient.sum(rows)
+    normal, scaled, rows = centred * step, grad_output * weight, list(range(len(x.shape) - 1))
+    of_x = step * (scaled - scaled.mean(-1, keepdim=True) - normal * (scaled * normal).mean(-1, keepdim=True))
+    return of_x, (grad_output * normal).sum(rows), grad_output.sum(rows)
 
+
+# for the checks: the smallest size that the kernels take
+_ROWS, _COLUMNS = SMALL // 64, 64
+
+
+def _check(name, kernel, shapes):
+    return dispatch.SelfCheck(name, kernel, lambda x, *others: getattr(F, name)(x, *[_COLUMNS] * bool(others), *others),
+                              shapes)
+
+
+CHECKS = {
+    **{kind: _check(kind, lambda x, kind=kind: _Activation.apply(x, operation(Activation, kind, SMALL), kind),
+                    [[SMALL]]) for kind in ACTIVATIONS},
+    "softmax": _check("softmax", lambda x: _Softmax.apply(x, operation(Softmax, _ROWS, _COLUMNS)), [[_ROWS, _COLUMNS]]),
+    "layer_norm": _check("layer_norm", lambda *inputs: _LayerNorm.apply(
+        *inputs, operation(LayerNorm, _ROWS, _COLUMNS, 1e-5), 1e-5), [[_ROWS, _COLUMNS], [_COLUMNS], [_COLUMNS]]),
+}
 
 # for the ledger: each takes Paddle's function and returns one that tries oneDNN first
 in_place_of_relu = functools.partial(_tried_first, functools.partial(activation, "relu"))

@@ -1,14 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """BatchNorm over the images of all processes, on a CPU; Paddle's SyncBatchNorm has a GPU kernel only."""
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 
 import paddle
 import paddle.distributed as dist
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
+from .dispatch import keep, kept
 
-def forward_anywhere(own):
+
+def forward_anywhere(own: Callable) -> Callable:
     """For ``SyncBatchNorm.forward``: :func:`forward` for an eager tensor on a CPU."""
     @functools.wraps(own)
     def anywhere(self, x):
@@ -19,7 +24,7 @@ def forward_anywhere(own):
     return anywhere
 
 
-def convert_once(own):
+def convert_once(own: classmethod) -> classmethod:
     """For ``SyncBatchNorm.convert_sync_batchnorm`` (a classmethod): leaves a SyncBatchNorm of any class as it is."""
     convert = own.__func__
 
@@ -29,7 +34,7 @@ def convert_once(own):
     return classmethod(once)
 
 
-def forward(norm, x):
+def forward(norm: paddle.nn.SyncBatchNorm, x: paddle.Tensor) -> paddle.Tensor:
     """What ``norm`` (a SyncBatchNorm) gives for ``x`` [B, C, ...] or, in its NHWC format, [B, ..., C].
 
     In training mode every process calls this with as many norms in the same order; sizes of their batches may differ.
@@ -44,7 +49,7 @@ class _Normalized(PyLayer):
     """Sums run in float64: their errors come back enlarged from every following norm."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, norm):
+    def forward(ctx, x, weight, bias, norm) -> paddle.Tensor:
         ctx.axes, ctx.shape = _other_axes(norm, x)
         wide = x.astype("float64")
         ones = paddle.full(weight.shape, x.size // weight.size, "float64")
@@ -54,20 +59,20 @@ class _Normalized(PyLayer):
         _remember(norm, mean, variance)
         scale = (variance + norm._epsilon).rsqrt()
         normal = ((wide - mean.reshape(ctx.shape)) * scale.reshape(ctx.shape)).astype("float32")
-        ctx.save_for_backward(normal, weight, scale)
+        keep(ctx, normal, weight, scale)
         return (normal * weight.reshape(ctx.shape) + bias.reshape(ctx.shape)).astype(x.dtype)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx, grad_output) -> tuple:
         """Gradients of the sum of all processes' losses for ``x``; of this one's own for weight and bias."""
-        normal, weight, scale = ctx.saved_tensor()
+        normal, weight, scale = kept(ctx, "a SyncBatchNorm")
         kind = weight.dtype
-        wide = gradient.astype("float64")
+        wide = grad_output.astype("float64")
         normal, weight = normal.astype("float64"), weight.astype("float64")
         own = paddle.stack([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
         mean, along = (part.reshape(ctx.shape) for part in all_reduce_sum(own) / ctx.number)
         for_x = (wide - mean - normal * along) * (weight * scale).reshape(ctx.shape)
-        return for_x.astype(gradient.dtype), own[1].astype(kind), own[0].astype(kind)
+        return for_x.astype(grad_output.dtype), own[1].astype(kind), own[0].astype(kind)
 
 
 def _other_axes(norm, x):
@@ -77,7 +82,7 @@ def _other_axes(norm, x):
             [-1 if axis == channel else 1 for axis in range(x.ndim)])
 
 
-def all_reduce_sum(value):
+def all_reduce_sum(value: paddle.Tensor) -> paddle.Tensor:
     """Sum over the processes."""
     value = value.clone()
     if dist.get_world_size() > 1:
@@ -87,8 +92,8 @@ def all_reduce_sum(value):
 
 def _remember(norm, mean, variance):
     """Move the running statistics as Paddle's BatchNorm does."""
-    for kept, new in ((norm._mean, mean), (norm._variance, variance)):
-        kept.set_value(kept * norm._momentum + new.astype(kept.dtype) * (1 - norm._momentum))
+    for running, new in ((norm._mean, mean), (norm._variance, variance)):
+        running.set_value(running * norm._momentum + new.astype(running.dtype) * (1 - norm._momentum))
 
 
 def _layout(norm, x):

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from ..errors import UserError
 
@@ -21,7 +21,7 @@ NEEDED = {
 PYTHON = ((3, 9), (3, 11))
 
 
-def check_environment(version: Sequence[int] = sys.version_info, find: Callable = importlib.util.find_spec,
+def check_environment(version: tuple = sys.version_info, find: Callable = importlib.util.find_spec,
                       load: Callable = importlib.import_module) -> None:
     """Look for the mistakes that otherwise end in a long traceback, before anything heavy is imported.
 

@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppdet_ext.kernels import eager
+from ppdet_ext.kernels import linear
 from ppdet_ext.kernels.linear import Linear
 
 paddle_linear = F.linear  # the kernels are off while this is imported
@@ -53,7 +53,7 @@ def test_elsewhere_it_is_paddles_own(calls, monkeypatch):
     nn.Linear(4, 5, bias_attr=False)(x)
     layer(paddle.zeros([0, 4]))
     with monkeypatch.context() as patch:  # Paddle has no mixed precision on a CPU; test_precision.py stands in for it
-        patch.setattr(eager, "mixed_precision", lambda: True)
+        patch.setattr(linear, "mixed_precision", lambda: True)
         layer(x)
     frozen = copy.deepcopy(layer)
     frozen.bias.stop_gradient = True
@@ -72,3 +72,15 @@ def test_one_weight_twice(calls):
     paddle_linear(paddle_linear(x, layer.weight, layer.bias), layer.weight, layer.bias).sum().backward()
     np.testing.assert_allclose(found, layer.weight.grad.numpy(), rtol=1e-5)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_the_gradient_needs_must_not_be_changed_in_place(place):
+    tensors = [paddle.randn(shape) for shape in ([3, 4], [4, 5], [5])]
+    for tensor in tensors:
+        tensor.stop_gradient = False
+    operands = [tensor * 1.0 for tensor in tensors]
+    y = F.linear(*operands)
+    operands[place].add_(operands[place].detach())
+    with pytest.raises(OSError, match="a linear layer was changed in place"):
+        y.sum().backward()

@@ -1,0 +1,203 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Each row of the ledger: without it the defect that it is for shows, with it not."""
+import time
+import types
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+import pytest
+from paddle import nn
+from paddle.io.dataloader import dataloader_iter
+from ppdet.core import workspace
+from ppdet.data import reader as readers
+from ppdet.data.transform import operators
+from support import data_sets
+
+from ppdet_ext import kernels
+from ppdet_ext.data import transform_schedule
+from ppdet_ext.errors import UserError
+from ppdet_ext.kernels import convolution, dispatch, linear
+from ppdet_ext.patches import ledger
+
+
+def picture():
+    return np.random.RandomState(0).randint(0, 256, (480, 640, 3)).astype("uint8")
+
+
+# ---------------------------------------------------------------- each gives True where the defect shows
+def safe_yaml(tmp_path):
+    folder, config = tmp_path / "made by a config", tmp_path / "config.yml"
+    config.write_text(f"a: !!python/object/apply:os.mkdir ['{folder}']\n")
+    try:
+        workspace._load_config_with_base(str(config))
+    except UserError:
+        return False
+    return folder.is_dir()
+
+
+def unreadable_image(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"no image")
+    try:
+        operators.Decode().apply({"im_file": str(tmp_path / "1.jpg")})
+    except Exception as error:
+        return "1.jpg" not in str(error)
+
+
+def reader_errors(tmp_path):
+    try:
+        readers.Compose([{"Resize": {"target_size": [8, 8], "keep_ratio": False}}])({"image": "none"})
+    except Exception:
+        return True
+    return False
+
+
+def data_set(tmp_path, change=lambda content: None):
+    root = data_sets.write_coco(tmp_path / "set", change)
+    data_sets.load(tmp_path, data_sets.coco_values(root))
+    dataset = workspace.create("TrainDataset")()
+    dataset.parse_dataset()
+    return dataset
+
+
+def clipped_boxes(tmp_path):
+    boxes = data_set(tmp_path, lambda content: content["annotations"][0].update(bbox=[30, 20, 25, 25])).roidbs[0]
+    return boxes["gt_bbox"].max() > max(data_sets.SIZE)
+
+
+def next_epoch(tmp_path):
+    dataset = types.SimpleNamespace(_epoch=4)
+    dataset.set_epoch = lambda epoch: setattr(dataset, "_epoch", epoch)
+    reader = types.SimpleNamespace(loader=iter(()), dataloader=[1], dataset=dataset)
+    with pytest.raises(StopIteration):
+        readers.BaseDataLoader.__next__(reader)
+    return dataset._epoch == 4
+
+
+def transform_schedulers(tmp_path):
+    reader = readers.TrainReader(sample_transforms=[{"Decode": {}}], batch_size=1,
+                                 transform_schedulers=[{"Decode": {"stop_epoch": 1}}])
+    return not isinstance(reader._sample_transforms.transforms_cls[0], transform_schedule.Scheduled)
+
+
+def transform_prob(tmp_path):
+    try:
+        kept = operators.RandomDistort(prob=0.0).apply({"image": picture()})["image"]
+    except TypeError:
+        return True
+    operators.RandomCrop(prob=0.5)
+    return not np.array_equal(kept, picture())
+
+
+def fast_distort(tmp_path):
+    left_out = [0, 0, 1.0]
+    distort = operators.RandomDistort(hue=[10, 10, 0.0], saturation=left_out, contrast=left_out, brightness=left_out)
+    return distort.apply({"image": picture()})["image"].dtype == np.float64
+
+
+def fast_flip(tmp_path):
+    return not operators.RandomFlip().apply_image(picture()).flags["C_CONTIGUOUS"]
+
+
+def ema_filter_no_grad(tmp_path):
+    from ppdet.engine import trainer
+
+    net = nn.Linear(2, 2)
+    net.bias.stop_gradient = True
+    try:
+        trainer.ModelEMA(net, ema_filter_no_grad=True)
+    except AttributeError:
+        return True
+    return False
+
+
+def dataloader_interval(tmp_path):
+    return dataloader_iter.MP_STATUS_CHECK_INTERVAL > 1
+
+
+def sync_batch_norm_on_cpu(tmp_path):
+    try:
+        nn.SyncBatchNorm(2)(paddle.ones([1, 2, 3, 3]))
+    except RuntimeError:
+        return True
+    return False
+
+
+def convert_sync_batch_norm_once(tmp_path):
+    class Mine(nn.SyncBatchNorm):
+        pass
+
+    return type(nn.SyncBatchNorm.convert_sync_batchnorm(Mine(2))) is not Mine
+
+
+DEFECTS = (safe_yaml, unreadable_image, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
+           fast_distort, fast_flip, ema_filter_no_grad, dataloader_interval, sync_batch_norm_on_cpu,
+           convert_sync_batch_norm_once)
+
+#: transform -> what it does; the defect is that it takes long
+SLOW = {
+    "fast_normalize": lambda: operators.NormalizeImage().apply({"image": picture()}),
+    "fast_pad": lambda: operators.Pad(960, fill_value=[1.0, 2.0, 3.0]).apply_image(picture(), [9, 9], [480, 640],
+                                                                               [960, 960]),
+}
+
+#: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
+KERNELS = {
+    "convolution": (lambda: F.conv2d(paddle.rand([1, 4, 8, 8]), paddle.rand([4, 4, 3, 3])), convolution, "run"),
+    "linear": (lambda: nn.Linear(3, 4)(paddle.rand([2, 3])), linear, "repeated"),
+    "relu": (lambda: nn.ReLU()(paddle.rand([256, 256])), dispatch, "run"),
+    "silu": (lambda: nn.Silu()(paddle.rand([256, 256])), dispatch, "run"),
+    "gelu": (lambda: nn.GELU()(paddle.rand([256, 256])), dispatch, "run"),
+    "softmax": (lambda: nn.Softmax()(paddle.rand([256, 256])), dispatch, "run"),
+    "layer_norm": (lambda: nn.LayerNorm(256)(paddle.rand([256, 256])), dispatch, "run"),
+}
+
+
+def test_every_row_has_its_test():
+    assert sorted([*(defect.__name__ for defect in DEFECTS), *SLOW, *KERNELS]) == sorted(
+        row.name for row in ledger.rows())
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
+def test_without_the_row_the_defect_shows(defect, tmp_path):
+    (tmp_path / "without").mkdir()
+    with ledger.without(defect.__name__):
+        assert defect(tmp_path / "without")
+    (tmp_path / "with").mkdir()
+    assert not defect(tmp_path / "with")
+
+
+def seconds(function, rounds=9):
+    """The shortest of some runs."""
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_without_the_row_it_takes_longer(name):
+    with ledger.without(name):
+        own = seconds(SLOW[name])
+    assert seconds(SLOW[name]) < 0.7 * own
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_without_the_row_paddles_own_operation_runs(name, monkeypatch):
+    if not dispatch.available():
+        pytest.skip("Paddle came without oneDNN's library")
+    use, module, begin = KERNELS[name]
+    used, own = [], getattr(module, begin)
+    with kernels.enabled():
+        use()  # it is compared with Paddle's at its first use
+    monkeypatch.setattr(module, begin, lambda *args: used.append(name) or own(*args))
+    with monkeypatch.context() as patch:
+        patch.setenv(ledger.SWITCH, name)
+        with kernels.enabled():
+            use()
+    assert used == []
+    with kernels.enabled():
+        use()
+    assert used == [name]
