@@ -18,7 +18,7 @@ from ..backbones.traced import BridgedNet
 from ..errors import UserError
 from ..kernels import dispatch
 from ..trace import from_torch
-from ..trace.tracer import AUGMENTATION
+from ..trace.fx_nodes import AUGMENTATION
 from ..weights.layout_rules import to_paddle
 from ..weights.load_report import load_into
 from ..weights.parity import relative_error

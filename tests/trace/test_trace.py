@@ -126,7 +126,7 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
         def forward(self, x):
             return x if x.sum() > 0 else -x
 
-    with pytest.raises(UserError, match="data-dependent control flow.*test_bridge_trace.py"):
+    with pytest.raises(UserError, match="data-dependent control flow.*test_trace.py"):
         trace_module(Branch(), (2, 3, 8, 8))
 
     class Deep(torch.nn.Module):  # a guard on what comes from far has words that are the same in each run
@@ -143,6 +143,7 @@ def test_parameters_are_known_to_begin_as_the_originals_do():
     torch = pytest.importorskip("torch", reason="tracing needs torch")
     weights = pytest.importorskip("timm.layers.weight_init", reason="its truncated normal numbers")
     from ppdet_ext.trace import from_torch
+    from ppdet_ext.trace.initializers import INITIALIZERS
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -159,11 +160,11 @@ def test_parameters_are_known_to_begin_as_the_originals_do():
     net = from_torch.weightless(lambda: Net(), {}, "Net")
     assert all(weight.is_meta for weight in net.parameters())
     real = Net()
-    for name, (kind, *numbers) in vars(net)[from_torch.STARTS].items():
+    for name, (kind, *numbers) in vars(net)[INITIALIZERS].items():
         weight = getattr(real, name).detach()
         found = (weight.min(), weight.max()) if kind == "uniform" else (weight.mean(), weight.std())
         np.testing.assert_allclose(found[:len(numbers)], numbers, atol=0.01 * float(weight.abs().max()))
-    assert set(vars(net)[from_torch.STARTS]) == set(fills)
+    assert set(vars(net)[INITIALIZERS]) == set(fills)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "vit_small_resnet50d_s16_224", "swinv2_cr_tiny_ns_224"])
