@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
+from typing import Any
+from typing import Any
 
 from ..errors import UserError
 
@@ -36,6 +39,9 @@ class Source:
 def read(cfg, section):
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
     value = cfg.get(section)
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
     if value is None or value == {}:
         return None
     if isinstance(value, dict):

@@ -66,7 +66,7 @@ def of_weights(cfg, name, settings):
     ``pretrained_cfg`` of the registered class.
     """
     from ppdet_ext.backbones import factory, manifest, split_tag
-    owner = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
+    owner: Any = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
@@ -80,7 +80,7 @@ def of_weights(cfg, name, settings):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
     values = {key: brought.get(key) or getattr(known, key) for key in ("mean", "std", "interpolation")}
-    return Normalisation(source=brought.get("source") or arch or name, **values)
+    return Normalisation(source=brought.get("source") or arch or name or "", **values)
 
 
 def _file_metadata(spec, known):

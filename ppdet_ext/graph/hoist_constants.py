@@ -46,7 +46,8 @@ def hoist_constants(nodes: list[Node], outputs: Any) -> tuple[list[Node], list[H
             if sum(step.kind == "call" for step in steps) > 1:
                 numbers = [name for step in steps for name in step.inputs() if kinds[name] != "hoisted"]
                 functions.append(HoistedValue(node.name, list(dict.fromkeys(numbers)), steps))
-                node = Node(node.name, "hoisted", str(len(functions) - 1), [Ref(name) for name in functions[-1].numbers])
+                node = Node(node.name, "hoisted", str(len(functions) - 1),
+                    [Ref(name) for name in functions[-1].numbers])
         kept.append(node)
     return _used(kept, kinds, wanted), functions
 

@@ -5,7 +5,7 @@ The generated source can be read (``layer.code``), appears in tracebacks, and is
 """
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Any
 
 import paddle
 from paddle import nn

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""From the graph that torch.fx recorded to ours: the table's names for calls, specs for leaves, arrays for constants."""
+"""From the graph that torch.fx recorded to ours: calls by the table's names, leaves as specs, constants as arrays."""
 from __future__ import annotations
 
 import builtins

@@ -95,7 +95,7 @@ class InitializerRecorder:
             self._kept.append(result)  # so that no other tensor gets its place
 
     @staticmethod
-    def _changed(name, before, args, kwargs):
+    def _changed(name: str, before: list, args: tuple, kwargs: dict) -> list | None:
         numbers = [arg for arg in args if isinstance(arg, (int, float))]
         return CHANGES[name](before, *numbers, **kwargs) if len(numbers) == len(args) else None
 

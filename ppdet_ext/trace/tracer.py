@@ -22,6 +22,7 @@ from torch import fx
 from ..errors import UserError
 from ..graph.ops import LEAVES, OPS
 from ..graph.ops._leaf_args import is_leaf
+from ..graph.ops._table import Op
 from . import aliases
 from .fx_nodes import AUGMENTATION, guard, op_name, training_mode, words
 from .proxies import TrainingProxy, ValueProxy
@@ -91,12 +92,13 @@ class Tracer(fx.Tracer):
             return self.in_place(target, args[0], args[1:], kwargs)
         if kind == "call_function" and op_name(kind, target, None) == AUGMENTATION:
             kwargs = {**kwargs, "training": TrainingProxy(self, self.root)}
-        proxy = self._recorded(kind, target, args, kwargs, name)
         if kind == "call_module" and getattr(self.root.get_submodule(target), "inplace", False) is True:
+            proxy = self._recorded(kind, target, args, kwargs, name, in_place=True)
             self._replace(args[0], proxy, proxy.value)
-        return proxy
+            return args[0]
+        return self._recorded(kind, target, args, kwargs, name)
 
-    def _recorded(self, kind, target, args, kwargs, name=None):
+    def _recorded(self, kind, target, args, kwargs, name=None, in_place=False):
         self._check_known(kind, target)
         entry = self._entry(kind, target, args)
         self._check_fresh(entry, target, (args, kwargs))
@@ -104,7 +106,7 @@ class Tracer(fx.Tracer):
         inputs = _tensors((args, kwargs))
         with self._computation():
             proxy.value, shared = self._compute(kind, target, args, kwargs, inputs)
-        if entry is not None and entry.view:
+        if entry is not None and entry.view and not in_place:
             for parent, index in aliases.parents_of(target, args, [inputs[place] for place in shared]):
                 proxy.look_into(parent, index)
         if isinstance(proxy.value, torch.Tensor):
@@ -123,7 +125,7 @@ class Tracer(fx.Tracer):
     def in_place(self, target: Any, changed: ValueProxy, args: tuple, kwargs: dict | None = None) -> ValueProxy:
         """Record a call that changes ``changed``, which from here on means the result."""
         kind = "call_method" if isinstance(target, str) else "call_function"
-        proxy = self._recorded(kind, target, (changed, *args), kwargs or {})
+        proxy = self._recorded(kind, target, (changed, *args), kwargs or {}, in_place=True)
         self._replace(changed, proxy, changed.value if proxy.value is None else proxy.value)
         return changed
 
@@ -196,7 +198,7 @@ class Tracer(fx.Tracer):
                                  "ppdet_ext.graph.ops")
 
     def _check_fresh(self, entry, target, arguments):
-        metadata = entry.metadata if entry is not None else target is builtins.getattr
+        metadata = target is builtins.getattr if entry is None else isinstance(entry, Op) and entry.metadata
         if not metadata and any(value.stale for value in _proxies(arguments)):
             raise self.error(STALE)
 

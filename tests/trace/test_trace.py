@@ -10,8 +10,7 @@ from ppdet_ext.backbones import create_model, list_models
 from ppdet_ext.backbones.modules import TimmBackbone
 from ppdet_ext.backbones.traced import BridgedNet
 from ppdet_ext.errors import UserError
-from ppdet_ext.graph import graph_file
-from ppdet_ext.graph import store
+from ppdet_ext.graph import graph_file, store
 from ppdet_ext.graph.graph import Graph, Node, Ref
 from ppdet_ext.trace import on_demand
 

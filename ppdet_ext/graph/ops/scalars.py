@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import paddle
 
@@ -30,12 +31,12 @@ for _names, _function, _paddle in (
 
 
 @op("builtins.max", "torch.sym_max")
-def max_number(*values):
+def max_number(*values: Any) -> Any:
     return _extreme(max, paddle.maximum, *values)
 
 
 @op("builtins.min", "torch.sym_min")
-def min_number(*values):
+def min_number(*values: Any) -> Any:
     return _extreme(min, paddle.minimum, *values)
 
 
