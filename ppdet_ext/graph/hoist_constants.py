@@ -54,7 +54,7 @@ def hoist_constants(nodes: list[Node], outputs: Any) -> tuple[list[Node], list[H
 
 def _kinds(nodes: list[Node]) -> dict[str, str]:
     """'number' (a size, or what is computed from sizes), 'hoisted' (a value of these alone) or 'data', by node."""
-    kinds = {}
+    kinds: dict[str, str] = {}
     for node in nodes:
         inputs = {kinds[name] for name in node.inputs()}
         if node.kind == "const":

@@ -327,7 +327,7 @@ def _leaf(spec: Any, where: str, elements: int, level: int = 0) -> None:
 
 def _parameters(args: dict[str, Any], where: str) -> int:
     """A bound below the number of elements of the parameters that a layer of these settings makes."""
-    sizes = []
+    sizes: list[Any] = []
     for key in PARAMETER_SIZES & args.keys():
         sizes += args[key] if type(args[key]) is list else [args[key]]
     if "in_channels" in args and "kernel_size" in args:
@@ -432,6 +432,10 @@ def _flag(value: Any, where: str) -> None:
     _ensure(type(value) is bool, where, value, "is not true or false")
 
 
+def _text(value: Any, where: str) -> None:
+    _printable(value, where)
+
+
 def _published(value: Any, where: str) -> None:
     """What is said of weights: where they are, how images are prepared; see backbones.manifest.PretrainedCfg."""
     _ensure(type(value) is dict and set(value) <= {"common", "tags"}, where, value, "is not {common, tags}")
@@ -445,7 +449,7 @@ def _published(value: Any, where: str) -> None:
 
 _PUBLISHED: dict[str, Callable[[Any, str], None]] = {
     "source": _word, "hf_hub_id": _matching(_HUB, "name on the hub"), "url": _matching(_URL, "address"),
-    "license": lambda value, where: _printable(value, where) and None, "interpolation": _word, "input_size": _image,
+    "license": _text, "interpolation": _word, "input_size": _image,
     "test_input_size": _image, "mean": _three, "std": _three, "crop_pct": _number, "test_crop_pct": _number,
     "num_classes": _number, "first_conv": _paths, "classifier": _paths}
 _INFO: dict[str, Callable[[Any, str], None]] = {

@@ -60,7 +60,7 @@ def _of_init(function, args, kwargs):
 
 
 # uniform numbers through the inverse error function are normal ones of variance 1/2: how truncated normals are drawn
-CHANGES = {
+CHANGES: dict[str, Callable] = {
     "erfinv_": lambda start: ["normal", 0.0, math.sqrt(0.5)],
     "mul": lambda start, by: [start[0], *(value * by for value in start[1:])],
     "div": lambda start, by: [start[0], *(value / by for value in start[1:])],

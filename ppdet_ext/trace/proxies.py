@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class ValueProxy(fx.Proxy, Alias):
     """A proxy with the value that the traced run has at this place."""
 
+    tracer: Any  # Tracer
+
     def __init__(self, node: fx.Node, tracer: Tracer, value: Any = None) -> None:
         super().__init__(node, tracer)
         self.value = value
@@ -54,7 +56,7 @@ class ValueProxy(fx.Proxy, Alias):
         return count
 
     def __iter__(self) -> Iterator[ValueProxy]:
-        return iter([self[index] for index in range(len(self))])
+        return iter([self[index] for index in range(len(self))])  # type: ignore[index]  # fx adds it to the class
 
     def __contains__(self, item):
         return item in self.value
@@ -95,7 +97,7 @@ class ValueProxy(fx.Proxy, Alias):
             return self.tracer.in_place(in_place, self, (other,))
         return plain(self, other)
 
-    def __getattr__(self, name: str) -> AttributeProxy:
+    def __getattr__(self, name: str) -> Any:  # an AttributeProxy
         return AttributeProxy(self, name)
 
     def dim(self) -> int:
@@ -137,14 +139,14 @@ class AttributeProxy(ValueProxy):
         self.owner = owner
         self.attr = name
         self.tracer = owner.tracer
-        self._node = None
+        self._node: fx.Node | None = None
 
     @property
     def value(self) -> Any:
         return getattr(self.owner.value, self.attr)
 
     @property
-    def node(self) -> fx.Node:
+    def node(self) -> fx.Node:  # type: ignore[override]  # made when it is first asked for
         if self._node is None:
             self._node = self.tracer.create_proxy("call_function", builtins.getattr, (self.owner, self.attr), {}).node
         return self._node

@@ -23,19 +23,23 @@ def timm_tags(arch: str) -> dict[str, dict]:
     """{tag: fields} of an arch, timm's default first."""
     import timm
     tags = [name.split(".", 1)[1] for name in timm.list_pretrained(f"{arch}.*")]
-    default = timm.models.get_pretrained_cfg(arch).tag
+    default = _cfg(arch).tag or ""
     return {tag: timm_fields(arch, tag) for tag in [default] + [tag for tag in tags if tag != default]}
 
 
 def timm_fields(arch: str, tag: str) -> dict[str, Any]:
-    import timm
-    cfg = timm.models.get_pretrained_cfg(f"{arch}.{tag}" if tag else arch).to_dict()
+    cfg = _cfg(f"{arch}.{tag}" if tag else arch).to_dict()
     fields = {key: plain(cfg[key]) for key in COPIED if cfg.get(key)}
     fields.update(num_classes=cfg["num_classes"], license=cfg.get("license") or "")
     hub = cfg.get("hf_hub_id")
     if hub:
         fields["hf_hub_id"] = "timm/" if hub == f"timm/{arch}.{tag}" else hub
     return fields
+
+
+def _cfg(name: str) -> Any:
+    import timm
+    return timm.models.get_pretrained_cfg(name)
 
 
 def torchvision_tags(arch: str) -> dict[str, dict]:

@@ -54,17 +54,17 @@ class Tracer(fx.Tracer):
         super().__init__(autowrap_modules=(math,), autowrap_functions=tuple(whole_functions()))
         self.example = example
         self.training = training
-        self.mode_branches = set()
-        self.module_outputs = {}
+        self.mode_branches: set[str] = set()
+        self.module_outputs: dict[str, tuple[str, tuple[int, ...]]] = {}
         self.computing = False
         self._stale: list[ValueProxy] = []  # values that were changed through others
 
-    def trace(self, root: torch.nn.Module, *args: Any, **kwargs: Any) -> fx.Graph:
+    def trace(self, root: Any, concrete_args: dict[str, Any] | None = None) -> fx.Graph:
         self._inference = ShapeInference(root, self._run)
         kinds = {kind for module in root.modules() for kind in type(module).__mro__}
         self._autowrap_search += [sys.modules[name] for name in sorted({kind.__module__ for kind in kinds})]
         with modes_watched(self, root), everything_open(), creation_watched(self), torch.no_grad():
-            return super().trace(root, *args, **kwargs)
+            return super().trace(root, concrete_args)
 
     def is_leaf_module(self, module: torch.nn.Module, path: str) -> bool:
         own = type(module).__module__.startswith("torch.") and not isinstance(module, _CONTAINERS)

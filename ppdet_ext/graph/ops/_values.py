@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, Callable, Union
+from typing import Any, Callable
 
 import paddle
 
 from ...errors import UserError
 
 Tensor = paddle.Tensor
-Value = Union[paddle.Tensor, bool, int, float]
-Dims = Union[int, Sequence[int], None]  # a dimension, several, or all
+# Paddle's own annotations are narrower than what its functions take, so these are words for a reader
+Value = Any  # a tensor or a number
+Dims = Any  # a dimension, several of them, or None for all
+DType = Any  # the name of one; Paddle's annotations list them all
 Sizes = Any  # a size or several, each a number or a 0-D tensor of a static graph
 
 # every class a tensor may have: eager (first, as it is quick to tell), a static graph's under the new and the old IR
@@ -38,12 +39,12 @@ def _dtype_name(dtype):
     return str(dtype).replace("paddle.", "")
 
 
-def dtype_of(tensor: Tensor) -> str:
+def dtype_of(tensor: Tensor) -> DType:
     """'float32' and so on."""
     return _dtype_name(tensor.dtype)
 
 
-def kind(dtype: str) -> str:
+def kind(dtype: DType) -> str:
     """'bool', 'int', 'float' or 'complex'."""
     return next((name for name in ("bool", "complex", "int") if name in dtype), "float")
 
@@ -52,7 +53,7 @@ def is_float(tensor: Tensor) -> bool:
     return kind(dtype_of(tensor)) == "float"
 
 
-def cast(tensor: Tensor, dtype: str) -> Tensor:
+def cast(tensor: Tensor, dtype: DType) -> Tensor:
     return tensor if dtype is None or dtype_of(tensor) == dtype else tensor.astype(dtype)
 
 
@@ -76,7 +77,7 @@ def axis(tensor: Tensor, dim: int, extra: int = 0) -> int:
     return dim % (tensor.ndim + extra) if dim < 0 else dim
 
 
-def axes(tensor: Tensor, dims: Dims) -> list[int] | None:
+def axes(tensor: Tensor, dims: Dims) -> Any:
     """The list for one dimension or several; None stays None."""
     if dims is None:
         return None
@@ -116,7 +117,7 @@ def known(value: Any, what: str) -> Any:
     return value
 
 
-def scalar(value: Any, dtype: str) -> Tensor:
+def scalar(value: Any, dtype: DType) -> Tensor:
     """A 0-D tensor of a number."""
     return paddle.full([], value, dtype)
 
@@ -131,12 +132,14 @@ def _join(a, b):
     return "float32" if {a, b} == {"float16", "bfloat16"} else max(a, b, key=BITS.get)
 
 
-def result_dtype(*values: Any) -> str:
+def result_dtype(*values: Any) -> DType:
     """torch's result type: tensors with dimensions decide, unless a 0-D tensor or a number is of a higher kind.
 
     So a size read from a static graph, a 0-D tensor, counts as the number it is in torch.
     """
-    shaped, flat, numbers = [], [], []
+    shaped: list[str] = []
+    flat: list[str] = []
+    numbers: list[str] = []
     for value in values:
         if is_tensor(value):
             (shaped if len(value.shape) else flat).append(dtype_of(value))

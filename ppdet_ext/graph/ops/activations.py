@@ -7,18 +7,19 @@ from typing import Any
 import paddle
 import paddle.nn.functional as F
 
-from . import _values, activation_leaves
+from ...nn import activation
+from . import _values
 from ._table import op
-from ._values import Tensor, axis, cast, dtype_of
+from ._values import DType, Tensor, axis, cast, dtype_of
 
 
 @op("torch.softmax", ".softmax", "torch.nn.functional.softmax")
-def softmax(x: Tensor, dim: int = -1, dtype: str | None = None, _stacklevel: int = 3) -> Tensor:
+def softmax(x: Tensor, dim: int = -1, dtype: DType = None, _stacklevel: int = 3) -> Tensor:
     return F.softmax(cast(x, dtype), axis(x, dim))
 
 
 @op("torch.log_softmax", ".log_softmax", "torch.nn.functional.log_softmax")
-def log_softmax(x: Tensor, dim: int = -1, dtype: str | None = None, _stacklevel: int = 3) -> Tensor:
+def log_softmax(x: Tensor, dim: int = -1, dtype: DType = None, _stacklevel: int = 3) -> Tensor:
     return F.log_softmax(cast(x, dtype), axis(x, dim))
 
 
@@ -34,7 +35,7 @@ def relu6(x: Tensor, inplace: bool = False) -> Tensor:
 
 @op("torch.nn.functional.silu")
 def silu(x: Tensor, inplace: bool = False) -> Tensor:
-    return activation_leaves.silu(x)
+    return activation.silu(x)
 
 
 @op("torch._C._nn.gelu", "torch.nn.functional.gelu")

@@ -118,7 +118,8 @@ def mod(x: Tensor, other: Any) -> Value:
     """The sign is the divisor's, in Python, torch and ``paddle.remainder``."""
     if not any_tensor(x, other):
         return x % other
-    return paddle.remainder(*promote(x, other))
+    x, other = promote(x, other)
+    return paddle.remainder(x, other)
 
 
 @op("torch.fmod", ".fmod")
@@ -136,7 +137,8 @@ def power(x: Tensor, exponent: Any) -> Value:
         if exponent == 2:
             return x * x
         return paddle.pow(cast(x, result_dtype(x, exponent)), exponent)
-    return paddle.pow(*promote(x, exponent))
+    x, exponent = promote(x, exponent)
+    return paddle.pow(x, exponent)
 
 
 @op("torch.square", ".square")

@@ -119,5 +119,5 @@ def embedding_op(weight: Tensor, indices: Tensor, padding_idx: int | None = -1, 
 
 @op("torch.nn.functional.bilinear", "torch.bilinear")
 def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
-    out = paddle.einsum("bi,oij,bj->bo", x1, weight, x2)
+    out: Any = paddle.einsum("bi,oij,bj->bo", x1, weight, x2)
     return out if bias is None else out + bias

@@ -9,6 +9,7 @@ import paddle
 from . import _values
 from ._table import op
 from ._values import (
+    DType,
     Sizes,
     Tensor,
     Value,
@@ -32,56 +33,56 @@ def _full(sizes, value, dtype):
 
 
 @op("torch.full", creates=True)
-def full(size: Sizes, fill_value: Any, *, dtype: str | None = None) -> Tensor:
+def full(size: Sizes, fill_value: Any, *, dtype: DType = None) -> Tensor:
     if is_tensor(fill_value):
         return expand_to(cast(fill_value, dtype), list(size))
     return _full(list(size), fill_value, dtype or result_dtype(fill_value))
 
 
 @op("torch.zeros", "torch.empty", creates=True)
-def zeros(*size: Any, dtype: str | None = None, **sizes: Any) -> Tensor:
+def zeros(*size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     """``torch.empty`` too: what is in it must not matter."""
     return _full(listed(tuple(sizes.values()) or size), 0, dtype or "float32")
 
 
 @op("torch.ones", creates=True)
-def ones(*size: Any, dtype: str | None = None, **sizes: Any) -> Tensor:
+def ones(*size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or "float32")
 
 
 @op("torch.full_like")
-def full_like(x: Tensor, fill_value: Any, *, dtype: str | None = None) -> Tensor:
+def full_like(x: Tensor, fill_value: Any, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), fill_value, dtype or dtype_of(x))
 
 
 @op("torch.zeros_like", "torch.empty_like")
-def zeros_like(x: Tensor, *, dtype: str | None = None) -> Tensor:
+def zeros_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), 0, dtype or dtype_of(x))
 
 
 @op("torch.ones_like")
-def ones_like(x: Tensor, *, dtype: str | None = None) -> Tensor:
+def ones_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), 1, dtype or dtype_of(x))
 
 
 @op(".new_full")
-def new_full(x: Tensor, size: Sizes, fill_value: Any, *, dtype: str | None = None) -> Tensor:
+def new_full(x: Tensor, size: Sizes, fill_value: Any, *, dtype: DType = None) -> Tensor:
     return _full(list(size), fill_value, dtype or dtype_of(x))
 
 
 @op(".new_zeros", ".new_empty")
-def new_zeros(x: Tensor, *size: Any, dtype: str | None = None, **sizes: Any) -> Tensor:
+def new_zeros(x: Tensor, *size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 0, dtype or dtype_of(x))
 
 
 @op(".new_ones")
-def new_ones(x: Tensor, *size: Any, dtype: str | None = None, **sizes: Any) -> Tensor:
+def new_ones(x: Tensor, *size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or dtype_of(x))
 
 
 @op("torch.tensor", "torch.scalar_tensor", creates=True)
 @op("torch.as_tensor", creates=True, view=True)
-def tensor(data: Any, dtype: str | None = None) -> Tensor:
+def tensor(data: Any, dtype: DType = None) -> Tensor:
     if is_tensor(data):
         return cast(data, dtype)
     if isinstance(data, (list, tuple)) and any_tensor(*data):
@@ -99,7 +100,7 @@ def _of_list(data, dtype):
 
 
 @op("torch.arange", creates=True)
-def arange(start: Value, end: Value | None = None, step: Value = 1, *, dtype: str | None = None) -> Tensor:
+def arange(start: Value, end: Value | None = None, step: Value = 1, *, dtype: DType = None) -> Tensor:
     if end is None:
         start, end = 0, start
     whole = kind(result_dtype(start, end, step)) == "int"
@@ -108,33 +109,33 @@ def arange(start: Value, end: Value | None = None, step: Value = 1, *, dtype: st
         return cast(paddle.arange(start, end, step, "float64"), dtype)  # torch counts in double precision
     if start == 0 and not any_tensor(start) and step == 1:
         return cast(paddle.arange(end), dtype)
-    work = "int64" if whole else dtype
+    work: DType = "int64" if whole else dtype
     start, end, step = (cast(item, work) if is_tensor(item) else scalar(item, work) for item in (start, end, step))
     return cast(paddle.arange(start, end, step, work), dtype)
 
 
 @op("torch.linspace", creates=True)
-def linspace(start: Value, end: Value, steps: Any, *, dtype: str | None = None) -> Tensor:
+def linspace(start: Value, end: Value, steps: Any, *, dtype: DType = None) -> Tensor:
     return paddle.linspace(start, end, steps, dtype or "float32")
 
 
 @op("torch.logspace", creates=True)
-def logspace(start: Value, end: Value, steps: Any, base: float = 10.0, *, dtype: str | None = None) -> Tensor:
+def logspace(start: Value, end: Value, steps: Any, base: float = 10.0, *, dtype: DType = None) -> Tensor:
     return paddle.pow(scalar(base, "float32"), paddle.linspace(start, end, steps, "float32")).astype(dtype or "float32")
 
 
 @op("torch.eye", creates=True)
-def eye(n: int, m: int | None = None, *, dtype: str | None = None) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: DType = None) -> Tensor:
     return paddle.eye(n, m, dtype or "float32")
 
 
 @op("torch.meshgrid", "torch.functional.meshgrid", view=True)
 def meshgrid(*tensors: Any, indexing: str = "ij") -> list[Tensor]:
     """Paddle's is 'ij'; 'xy' swaps the first two dimensions."""
-    tensors = listed(tensors)
+    axes = listed(tensors)
     if indexing != "xy":
-        return list(paddle.meshgrid(*tensors))
-    y, x, *rest = paddle.meshgrid(tensors[1], tensors[0], *tensors[2:])
+        return list(paddle.meshgrid(*axes))
+    y, x, *rest = paddle.meshgrid(axes[1], axes[0], *axes[2:])
     return [x, y, *rest]
 
 
@@ -146,22 +147,22 @@ def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
 
 
 @op("torch.rand", creates=True, random=True)
-def rand(*size: Any, dtype: str | None = None) -> Tensor:
+def rand(*size: Any, dtype: DType = None) -> Tensor:
     return paddle.rand(listed(size), dtype or "float32")
 
 
 @op("torch.randn", creates=True, random=True)
-def randn(*size: Any, dtype: str | None = None) -> Tensor:
+def randn(*size: Any, dtype: DType = None) -> Tensor:
     return paddle.randn(listed(size), dtype or "float32")
 
 
 @op("torch.rand_like", random=True)
-def rand_like(x: Tensor, *, dtype: str | None = None) -> Tensor:
+def rand_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return paddle.rand(_values.sizes(x), dtype or dtype_of(x))
 
 
 @op("torch.randn_like", random=True)
-def randn_like(x: Tensor, *, dtype: str | None = None) -> Tensor:
+def randn_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return paddle.randn(_values.sizes(x), dtype or dtype_of(x))
 
 

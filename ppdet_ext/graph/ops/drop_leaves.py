@@ -9,10 +9,10 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ._table import leaf
-from ._values import Sizes, Tensor, size
+from ._values import DType, Sizes, Tensor, size
 
 
-def bernoulli(shape: Sizes, probability: float, dtype: str) -> Tensor:
+def bernoulli(shape: Sizes, probability: float, dtype: DType) -> Tensor:
     """Ones with ``probability``, else zeros."""
     return (paddle.rand(shape, dtype="float32") < probability).astype(dtype)
 
@@ -101,7 +101,7 @@ class DropBlock2d(Drop):
                            "p"), view=True)
 def drop_block_2d(block_size: Sizes, p: Any = None, drop_prob: float | None = None, **settings: Any) -> nn.Layer:
     if p is None:
-        return DropBlock2d(drop_prob, block_size, **settings)
+        return DropBlock2d(drop_prob or 0.0, block_size, **settings)
     return DropBlock2d(p, block_size, inside=True)
 
 

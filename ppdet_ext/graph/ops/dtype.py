@@ -6,7 +6,7 @@ from typing import Any
 
 from . import _values
 from ._table import op
-from ._values import Tensor, cast, dtype_of, is_tensor
+from ._values import DType, Tensor, cast, dtype_of, is_tensor
 
 # the names torch gives its dtypes besides Paddle's
 NAMES = {"float": "float32", "double": "float64", "half": "float16", "long": "int64", "int": "int32", "short": "int16"}
@@ -40,7 +40,7 @@ def type_as(x: Tensor, other: Any) -> Tensor:
 
 
 @op(".type", view=True)
-def type_(x: Tensor, dtype: str | None = None) -> Any:
+def type_(x: Tensor, dtype: DType = None) -> Any:
     return dtype_of(x) if dtype is None else to(x, dtype)
 
 

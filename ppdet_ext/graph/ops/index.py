@@ -124,7 +124,7 @@ def narrow(x: Tensor, dim: int, start: Any, length: Any) -> Tensor:
 
 
 @op("torch.scatter", ".scatter", ".scatter_")
-def scatter(x: Tensor, dim: int, index: Tensor, src: Value | None = None, value: Value | None = None) -> Tensor:
+def scatter(x: Tensor, dim: int, index: Tensor, src: Value = None, value: Value = None) -> Tensor:
     src = src if value is None else value
     src = cast(src, dtype_of(x)) if is_tensor(src) else paddle.full(_values.sizes(index), src, dtype_of(x))
     return paddle.put_along_axis(x, index, src, axis(x, dim), broadcast=False)

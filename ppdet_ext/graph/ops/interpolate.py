@@ -83,7 +83,7 @@ def _antialiased(x, target, mode, align_corners):
 
 
 @op("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
-def interpolate(x: Tensor, size: Sizes | None = None, scale_factor: Any = None, mode: str = "nearest",
+def interpolate(x: Tensor, size: Sizes | None = None, scale_factor: Any = None, mode: Any = "nearest",
                 align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
                 antialias: bool = False) -> Tensor:
     """A scale becomes a size; only where size * scale is not whole do the two differ, as torch then keeps the scale."""
@@ -99,7 +99,7 @@ def interpolate(x: Tensor, size: Sizes | None = None, scale_factor: Any = None, 
         return _repeated(x, factors)
     if mode == "nearest" and x.ndim == 3:  # Paddle's takes four dimensions or five
         return paddle.squeeze(F.interpolate(paddle.unsqueeze(x, 2), size=[1, *target], mode=mode), 2)
-    settings = {"mode": mode, "align_corners": bool(align_corners), "data_format": _FORMATS[x.ndim - 2]}
+    settings: dict[str, Any] = {"mode": mode, "align_corners": bool(align_corners), "data_format": _FORMATS[x.ndim - 2]}
     if size is None and not recompute_scale_factor and not _whole(x, scale_factor):
         return F.interpolate(x, scale_factor=per_axis(scale_factor, x.ndim - 2), **settings)
     # Paddle 2.6 reads open sizes as int32
@@ -118,7 +118,7 @@ def _area(x, target):
 
 
 @op("torch.nn.functional.grid_sample")
-def grid_sample(x: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
+def grid_sample(x: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: Any = "zeros",
                 align_corners: bool | None = None) -> Tensor:
     """align_corners is False unless given; Paddle's default is True."""
     return F.grid_sample(x, grid, mode, padding_mode, bool(align_corners))

@@ -75,7 +75,7 @@ leaf("SyncBatchNorm", args=BATCH_ARGS)(batch_norm(AnyBatchNorm))
 
 def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     flat = [None if each is None else each.reshape([-1]) for each in (weight, bias)]
-    return F.layer_norm(x, shape, *flat, eps)
+    return F.layer_norm(x, shape, flat[0], flat[1], eps)
 
 
 def layer_norm_2d(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
@@ -139,7 +139,7 @@ class Norm(nn.Layer):
         self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        given = (x, self.weight, self.bias)
+        given: Any = (x, self.weight, self.bias)
         if self.fp32:
             given = [None if each is None else each.astype("float32") for each in given]
         y = self.function(*given, self.eps, self.shape, **self.settings)

@@ -95,7 +95,7 @@ def normalize(x: Tensor, p: Any = 2.0, dim: Dims = 1, eps: float = 1e-12) -> Ten
 
 
 @op("torch.nn.functional.local_response_norm")
-def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: int = 1.0) -> Tensor:
+def local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
     """Over ``size`` neighbouring channels. Paddle's must know every size."""
     squares = pad(x * x, [0, 0] * (x.ndim - 2) + [size // 2, (size - 1) // 2])
     total = sum(squares[:, i:i + x.shape[1]] for i in range(size))

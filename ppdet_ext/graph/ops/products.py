@@ -10,7 +10,7 @@ import paddle.nn.functional as F
 
 from . import _values
 from ._table import op
-from ._values import Dims, Tensor, cast, dtype_of, promote, scalar
+from ._values import Dims, Tensor, cast, dtype_of, listed, promote, scalar
 
 
 @op("_operator.matmul", "torch.matmul", ".matmul", "torch.bmm", ".bmm", "torch.mm", ".mm", "torch.mv", ".mv",
@@ -51,9 +51,8 @@ def linear(x: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
 
 
 @op("torch.einsum", "torch.functional.einsum", view=True)
-def einsum(equation: str, *operands: Any) -> Tensor:
-    operands = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else operands
-    return paddle.einsum(equation, *promote(*operands))
+def einsum(equation: str, *operands: Any) -> Any:
+    return paddle.einsum(equation, *promote(*listed(operands)))
 
 
 @op("torch.tensordot", "torch.functional.tensordot")
@@ -91,14 +90,14 @@ def _causal_mask(query, key):
 
 @op("torch._C._nn.scaled_dot_product_attention", "torch.nn.functional.scaled_dot_product_attention", random=True)
 def scaled_dot_product_attention(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None,
-                                 dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+                                 dropout_p: float = 0.0, is_causal: bool = False, scale: Any = None,
                                  enable_gqa: bool = False) -> Tensor:
     """torch has [..., heads, length, channels] with any number of dimensions in front; Paddle's own function wants
     [batch, length, heads, channels], four dimensions and no scale, so this is written out."""
     if enable_gqa:
         groups = query.shape[-3] // key.shape[-3]
         key, value = (paddle.repeat_interleave(x, groups, x.ndim - 3) for x in (key, value))
-    width = _values.size(query, -1)
+    width: Any = _values.size(query, -1)
     if scale is None:  # a static graph may know the width as a tensor only
         scale = width ** -0.5 if isinstance(width, int) else cast(width, dtype_of(query)) ** -0.5
     scores = paddle.matmul(query * scale, key, transpose_y=True)

@@ -8,7 +8,7 @@ import paddle
 
 from . import _values
 from ._table import op
-from ._values import Dims, Tensor, axes, axis, cast, dtype_of, is_tensor, kind, mean_over
+from ._values import Dims, DType, Tensor, axes, axis, cast, dtype_of, is_tensor, kind, mean_over
 from .compare import maximum, minimum
 from .index import ValuesIndices
 
@@ -19,18 +19,18 @@ def _dims(x, dim):
 
 
 @op("torch.mean", ".mean")
-def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def mean(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
     return mean_over(cast(x, dtype), _dims(x, dim), keepdim)
 
 
 @op("torch.sum", ".sum")
-def sum_(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def sum_(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
     dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
     return paddle.sum(cast(x, dtype), _dims(x, dim), keepdim=keepdim)
 
 
 @op("torch.prod", ".prod")
-def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: str | None = None) -> Tensor:
+def prod(x: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: DType = None) -> Tensor:
     dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
     return paddle.prod(cast(x, dtype), _dims(x, dim), keepdim)
 
@@ -106,7 +106,7 @@ def var(x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False
     squares = centred * centred
     if correction == 0:
         return mean_over(squares, dims, keepdim)
-    count = 1
+    count: Any = 1
     for item in (dims if dims is not None else range(x.ndim)):
         count = count * _values.size(x, item)
     count = cast(count - correction, dtype_of(x)) if is_tensor(count) else count - correction
@@ -132,13 +132,13 @@ def std_mean(x: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool =
 
 
 @op("torch.norm", "torch.functional.norm", ".norm")
-def norm(x: Tensor, p: str = "fro", dim: Dims = None, keepdim: bool = False, dtype: str | None = None) -> Tensor:
+def norm(x: Tensor, p: str = "fro", dim: Dims = None, keepdim: bool = False, dtype: DType = None) -> Tensor:
     return vector_norm(x, 2 if p in (None, "fro") else p, dim, keepdim)
 
 
 @op("torch._C._linalg.linalg_vector_norm", "torch._C._linalg.linalg_norm", "torch.linalg.vector_norm")
 def vector_norm(x: Tensor, ord: Any = 2, dim: Dims = None, keepdim: bool = False, *,
-                dtype: str | None = None) -> Tensor:
+                dtype: DType = None) -> Tensor:
     x, dims = cast(x, dtype), _dims(x, dim)
     if ord in (float("inf"), float("-inf")):
         return (paddle.max if ord > 0 else paddle.min)(paddle.abs(x), dims, keepdim)
@@ -155,13 +155,13 @@ def logsumexp(x: Tensor, dim: Dims, keepdim: bool = False) -> Tensor:
 
 
 @op("torch.cumsum", ".cumsum")
-def cumsum(x: Tensor, dim: int, *, dtype: str | None = None) -> Tensor:
+def cumsum(x: Tensor, dim: int, *, dtype: DType = None) -> Tensor:
     dtype = dtype or ("int64" if kind(dtype_of(x)) in ("bool", "int") else None)
     return paddle.cumsum(cast(x, dtype), axis(x, dim))
 
 
 @op("torch.cumprod", ".cumprod")
-def cumprod(x: Tensor, dim: int, *, dtype: str | None = None) -> Tensor:
+def cumprod(x: Tensor, dim: int, *, dtype: DType = None) -> Tensor:
     return paddle.cumprod(cast(x, dtype), axis(x, dim))
 
 
@@ -170,5 +170,5 @@ def diff(x: Tensor, n: int = 1, dim: int = -1) -> Tensor:
     """Paddle 2.6's is wrong about sizes that a static graph leaves open."""
     before = (slice(None),) * axis(x, dim)
     for _ in range(n):
-        x = x[(*before, slice(1, None))] - x[(*before, slice(None, -1))]
+        x = x[before + (slice(1, None),)] - x[before + (slice(None, -1),)]
     return x

@@ -7,7 +7,7 @@ from typing import Any
 import paddle
 
 from ._table import op
-from ._values import Sizes, Tensor, cast, dtype_of, is_tensor
+from ._values import DType, Sizes, Tensor, cast, dtype_of, is_tensor
 from .compare import masked_fill
 from .create import arange, linspace, meshgrid
 from .scalars import max_number, min_number
@@ -36,7 +36,7 @@ def _number(value):
 @op("timm.layers.pos_embed_sincos._build_grid", creates=True)
 def build_grid(feat_shape: Sizes, grid_type: str = "index", ref_feat_shape: Sizes | None = None,
                grid_offset: float = 0.0, grid_indexing: str = "ij",
-               normalize_coords: str = "separate", device: Any = None, dtype: str = "float32",
+               normalize_coords: str = "separate", device: Any = None, dtype: DType = "float32",
                ndim: int | None = None) -> Tensor:
     """Coordinates [*feat_shape, axes] over which sin-cos and rotary embeddings are computed; sizes may be open."""
     swap = _swapped if grid_indexing == "xy" else list
@@ -50,7 +50,7 @@ def build_grid(feat_shape: Sizes, grid_type: str = "index", ref_feat_shape: Size
 
 @op("timm.layers.pos_embed_sincos.get_mixed_grid", creates=True)
 def get_mixed_grid(shape: Sizes, grid_indexing: str = "ij", device: Any = None,
-                   dtype: str = "float32") -> tuple[Tensor, Tensor]:
+                   dtype: DType = "float32") -> tuple[Tensor, Tensor]:
     grid = cast(to_shape(build_grid(shape, grid_indexing=grid_indexing), [-1, 2]), dtype)
     return grid[:, 0], grid[:, 1]
 
@@ -58,7 +58,7 @@ def get_mixed_grid(shape: Sizes, grid_indexing: str = "ij", device: Any = None,
 @op("timm.layers.pos_embed_sincos.make_coords_dinov3", creates=True)
 def make_coords_dinov3(height: Any, width: Any, normalize_coords: str = "separate", grid_indexing: str = "ij",
                        grid_offset: float = 0.0, device: Any = None,
-                       dtype: str = "float32") -> Tensor:
+                       dtype: DType = "float32") -> Tensor:
     grid = build_grid([height, width], "centered", None, grid_offset, grid_indexing, normalize_coords, dtype=dtype)
     return paddle.flatten(grid, 0, 1)
 
@@ -82,7 +82,7 @@ def apply_coord_augs(coords: Tensor, shift_coords: float | None = None, jitter_c
 
 
 @op("timm.layers.pos_embed_sincos._freq_buffer_dtype")
-def freq_buffer_dtype(dtype: str) -> str:
+def freq_buffer_dtype(dtype: DType) -> str:
     return "float32" if dtype in (None, "float16", "bfloat16") else dtype
 
 

@@ -20,13 +20,15 @@ def _number(names, function, paddle_function, dtype=None):
     apply.__name__ = function.__name__
 
 
-for _names, _function, _paddle in (
-        ("math.ceil", math.ceil, paddle.ceil), ("math.floor", math.floor, paddle.floor),
-        ("math.trunc builtins.int torch.sym_int", math.trunc, paddle.trunc)):
+_WHOLE: tuple[tuple[str, Any, Any], ...] = (
+    ("math.ceil", math.ceil, paddle.ceil), ("math.floor", math.floor, paddle.floor),
+    ("math.trunc builtins.int torch.sym_int", math.trunc, paddle.trunc))
+for _names, _function, _paddle in _WHOLE:
     _number(_names, _function, _paddle, "int64")
-for _names, _function, _paddle in (
-        ("math.sqrt", math.sqrt, paddle.sqrt), ("math.exp", math.exp, paddle.exp), ("math.log", math.log, paddle.log),
-        ("math.log2", math.log2, paddle.log2), ("builtins.float torch.sym_float", float, lambda x: x)):
+_FLOATS: tuple[tuple[str, Any, Any], ...] = (
+    ("math.sqrt", math.sqrt, paddle.sqrt), ("math.exp", math.exp, paddle.exp), ("math.log", math.log, paddle.log),
+    ("math.log2", math.log2, paddle.log2), ("builtins.float torch.sym_float", float, lambda x: x))
+for _names, _function, _paddle in _FLOATS:
     _number(_names, _function, _paddle)
 
 

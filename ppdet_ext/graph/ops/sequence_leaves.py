@@ -24,7 +24,7 @@ class Settled:
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._sub_layers.clear()
+        self._sub_layers.clear()  # type: ignore[attr-defined]  # of the layer it is mixed into
         self._dropout_state = paddle.zeros([1], "uint8")  # Paddle's own has no memory, at which ``to`` fails
 
     def __bool__(self):  # an empty LayerList counts as False, and to_static then loses ``self``
@@ -41,14 +41,14 @@ def zero_states(layer: nn.Layer, x: Tensor) -> Tensor:
 class LSTM(Settled, nn.LSTM):
     """Paddle's, with torch's parameter names and open batch sizes in a static graph."""
 
-    def forward(self, x: Tensor, states: Any = None) -> Any:
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]  # lengths are not used
         return nn.LSTM.forward(self, x, states or (zero_states(self, x), zero_states(self, x)))
 
 
 class GRU(Settled, nn.GRU):
     """See LSTM."""
 
-    def forward(self, x: Tensor, states: Any = None) -> Any:
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]  # lengths are not used
         return nn.GRU.forward(self, x, zero_states(self, x) if states is None else states)
 
 
@@ -79,7 +79,7 @@ class MultiheadAttention(nn.Layer):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
                 need_weights: bool = True, attn_mask: Tensor | None = None,
                 average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
-        inputs = (query, key, value)
+        inputs: Any = (query, key, value)
         if not self.batch_first:
             inputs = [transposed(each, [1, 0, 2]) for each in inputs]
         query, key, value = self._projected(inputs)

@@ -16,7 +16,7 @@ from ._values import Sizes, Tensor
 ARGS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
 
 
-def same_conv2d(x: Tensor, weight: Tensor, bias: Tensor, stride: Sizes, dilation: Sizes, groups: int) -> Tensor:
+def same_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, dilation: Sizes, groups: int) -> Tensor:
     """A convolution to ceil(size / stride). In the kernel where it can be: Paddle's SAME ignores a dilation."""
     if all(each == 1 for each in dilation):
         return F.conv2d(x, weight, bias, stride, "SAME", dilation, groups)

@@ -53,7 +53,7 @@ class BlurPool2d(nn.Layer):
         super().__init__()
         self.stride = stride
         self.padding = padding
-        self.pad_mode = pad_mode
+        self.pad_mode: Any = pad_mode
         row = paddle.to_tensor([float(comb(filt_size - 1, k)) for k in range(filt_size)]) / 2 ** (filt_size - 1)
         self.register_buffer("filt", (row.unsqueeze(1) * row.unsqueeze(0)).unsqueeze([0, 1]), persistable=False)
 
