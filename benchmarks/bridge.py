@@ -118,10 +118,10 @@ def layers(names=LAYERS, rounds=21, training_rounds=9):
 def pair(name):
     """The native port and the bridged graph of a network, with the same weights."""
     from ppdet_ext.backbones import create_model
-    from ppdet_ext.backbones.traced import BridgedNet
+    from ppdet_ext.backbones.traced import TracedNet
     from ppdet_ext.trace import from_torch
     native = create_model(name, features_only=True)
-    bridged = BridgedNet(from_torch.trace_timm(name), features_only=True)
+    bridged = TracedNet(from_torch.trace_timm(name), features_only=True)
     missing, unexpected = bridged.set_state_dict(native.state_dict())
     if missing or unexpected:
         raise SystemExit(f"error: {name}: native and bridged names differ: {(missing + unexpected)[:4]}")
@@ -195,8 +195,8 @@ def operations(native, bridged):
 def tracing(every=STEP):
     """The process's own seconds of tracing every so-many-th name of timm and torchvision, carried over to all."""
     from ppdet_ext.errors import UserError
-    from ppdet_ext.sweep import measure
-    names, seconds, refused = measure.names(), [], {}
+    from ppdet_ext.sweep import measure, originals
+    names, seconds, refused = originals.names(), [], {}
     for name in names[::every]:
         begin = time.process_time()
         try:

@@ -8,7 +8,6 @@ The data is the sample set (photographs with digits) at about 640x480. "ppdet" i
 import argparse
 import contextlib
 import copy
-import inspect
 import json
 import os
 import sys
@@ -16,45 +15,37 @@ import tempfile
 import time
 from pathlib import Path
 
-import ppdet_ext  # noqa: F401  before Paddle, whose environment it sets
+import ppdet_ext
 
-# isort: split
+ppdet_ext.setup()
+
 import cv2
 import numpy as np
 import paddle
 from machine import about
 from ppdet.core.workspace import create
 from ppdet.data import reader as readers
-from ppdet.data.transform import operators
 from side_by_side import compare
 
 from ppdet_ext.config import config_file
-from ppdet_ext.data import normalize, pixels, quiet, sample
+from ppdet_ext.data import digit_pictures, normalize, quiet, sample
+from ppdet_ext.patches import ledger
 
 REPO = Path(__file__).resolve().parents[1]
 SOURCES = ("ppdet", "ours")
+FAST = ("fast_distort", "fast_normalize", "fast_pad", "fast_flip")
 
 
 @contextlib.contextmanager
 def transforms_of(source):
     """Inside, the transforms are ppdet's own ('ppdet') or as they are ('ours'); readers' workers inherit it."""
-    plain = inspect.unwrap(operators.RandomDistort.apply)
-    methods = [(owner, name, inspect.unwrap(getattr(owner, name))) for owner, name, _ in pixels.patches()]
-    methods.append((operators.RandomDistort, "apply", lambda self, picture, context=None: plain(
-        self, picture, context) if np.random.rand() <= self.prob else picture))
-    saved = [(owner, name, getattr(owner, name)) for owner, name, _ in methods]
-    for owner, name, method in methods if source == "ppdet" else ():
-        setattr(owner, name, method)
-    try:
+    with ledger.without(*FAST) if source == "ppdet" else contextlib.nullcontext():
         yield
-    finally:
-        for owner, name, method in saved:
-            setattr(owner, name, method)
 
 
 def load(path, folder, images):
     """The config with the sample set in ``folder`` as its data."""
-    sample.make(folder, sample.Spec(train=images, val=1, size=640))
+    sample.make(folder, digit_pictures.Spec(train=images, val=1, size=640))
     cfg = config_file.load(path, ["num_classes=10", f"TrainDataset.dataset_dir={folder}",
                              "TrainDataset.image_dir=train", "TrainDataset.anno_path=annotations/train.json"])
     normalize.resolve(cfg)
@@ -167,7 +158,7 @@ def reader_rows(reader, worker_counts, rounds):
 def step_images_per_second(path, device, size, batch, amp, rounds):
     """Images per second of forward, backward and AdamW on one batch that is there already."""
     sys.path.insert(0, str(REPO / "tests"))
-    from detector_cases import build_detector, train_batch
+    from support.detector_cases import build_detector, train_batch
 
     paddle.set_device(device)
     model = build_detector(path, eval_size=[size, size], norm_type="bn").train()

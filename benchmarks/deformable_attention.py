@@ -5,11 +5,15 @@ import argparse
 
 from side_by_side import compare, table
 
-import ppdet_ext  # noqa: F401  before Paddle: sets threads and instruction set
+import ppdet_ext
 
-import paddle  # isort: skip
-from ppdet_ext.detector.attention import sample_by_grid  # isort: skip
-from ppdet_ext.detector.flat_attention import sample_flat  # isort: skip
+ppdet_ext.setup()
+
+import paddle
+
+from ppdet_ext import kernels
+from ppdet_ext.detector.attention import sample_by_grid
+from ppdet_ext.detector.flat_attention import sample_flat
 
 
 def cases(batch, queries, heads=8, channels=32, points=4, shapes=((40, 40), (20, 20), (10, 10))):
@@ -42,7 +46,8 @@ def main():
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--queries", type=int, default=500)
     args = parser.parse_args()
-    print(table(compare(cases(args.batch, args.queries))))
+    with kernels.enabled():
+        print(table(compare(cases(args.batch, args.queries))))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ PAUSE = 0.3  # seconds; OpenMP's threads spin for 0.2
 
 def export(model, size, folder):
     """The folder of a detector with random weights."""
+    import ppdet_ext
+
+    ppdet_ext.setup()
     from ppdet_ext import cli
     from ppdet_ext.engine.export import export_model
     from ppdet_ext.engine.trainer import Trainer

@@ -33,7 +33,7 @@ SETTINGS = {
 def build(backbone, size, recomputed):
     """The R18 detector with another backbone, in train mode."""
     sys.path.insert(0, str(REPO / "tests"))
-    from detector_cases import build_detector
+    from support.detector_cases import build_detector
 
     sections = {"eval_size": [size, size], "norm_type": "bn", "HybridEncoder": {"recompute": "neck" in recomputed},
                 "RTDETRTransformer": {"recompute": "decoder" in recomputed},
@@ -56,10 +56,9 @@ def peak_bytes():
 def measure(backbone, setting, size, batch):
     """Peak of two steps in MiB."""
     import paddle
-    from detector_cases import train_batch
+    from support.detector_cases import train_batch
 
-    from ppdet_ext.engine.precision import Precision
-    from ppdet_ext.engine.stepping import Steps
+    from ppdet_ext import kernels
 
     recomputed, share = SETTINGS[setting]
     part, groups = max(1, round(batch * share)), max(1, round(1 / share))
@@ -67,17 +66,19 @@ def measure(backbone, setting, size, batch):
     optimizer = paddle.optimizer.AdamW(1e-4, parameters=model.parameters(),
                                        grad_clip=paddle.nn.ClipGradByGlobalNorm(0.1))
     before = 0 if not paddle.get_device().startswith("cpu") else peak_bytes()
-    with Steps(groups, groups, Precision().scaler()).applied(model):
+    with kernels.enabled():
         for _ in range(2):
             for _ in range(groups):
-                model(train_batch(size, size, part))["loss"].backward()
+                (model(train_batch(size, size, part))["loss"] / groups).backward()
             optimizer.step()
             optimizer.clear_grad()
     return round((peak_bytes() - before) / 2**20)
 
 
 def worker(args):
-    import ppdet_ext  # noqa: F401
+    import ppdet_ext
+
+    ppdet_ext.setup()
 
     sys.path.insert(0, str(REPO / "tests"))
     print(json.dumps(measure(*args.worker, args.size, args.batch)), file=sys.__stdout__, flush=True)

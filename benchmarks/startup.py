@@ -19,7 +19,7 @@ from side_by_side import compare, table
 REPO = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "import ppdet": ["-c", "import ppdet"],
-    "import ppdet_ext": ["-c", "import ppdet_ext"],
+    "ppdet_ext.setup()": ["-c", "import ppdet_ext; ppdet_ext.setup()"],
     "tools/train.py --help": ["tools/train.py", "--help"],
     "tools/train.py, up to reading its config": ["tools/train.py", "-c", "no such file.yml"],
     "tools/deploy_infer.py --help": ["tools/deploy_infer.py", "--help"],

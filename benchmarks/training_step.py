@@ -9,6 +9,7 @@ turns, step by step, through pipes, and each tells the most memory it ever held 
 imported; on a GPU the most that its tensors held). Needs torch and transformers. Writes training_step.json, .md, .png.
 """
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -24,9 +25,9 @@ REPO = Path(__file__).resolve().parents[1]
 SETTINGS = ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")
 # what Paddle does by itself: one thread, MKL's choice of instructions, freed memory given back
 PADDLE_DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_DEBUG_CPU_TYPE": "0", "MALLOC_ARENA_MAX": "8",
-                   "PPDET_EXT_ONEDNN": "0"}
+                   "PPDET_EXT_KERNELS": "0"}
 SIDES = {"torch (transformers)": ("torch", {}), "ppdet_ext": ("ours", {}),
-         "Paddle's operations": ("ours", {"PPDET_EXT_ONEDNN": "0"}), "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
+         "Paddle's operations": ("ours", {"PPDET_EXT_KERNELS": "0"}), "Paddle's defaults": ("ours", PADDLE_DEFAULTS)}
 BOXES, CLASSES, RATE, CLIP = 8, 80, 1e-4, 0.1
 
 
@@ -34,11 +35,10 @@ def ours(backbone, size, batch, device, amp, queries):
     """A function that does one step."""
     import paddle
 
-    import ppdet_ext  # noqa: F401
     from ppdet_ext.engine.precision import Precision
 
     sys.path.insert(0, str(REPO / "tests"))
-    from detector_cases import build_detector, train_batch
+    from support.detector_cases import build_detector, train_batch
 
     paddle.set_device(device)
     sections = {"eval_size": [size, size], "norm_type": "bn", "RTDETRTransformer": {"num_queries": queries}}
@@ -57,7 +57,7 @@ def ours(backbone, size, batch, device, amp, queries):
     scaler = precision.scaler()
 
     def step():
-        with precision.applied(model):
+        with precision.auto_cast():
             loss = model(dict(data))["loss"]
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -121,6 +121,9 @@ def worker(args):
     os.dup2(2, 1)  # libraries print there
     if side == "ours":
         import ppdet_ext
+        ppdet_ext.setup()
+        from ppdet_ext.kernels import enabled
+        from ppdet_ext.startup.environment import give_back_freed_memory
     else:
         import torch
         import transformers  # noqa: F401
@@ -128,11 +131,12 @@ def worker(args):
     before = memory("VmRSS")
     make = {"ours": ours, "torch": theirs}[side]
     step = make(args.backbones[0], args.sizes[0], args.batch, args.device, args.amp, args.queries)
-    for number, _ in enumerate(sys.stdin):
-        step()
-        if side == "ours" and number == 0:
-            ppdet_ext.startup.environment.give_back_freed_memory()  # as the Trainer does
-        print(round(peak(side, args.device, before)), file=channel, flush=True)
+    with enabled() if side == "ours" else contextlib.nullcontext():
+        for number, _ in enumerate(sys.stdin):
+            step()
+            if side == "ours" and number == 0:
+                give_back_freed_memory()  # as the Trainer does
+            print(round(peak(side, args.device, before)), file=channel, flush=True)
 
 
 class Side:

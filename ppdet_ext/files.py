@@ -1,16 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Writing files so that a broken run never leaves half of one."""
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import UserError
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); rename it over ``path`` on success, remove it on error.
 
     Raises:
@@ -32,7 +35,17 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def require_writable(folder):
+def data_path(name: str) -> Path:
+    """A data file or folder of the package, ``configs`` or ``weights/manifest.yml``.
+
+    It lies beside the package in a checkout. A build copies it into the package, so there it is when installed.
+    """
+    package = Path(__file__).parent
+    inside = package / name
+    return inside if inside.exists() else package.parent / name
+
+
+def require_writable(folder: str | os.PathLike[str]) -> Path:
     """Make ``folder`` and try to write in it.
 
     Raises:
@@ -49,7 +62,7 @@ def require_writable(folder):
     return folder
 
 
-def sha256(path):
+def sha256(path: str | os.PathLike[str]) -> str:
     """Hex digest of a file's bytes, read in pieces of 1 MiB."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:

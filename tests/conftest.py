@@ -9,7 +9,9 @@ import pytest
 from support.paths import REPO
 from support.tiny import TINY
 
-import ppdet_ext  # noqa: F401  registers; before Paddle, whose environment it sets
+import ppdet_ext
+
+ppdet_ext.setup()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,10 +56,10 @@ def cheap_start(monkeypatch):
 @pytest.fixture(scope="session")
 def small_digits(tmp_path_factory):
     """Folder of a sample data set of 8 training and 4 validation images of 96 pixels."""
-    from ppdet_ext.data import sample
+    from ppdet_ext.data import digit_pictures, sample
 
     root = tmp_path_factory.mktemp("data") / "dataset" / "digits"
-    sample.make(root, sample.Spec(train=8, val=4, size=96))
+    sample.make(root, digit_pictures.Spec(train=8, val=4, size=96))
     return root
 
 

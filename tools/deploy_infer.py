@@ -5,13 +5,13 @@
 Takes the flags of PaddleDetection's deploy/python/infer.py that concern a detector. Needs numpy, opencv,
 pyyaml and the engine's package only: ppdet, torch and the rest of ppdet_ext are not imported.
 """
-import argparse
 import importlib.util
 import sys
 import warnings
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ppdet_ext"
+ENVIRONMENT = PACKAGE / "startup" / "environment.py"
 
 
 def load_by_path(name, path):
@@ -24,69 +24,36 @@ def load_by_path(name, path):
     return module
 
 
-def boolean(text):
-    """True for true, 1, yes, on; False for false, 0, no, off; in any case."""
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false")
-    return words[text.lower()]
+def load_deploy():
+    """The folder ppdet_ext/deploy as the package ``ppdet_ext_deploy``."""
+    return sys.modules.get("ppdet_ext_deploy") or load_by_path("ppdet_ext_deploy", PACKAGE / "deploy" / "__init__.py")
 
 
-def parse_args():
-    """The command line: PaddleDetection's names and defaults, except that --cpu_threads takes all cores."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--model_dir", required=True, help="folder written by tools/export_model.py, or an .onnx file in it")
-    add("--engine", help="paddle, onnxruntime or openvino (default: the first of them that reads the model)")
-    add("--precision", default="fp32", help="fp32, or bf16: backbone and encoder in bfloat16, on processors that have "
-        "it, by paddle or openvino (default fp32)")
-    add("--image_file", help="a picture")
-    add("--image_dir", help="a folder of pictures")
-    add("--video_file", help="a video; goes before pictures")
-    add("--camera_id", type=int, default=-1, help="a camera's number; goes before everything; Ctrl-C ends it")
-    add("--batch_size", type=int, default=1, help="pictures that run together (default 1)")
-    add("--threshold", type=float, default=0.5, help="least score of what is drawn and printed (default 0.5)")
-    add("--output_dir", default="output", help="where results go (default output)")
-    add("--run_mode", default="paddle", help="paddle, trt_fp32, trt_fp16 or trt_int8 (default paddle)")
-    add("--device", default="cpu", help="CPU, GPU, XPU, NPU or MLU (default CPU)")
-    add("--cpu_threads", type=int, help="threads on the CPU (default: all cores)")
-    for name, default, text in (
-            ("enable_mkldnn", False, "oneDNN on the CPU"),
-            ("enable_mkldnn_bfloat16", False, "as --precision bf16, by oneDNN"),
-            ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
-            ("save_images", True, "write pictures with boxes"),
-            ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),
-            ("use_coco_category", False, "bbox.json with COCO's category numbers, and image numbers from file names"),
-            ("trt_calib_mode", False, "TensorRT int8 calibration"),
-            ("collect_trt_shape_info", False, "collect the shapes for TensorRT into --tuned_trt_shape_file")):
-        add(f"--{name}", type=boolean, nargs="?", const=True, default=default, metavar="BOOL",
-            help=f"{text} (default {default})")
-    for name, default in (("min", 1), ("max", 1280), ("opt", 640)):
-        add(f"--trt_{name}_shape", type=int, default=default, help=f"TensorRT's {name} side (default {default})")
-    add("--tuned_trt_shape_file", default="shape_range_info.pbtxt", help="shapes for TensorRT, used where it exists")
-    add("--slice_infer", action="store_true", help="cut pictures into overlapping slices and merge, for small objects")
-    add("--slice_size", type=int, nargs=2, default=[640, 640], metavar=("W", "H"), help="width and height of a slice")
-    add("--overlap_ratio", type=float, nargs=2, default=[0.25, 0.25], metavar=("X", "Y"), help="overlap of slices")
-    add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
-    add("--match_threshold", type=float, default=0.6, help="overlap from which nms drops the lower score")
-    add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
-    return parser.parse_args()
+parse_args = load_by_path("ppdet_ext_deploy_command_line", PACKAGE / "deploy" / "command_line.py").parse_args
 
 
-def main():
-    args = parse_args()
-    load_by_path("ppdet_ext_runtime", PACKAGE / "runtime.py").setup()
+def main(argv=None):
+    args = parse_args(argv)
+    if ENVIRONMENT.is_file():  # where the folder deploy/ was copied alone, it is not there
+        load_by_path("ppdet_ext_environment", ENVIRONMENT).setup()
     warnings.filterwarnings("ignore", message="No ccache found")
-    deploy = load_by_path("ppdet_ext_deploy", PACKAGE / "deploy" / "__init__.py")
+    load_deploy()
     from ppdet_ext_deploy import session
+    session.run(args)
+
+
+def run(main):
+    """Call ``main()`` and leave the process: 2 after ``error: ...`` for a user's mistake, 130 for Ctrl-C."""
     try:
-        session.run(args)
-    except deploy.DeployError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        main()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not isinstance(error, load_deploy().DeployError):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

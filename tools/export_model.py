@@ -1,41 +1,10 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Export a checkpoint (-o weights=FILE) for Paddle Inference, and to ONNX; PaddleDetection's export_model.py flags.
+"""Export a checkpoint (-o weights=FILE) for Paddle Inference, and to ONNX; PaddleDetection's export_model.py flags."""
+from ppdet_ext.cli import run
+from ppdet_ext.cli.export_model import main, parse_args
 
-What is written is run first and compared with the checkpoint's model; where they differ nothing is written.
-"""
-from _alone import flags
-
-
-def parse_args(argv=None):
-    parser = flags.config_parser(__doc__)
-    parser.add_argument("--output_dir", default="output_inference", help="the model goes to a folder of the config's "
-                        "name in it (default output_inference)")
-    flags.add_switch(parser, "--onnx", "write model.onnx too, for onnxruntime and openvino (needs paddle2onnx)", False)
-    parser.add_argument("--verify_image", metavar="FILE", help="a picture to compare the exported model with the "
-                        "checkpoint's on, beside a random one (default: a photograph that comes with scikit-image)")
-    # the file is the same wherever it is made, and every machine has this one
-    parser.set_defaults(device="cpu")
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    args = parse_args(argv)
-    from ppdet_ext import cli
-    from ppdet_ext.engine.export import export_model
-    from ppdet_ext.engine.trainer import Trainer
-
-    cfg = cli.load_cfg(args, "test")
-    weights = cli.required_weights(cfg)
-    trainer = Trainer(cfg, "test")
-    trainer.load_weights(weights)
-    folder = export_model(trainer, args.output_dir, args.onnx, args.verify_image)
-    print(f"next: python tools/deploy_infer.py --model_dir={folder} --image_file=IMAGE")
-    return folder
-
+__all__ = ["main", "parse_args"]
 
 if __name__ == "__main__":
-    parse_args()  # --help and mistyped flags are answered before Paddle loads
-    from ppdet_ext import cli
-
-    cli.run(main)
+    run(main)

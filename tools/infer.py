@@ -1,45 +1,10 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Detect on pictures with a checkpoint (-o weights=FILE); takes the flags of PaddleDetection's tools/infer.py."""
-from _alone import flags
+from ppdet_ext.cli import run
+from ppdet_ext.cli.infer import main, parse_args
 
-
-def parse_args(argv=None):
-    parser = flags.config_parser(__doc__)
-    parser.add_argument("--infer_img", metavar="FILE", help="a picture; goes before --infer_dir")
-    parser.add_argument("--infer_dir", metavar="FOLDER", help="a folder of pictures")
-    parser.add_argument("--infer_list", metavar="FILE", help="names in --infer_dir to take, one a line")
-    parser.add_argument("--output_dir", default="output", help="where results go (default output)")
-    parser.add_argument("--draw_threshold", type=float, default=0.5, help="least score that is drawn (default 0.5)")
-    flags.add_switch(parser, "--visualize", "write pictures with boxes (default true)", default=True)
-    flags.add_switch(parser, "--save_results", "write bbox.json to --output_dir", default=False)
-    parser.add_argument("--save_threshold", type=float, default=0.5, help="least score in bbox.json (default 0.5)")
-    flags.add_switch(parser, "--use_vdl", "record the pictures for VisualDL")
-    parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/image)")
-    flags.add_slice_flags(parser)
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    args = parse_args(argv)
-    from ppdet_ext import cli
-    from ppdet_ext.data.checks import readable_images
-    from ppdet_ext.engine.predict import find_images, predict
-    from ppdet_ext.engine.trainer import Trainer
-
-    images = find_images(args.infer_img, args.infer_dir, args.infer_list)
-    cfg = cli.load_cfg(args, "test")
-    cfg.setdefault("vdl_log_dir", "vdl_log_dir/image")
-    weights = cli.required_weights(cfg)
-    trainer = Trainer(cfg, "test")
-    trainer.load_weights(weights)
-    return predict(trainer, readable_images(images), draw_threshold=args.draw_threshold, output_dir=args.output_dir,
-                   save_results=args.save_results, visualize=args.visualize, save_threshold=args.save_threshold,
-                   slices=args if args.slice_infer else None)
-
+__all__ = ["main", "parse_args"]
 
 if __name__ == "__main__":
-    parse_args()  # --help and mistyped flags are answered before Paddle loads
-    from ppdet_ext import cli
-
-    cli.run(main)
+    run(main)

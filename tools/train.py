@@ -1,45 +1,10 @@
 #!/usr/bin/env python
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Train a detector; takes the flags of PaddleDetection's tools/train.py."""
-from _alone import flags
+from ppdet_ext.cli import run
+from ppdet_ext.cli.train import main, parse_args
 
-
-def parse_args(argv=None):
-    parser = flags.config_parser(__doc__)
-    parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
-    flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
-    flags.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
-    flags.add_switch(parser, "--fleet", "distributed training through fleet")
-    flags.add_switch(parser, "--use_vdl", "record scalars for VisualDL")
-    parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/scalar)")
-    flags.add_switch(parser, "--use_wandb", "record to Weights & Biases")
-    flags.add_switch(parser, "--enable_ce", "fix all random seeds to 0")
-    flags.add_switch(parser, "--save_prediction_only", "evaluations write bbox.json and compute no AP")
-    parser.add_argument("--profiler_options", metavar="KEY=VALUE;...", help="see ppdet/utils/profiler.py")
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    args = parse_args(argv)
-    from ppdet_ext import cli
-    from ppdet_ext.backbones.modules import without_pretrained
-    from ppdet_ext.engine.trainer import Trainer
-
-    cfg = cli.load_cfg(args, "train")
-    cli.start_workers(cfg)
-    if args.resume:
-        with without_pretrained():
-            trainer = Trainer(cfg, "train")
-        trainer.resume_weights(args.resume)
-    else:
-        trainer = Trainer(cfg, "train")
-        if cfg.get("pretrain_weights"):
-            trainer.load_weights(cfg["pretrain_weights"])
-    trainer.train(args.eval)
-
+__all__ = ["main", "parse_args"]
 
 if __name__ == "__main__":
-    parse_args()  # --help and mistyped flags are answered before Paddle loads
-    from ppdet_ext import cli
-
-    cli.run(main)
+    run(main)

@@ -12,12 +12,21 @@ from . import (  # noqa: F401  they register their names
     swin,
     swinv2,
 )
-from .factory import create_model
 from .features import FeatureInfo, FeatureNet, Step, take_indices
-from .manifest import PretrainedCfg, resolve
-from .model_registry import ModelEntry, list_models, model_entry, register_model, split_tag
+from .manifest import PretrainedCfg
+from .model_registry import (
+    ModelEntry,
+    create_model,
+    find_entry,
+    list_families,
+    list_models,
+    model_entry,
+    register_model,
+    resolve,
+    split_tag,
+)
 
 __all__ = [
-    "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "list_models", "model_entry",
-    "register_model", "resolve", "split_tag", "take_indices",
+    "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "find_entry",
+    "list_families", "list_models", "model_entry", "register_model", "resolve", "split_tag", "take_indices",
 ]

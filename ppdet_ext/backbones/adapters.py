@@ -1,7 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What stands between a network's features and a neck that wants strides 8, 16 and 32, and images of any size."""
+from __future__ import annotations
+
 import inspect
 import math
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import paddle
 import paddle.nn.functional as F
@@ -26,18 +30,18 @@ def _start(layer, fan_in):
     return layer
 
 
-def conv(in_channels, out_channels, kernel, stride=1):
+def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
     """Convolution without bias, then LayerNorm over channels."""
     layer = nn.Conv2D(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias_attr=False)
     return nn.Sequential(_start(layer, in_channels * kernel ** 2), LayerNorm2d(out_channels))
 
 
-def doubling(in_channels, out_channels):
+def doubling(in_channels: int, out_channels: int) -> nn.Layer:
     """2x2 deconvolution of stride 2: [B, in, H, W] -> [B, out, 2H, 2W]."""
     return _start(nn.Conv2DTranspose(in_channels, out_channels, 2, stride=2), out_channels * 4)
 
 
-def doublings(channels, count):
+def doublings(channels: int, count: int) -> nn.Sequential:
     """``count`` deconvolutions, each halving the channels, with LayerNorm and GELU between; 0 gives an identity."""
     layers = []
     for step in range(count):
@@ -47,17 +51,17 @@ def doublings(channels, count):
     return nn.Sequential(*layers)
 
 
-def finer(in_channels, out_channels):
+def finer(in_channels: int, out_channels: int) -> nn.Sequential:
     """A level of half the stride: deconvolution, LayerNorm, GELU."""
     return nn.Sequential(doubling(in_channels, out_channels), LayerNorm2d(out_channels), nn.GELU())
 
 
-def coarser(in_channels, out_channels):
+def coarser(in_channels: int, out_channels: int) -> nn.Sequential:
     """A level of twice the stride: 3x3 convolution of stride 2, LayerNorm."""
     return conv(in_channels, out_channels, 3, stride=2)
 
 
-def bilinear(x, size):
+def bilinear(x: paddle.Tensor, size: Sequence[Any]) -> paddle.Tensor:
     """[B, C, H, W] -> [B, C, *size], as torch's F.interpolate without antialias or aligned corners.
 
     Written as two matrix products on [B * C, H, W]. Paddle Inference 3.3.1 with oneDNN crashes on F.interpolate (a list
@@ -95,7 +99,7 @@ class Adapter(nn.Layer):
         multiple: the image's height and width must be multiples of it for levels of exactly the wanted strides.
     """
 
-    def __init__(self, channels, strides, wanted):
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], wanted: Sequence[int]):
         super().__init__()
         self.indices = self.needed(strides, wanted)
         self.multiple = max(wanted)
@@ -103,19 +107,19 @@ class Adapter(nn.Layer):
         self._channels = [channels[index] for index in self.indices]
 
     @classmethod
-    def needed(cls, strides, wanted):
+    def needed(cls, strides: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         """Indices of the features it reads; an empty tuple where it does not fit."""
         raise NotImplementedError
 
-    def channels(self):
+    def channels(self) -> list[int]:
         """Channels of each feature given."""
         return list(self._channels)
 
-    def strides(self):
+    def strides(self) -> list[int]:
         """Stride to the image of each feature given."""
         return list(self._wanted)
 
-    def forward(self, features):
+    def forward(self, features: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         """List of [B, channels[i], H/strides[i], W/strides[i]] -> list of maps, one for each wanted stride."""
         return [features[index] for index in self.indices]
 
@@ -124,7 +128,7 @@ class PassOn(Adapter):
     """The features as they are, at exactly the wanted strides."""
 
     @classmethod
-    def needed(cls, strides, wanted):
+    def needed(cls, strides: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         return tuple(range(len(strides))) if list(strides) == list(wanted) else ()
 
 
@@ -132,7 +136,7 @@ class Select(Adapter):
     """The last feature at each wanted stride."""
 
     @classmethod
-    def needed(cls, strides, wanted):
+    def needed(cls, strides: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         last = _last_at(strides)
         return tuple(last[stride] for stride in wanted) if set(wanted) <= set(last) else ()
 
@@ -145,7 +149,8 @@ class Resample(Adapter):
 
     FACTORS = {2: finer, 0.5: coarser}  # size of the level made over size of its source -> block
 
-    def __init__(self, channels, strides, wanted, out_channels=None):
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], wanted: Sequence[int],
+                 out_channels: int | None = None):
         super().__init__(channels, strides, wanted)
         level_channels = {strides[index]: channels[index] for index in self.indices}
         self._sources = {strides[index]: index for index in self.indices}
@@ -157,7 +162,7 @@ class Resample(Adapter):
         self._channels = [level_channels[stride] for stride in wanted]
 
     @classmethod
-    def needed(cls, strides, wanted):
+    def needed(cls, strides: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         last = _last_at(strides)
         exponents = [math.log2(stride / wanted[0]) for stride in last]
         if not last or any(exponent != round(exponent) for exponent in exponents):
@@ -166,7 +171,7 @@ class Resample(Adapter):
         return tuple(index for stride, index in last.items() if stride in sources)
 
     @staticmethod
-    def _plan(have, wanted):
+    def _plan(have: Iterable[int], wanted: Sequence[int]) -> list[tuple[int, int]]:
         """[(stride of the source, stride of the level made from it)] in the order of making."""
         have, steps = set(have), []
         for target in wanted:
@@ -178,7 +183,7 @@ class Resample(Adapter):
                 source = level
         return steps
 
-    def forward(self, features):
+    def forward(self, features: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         levels = {stride: features[index] for stride, index in self._sources.items()}
         for (source, stride), block in zip(self._made, self.blocks):
             levels[stride] = block(levels[source])
@@ -199,14 +204,15 @@ class SimpleFPN(Adapter):
     SimpleFeaturePyramid (there without interpolation).
     """
 
-    def __init__(self, channels, strides, wanted, out_channels=None):
+    def __init__(self, channels: Sequence[int], strides: Sequence[int], wanted: Sequence[int],
+                 out_channels: int | None = None):
         super().__init__(channels, strides, wanted)
         out_channels = out_channels or 256
         self._stride = strides[-1]
-        steps = [math.log2(self._stride / stride) for stride in wanted]
-        self._exact = all(step == round(step) for step in steps)
+        exponents = [math.log2(self._stride / stride) for stride in wanted]
+        steps = [round(exponent) for exponent in exponents]
+        self._exact = steps == exponents
         self.multiple = max(wanted) if self._exact else self._stride
-        steps = [round(step) for step in steps]
         self._halvings = [max(-step, 0) for step in steps]
         self.enlarge = nn.LayerList([doublings(channels[-1], max(step, 0)) for step in steps])
         self.project = nn.LayerList([
@@ -216,11 +222,11 @@ class SimpleFPN(Adapter):
         self._channels = [out_channels for _ in wanted]
 
     @classmethod
-    def needed(cls, strides, wanted):
+    def needed(cls, strides: Sequence[int], wanted: Sequence[int]) -> tuple[int, ...]:
         spans = all(max(wanted) % stride == 0 for stride in wanted)
         return (len(strides) - 1,) if len(set(strides)) == 1 and spans else ()
 
-    def forward(self, features):
+    def forward(self, features: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         source = features[self.indices[0]]
         outs = []
         for stride, enlarge, halvings, project in zip(self._wanted, self.enlarge, self._halvings, self.project):
@@ -248,7 +254,8 @@ ADAPTERS = {"none": PassOn, "select": Select, "simple_fpn": SimpleFPN, "resample
 AUTO = ("select", "simple_fpn", "resample")  # 'auto' takes the first that fits
 
 
-def choose_adapter(name, channels, strides, wanted=NECK_STRIDES):
+def choose_adapter(name: str, channels: Sequence[int], strides: Sequence[int],
+                   wanted: Sequence[int] = NECK_STRIDES) -> tuple[str, tuple[int, ...]]:
     """(name in ADAPTERS, indices of the features it reads) for features of these channels and strides.
 
     Args:
@@ -268,7 +275,8 @@ def choose_adapter(name, channels, strides, wanted=NECK_STRIDES):
     return chosen, fitting[chosen]
 
 
-def make_adapter(name, channels, strides, wanted=NECK_STRIDES, out_channels=None, **settings):
+def make_adapter(name: str, channels: Sequence[int], strides: Sequence[int], wanted: Sequence[int] = NECK_STRIDES,
+                 out_channels: int | None = None, **settings: Any) -> Adapter:
     """The layer between features of these channels and strides and a neck that wants ``wanted``.
 
     Args:
@@ -330,7 +338,7 @@ def _resize(image, multiple):
 SIZE_POLICIES = {"error": _refuse, "pad": _pad, "resize": _resize}
 
 
-def fit_image(image, multiple, policy="error"):
+def fit_image(image: paddle.Tensor, multiple: int, policy: str = "error") -> paddle.Tensor:
     """An image [B, C, H, W] whose height and width are multiples of ``multiple``.
 
     Args:
@@ -357,10 +365,10 @@ def _policy(name):
 class PatchSize(nn.Layer):
     """``fit_image`` as a layer."""
 
-    def __init__(self, multiple, policy="error"):
+    def __init__(self, multiple: int, policy: str = "error"):
         super().__init__()
         self.multiple, self.policy = multiple, policy
         _policy(policy)
 
-    def forward(self, image):
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
         return fit_image(image, self.multiple, self.policy)

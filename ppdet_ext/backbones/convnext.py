@@ -1,7 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """ConvNeXt (Liu et al. 2022, arXiv:2201.03545) and ConvNeXt V2 (Woo et al. 2023, arXiv:2301.00808), as in timm."""
-import functools
+from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import paddle
 from paddle import nn
 
 from ..kernels.transpose import transposed
@@ -29,7 +34,7 @@ class Block(nn.Layer):
         grn: V2: a GlobalResponseNorm in the perceptron in place of the layer scale ``gamma``.
     """
 
-    def __init__(self, chs, conv_mlp, grn, drop_rate):
+    def __init__(self, chs: int, conv_mlp: bool, grn: bool, drop_rate: float):
         super().__init__()
         self.conv_mlp = conv_mlp
         self.conv_dw = _conv(chs, chs, 7, groups=chs)
@@ -40,7 +45,7 @@ class Block(nn.Layer):
             self.gamma = self.create_parameter([chs], default_initializer=nn.initializer.Constant(LAYER_SCALE))
         self.drop_path = drop_path(drop_rate)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = self.conv_dw(x)
         if self.conv_mlp:
             y = self.mlp(self.norm(y))
@@ -58,14 +63,14 @@ class Stage(nn.Layer):
         drop_rates: stochastic depth of each block; its length is the depth.
     """
 
-    def __init__(self, in_chs, out_chs, drop_rates, conv_mlp, grn):
+    def __init__(self, in_chs: int, out_chs: int, drop_rates: Sequence[float], conv_mlp: bool, grn: bool):
         super().__init__()
-        self.downsample = nn.Identity()
+        self.downsample: nn.Layer = nn.Identity()
         if in_chs != out_chs:
             self.downsample = nn.Sequential(LayerNorm2d(in_chs, EPSILON), _conv(in_chs, out_chs, 2, stride=2))
         self.blocks = nn.Sequential(*[Block(out_chs, conv_mlp, grn, rate) for rate in drop_rates])
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.blocks(self.downsample(x))
 
 
@@ -80,8 +85,10 @@ class ConvNeXt(FeatureNet):
 
     CLASSIFIER = "head.fc"
 
-    def __init__(self, depths, chs, conv_mlp=False, grn=False, num_classes=1000, in_chans=3, features_only=False,
-                 out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+    def __init__(self, depths: Sequence[int], chs: Sequence[int], conv_mlp: bool = False, grn: bool = False,
+                 num_classes: int = 1000, in_chans: int = 3, features_only: bool = False,
+                 out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0, drop_path_rate: float = 0.0,
+                 pool: str = "avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.stem = nn.Sequential(_conv(in_chans, chs[0], 4, stride=4), LayerNorm2d(chs[0], EPSILON))
         self.stages = nn.Sequential()
@@ -100,19 +107,19 @@ class ConvNeXt(FeatureNet):
             self._add_head(pool)
 
     def _add_head(self, pool):
-        norm = nn.LayerNorm if pool else LayerNorm2d  # behind the pooling, where there is any
+        norm = nn.LayerNorm if pool else LayerNorm2d  # after the pooling, where there is any
         self.head = nn.Sequential(("norm", norm(self.num_features, EPSILON)))
         if self.num_classes:
             self.head.add_sublayer("fc", linear(self.num_features, self.num_classes))
 
-    def forward_head(self, x, pre_logits=False):
+    def forward_head(self, x: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:
         """The last map -> logits [B, num_classes] (pooled, normalised features with pre_logits or no classifier)."""
         x = self.head_dropout(self.head.norm(self._pool(x)))
         return x if pre_logits or not self.num_classes else self.head.fc(x)
 
 
 WIDE, DEEP = (3, 3, 9, 3), (3, 3, 27, 3)
-V1 = {
+V1: dict[str, dict[str, Any]] = {
     "convnext_atto": dict(depths=(2, 2, 6, 2), chs=(40, 80, 160, 320), conv_mlp=True),
     "convnext_femto": dict(depths=(2, 2, 6, 2), chs=(48, 96, 192, 384), conv_mlp=True),
     "convnext_pico": dict(depths=(2, 2, 6, 2), chs=(64, 128, 256, 512), conv_mlp=True),

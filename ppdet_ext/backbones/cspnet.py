@@ -1,6 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """CSPResNet, CSPResNeXt, CSPDarkNet as in timm (Wang et al. 2019, arXiv:1911.11929). Not PP-YOLOE's CSPResNet."""
+from __future__ import annotations
+
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -13,7 +17,7 @@ from .model_registry import register_model
 class Stem(nn.Sequential):
     """3x3 or 7x7 convolutions conv1, conv2, ... (the first with ``stride``), then max pooling where ``pool``."""
 
-    def __init__(self, in_chs, out_chs, kernel_size, stride, pool):
+    def __init__(self, in_chs: int, out_chs: Sequence[int], kernel_size: int, stride: int, pool: bool):
         super().__init__()
         for index, chs in enumerate(out_chs):
             conv = ConvNormAct(in_chs, chs, kernel_size, stride if index == 0 else 1, act=LeakyReLU)
@@ -26,19 +30,19 @@ class Stem(nn.Sequential):
 class Bottleneck(nn.Layer):
     """1x1, 3x3, 1x1 with a skip and an activation after the sum."""
 
-    def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
+    def __init__(self, in_chs: int, out_chs: int, bottle_ratio: float, groups: int, drop_rate: float):
         super().__init__()
-        mid_chs = int(round(out_chs * bottle_ratio))
+        mid_chs = round(out_chs * bottle_ratio)
         self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
         self.conv2 = ConvNormAct(mid_chs, mid_chs, 3, groups=groups, act=LeakyReLU)
         self.conv3 = ConvNormAct(mid_chs, out_chs, act=None)
         self.drop_path = drop_path(drop_rate)
         self.act3 = LeakyReLU()
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.act3(self.drop_path(self.conv3(self.conv2(self.conv1(x)))) + x)
 
-    def last_norm(self):
+    def last_norm(self) -> nn.Layer:
         """The BatchNorm that ends the residual branch."""
         return self.conv3.bn
 
@@ -46,17 +50,17 @@ class Bottleneck(nn.Layer):
 class DarkBlock(nn.Layer):
     """1x1, 3x3 with a skip and no activation after the sum."""
 
-    def __init__(self, in_chs, out_chs, bottle_ratio, groups, drop_rate):
+    def __init__(self, in_chs: int, out_chs: int, bottle_ratio: float, groups: int, drop_rate: float):
         super().__init__()
-        mid_chs = int(round(out_chs * bottle_ratio))
+        mid_chs = round(out_chs * bottle_ratio)
         self.conv1 = ConvNormAct(in_chs, mid_chs, act=LeakyReLU)
         self.conv2 = ConvNormAct(mid_chs, out_chs, 3, groups=groups, act=LeakyReLU)
         self.drop_path = drop_path(drop_rate)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.drop_path(self.conv2(self.conv1(x))) + x
 
-    def last_norm(self):
+    def last_norm(self) -> nn.Layer:
         """The BatchNorm that ends the residual branch."""
         return self.conv2.bn
 
@@ -75,13 +79,14 @@ class CrossStage(nn.Layer):
         drop_rates: stochastic depth of each block; its length is the depth.
     """
 
-    def __init__(self, in_chs, out_chs, stride, drop_rates, block, expand_ratio=1.0, bottle_ratio=1.0,
-                 block_ratio=1.0, groups=1, cross_linear=False, down_growth=False):
+    def __init__(self, in_chs: int, out_chs: int, stride: int, drop_rates: Sequence[float],
+                 block: str, expand_ratio: float = 1.0, bottle_ratio: float = 1.0,
+                 block_ratio: float = 1.0, groups: int = 1, cross_linear: bool = False, down_growth: bool = False):
         super().__init__()
-        exp_chs = int(round(out_chs * expand_ratio))
-        block_chs = int(round(out_chs * block_ratio))
+        exp_chs = round(out_chs * expand_ratio)
+        block_chs = round(out_chs * block_ratio)
         down_chs = out_chs if down_growth else in_chs
-        self.conv_down = nn.Identity()
+        self.conv_down: nn.Layer = nn.Identity()
         if stride > 1:
             self.conv_down = ConvNormAct(in_chs, down_chs, 3, stride, groups, act=LeakyReLU)
         self.conv_exp = ConvNormAct(
@@ -94,7 +99,7 @@ class CrossStage(nn.Layer):
         self.conv_transition_b = ConvNormAct(prev_chs, exp_chs // 2, act=LeakyReLU)
         self.conv_transition = ConvNormAct(exp_chs, out_chs, act=LeakyReLU)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         passed, worked = paddle.split(self.conv_exp(self.conv_down(x)), 2, axis=1)
         worked = self.conv_transition_b(self.blocks(worked))
         return self.conv_transition(paddle.concat([passed, worked], axis=1))
@@ -112,8 +117,10 @@ class CSPNet(FeatureNet):
 
     CLASSIFIER = "head.fc"
 
-    def __init__(self, stem, depths, out_chs, stage, first=None, num_classes=1000, in_chans=3, features_only=False,
-                 out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg", zero_init_last=True):
+    def __init__(self, stem: dict[str, Any], depths: Sequence[int], out_chs: Sequence[int], stage: dict[str, Any],
+                 first: dict[str, Any] | None = None, num_classes: int = 1000, in_chans: int = 3,
+                 features_only: bool = False, out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, pool: str = "avg", zero_init_last: bool = True):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.stem = Stem(in_chans, **stem)
         tap = f"stem.conv{len(stem['out_chs'])}"
@@ -163,7 +170,7 @@ DEPTHS = (3, 3, 5, 2)
 UNPOOLED = dict(stride=1)  # the stem's pooling has down-sampled already
 RESNET_STAGE = dict(stride=2, block="bottle", cross_linear=True)
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "cspresnet50": dict(
         stem=RESNET_STEM, depths=DEPTHS, out_chs=(128, 256, 512, 1024), first=UNPOOLED,
         stage=dict(RESNET_STAGE, expand_ratio=2.0, bottle_ratio=0.5)),

@@ -4,8 +4,12 @@
 Lite is google's variant without squeeze and excitation, with ReLU6 and a stem of fixed width. Names that begin with
 tf_ stand for weights trained in TensorFlow: its padding, its BatchNorm epsilon.
 """
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from paddle import nn
 
@@ -15,7 +19,7 @@ from ..nn.mbconv import BLOCKS, Run, Style
 from .features import FeatureNet, Step
 from .model_registry import register_model
 
-TF = dict(epsilon=1e-3, same=True)
+TF: dict[str, Any] = dict(epsilon=1e-3, same=True)
 
 
 class EfficientNet(FeatureNet):
@@ -29,12 +33,13 @@ class EfficientNet(FeatureNet):
         Others: see FeatureNet and create_model.
     """
 
-    HEAD = ("conv_head", "bn2", "act2")
+    HEAD: tuple[str, ...] = ("conv_head", "bn2", "act2")
     CLASSIFIER = "classifier"
 
-    def __init__(self, stages, style, stem_chs=32, head_chs=1280, width=1.0, depth=1.0, fixed_ends=False,
-                 num_classes=1000, in_chans=3, features_only=False, out_indices=None, drop_rate=0.0,
-                 drop_path_rate=0.0, pool="avg"):
+    def __init__(self, stages: Sequence[Sequence[Run]], style: Style, stem_chs: int = 32, head_chs: int = 1280,
+                 width: float = 1.0, depth: float = 1.0, fixed_ends: bool = False, num_classes: int = 1000,
+                 in_chans: int = 3, features_only: bool = False, out_indices: int | Sequence[int] | None = None,
+                 drop_rate: float = 0.0, drop_path_rate: float = 0.0, pool: str = "avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         if not fixed_ends:
             stem_chs, head_chs = make_divisible(stem_chs * width), make_divisible(head_chs * width)
@@ -124,7 +129,7 @@ SILU = Style(SiLU, _squeeze)
 TF_SILU = Style(SiLU, _squeeze, **TF)
 TF_RELU6 = Style(nn.ReLU6, **TF)
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     **{f"efficientnet_b{i}": dict(stages=B0, style=SILU, **scale) for i, scale in enumerate(SCALES)},
     **{f"tf_efficientnet_b{i}": dict(stages=B0, style=TF_SILU, **scale) for i, scale in enumerate(SCALES)},
     **{f"tf_efficientnet_lite{i}": dict(stages=LITE, style=TF_RELU6, fixed_ends=True, **scale)

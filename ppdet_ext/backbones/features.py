@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import paddle
 from paddle import nn
 
 from ..errors import UserError
 from ..nn import global_pool, recomputed
 
 
-def take_indices(count, indices=None):
+def take_indices(count: int, indices: int | Sequence[int] | None = None) -> tuple[int, ...]:
     """Indices of features as timm takes them: None for all, n for the last n, or a sequence (negative: from the end).
 
     Returns:
@@ -38,31 +41,26 @@ class FeatureInfo:
     Methods answer for ``out_indices``, or for the index or indices given.
     """
 
-    def __init__(self, features, out_indices=None):
+    def __init__(self, features: Sequence[Mapping[str, Any]], out_indices: int | Sequence[int] | None = None):
         self.info = [dict(feature, index=index) for index, feature in enumerate(features)]
         self.out_indices = take_indices(len(features), out_indices)
 
-    def get(self, key, index=None):
+    def get(self, key: str, index: int | Sequence[int] | None = None) -> Any:
         """One value for an int, else a list."""
         if isinstance(index, int):
             return self.info[index][key]
-        return [self.info[i][key] for i in (self.out_indices if index is None else index)]
+        return [self.info[i][key] for i in (self.out_indices if index is None else tuple(index))]
 
-    def channels(self, index=None):
+    def channels(self, index: int | Sequence[int] | None = None) -> Any:
         return self.get("num_chs", index)
 
-    def reduction(self, index=None):
+    def reduction(self, index: int | Sequence[int] | None = None) -> Any:
         return self.get("reduction", index)
 
-    def module_name(self, index=None):
+    def module_name(self, index: int | Sequence[int] | None = None) -> Any:
         return self.get("module", index)
 
-    def get_dicts(self, keys=None, index=None):
-        """The whole records, or only ``keys`` of them."""
-        chosen = self.out_indices if index is None else index
-        return [{key: self.info[i][key] for key in keys or self.info[i]} for i in chosen]
-
-    def from_other(self, out_indices):
+    def from_other(self, out_indices: int | Sequence[int] | None) -> FeatureInfo:
         """The same features with other out_indices."""
         return FeatureInfo(copy.deepcopy(self.info), out_indices)
 
@@ -97,7 +95,7 @@ class FeatureNet(nn.Layer):
     """Base of the native families.
 
     A family builds its sublayers under timm's names, then calls ``_set_steps`` (and ``_add_head``). With
-    features_only there is no head, steps behind the last feature are dropped, and forward gives a list of features.
+    features_only there is no head, steps after the last feature are dropped, and forward gives a list of features.
 
     Attributes:
         feature_info: FeatureInfo.
@@ -106,18 +104,18 @@ class FeatureNet(nn.Layer):
         pretrained_cfg: PretrainedCfg, set by create_model.
     """
 
-    HEAD = ()  # paths that run after the last step, before pooling
+    HEAD: tuple[str, ...] = ()  # paths that run after the last step, before pooling
     CLASSIFIER = ""  # path of the classifier
 
-    def __init__(self, num_classes=1000, in_chans=3, features_only=False, out_indices=None, drop_rate=0.0,
-                 pool="avg"):
+    def __init__(self, num_classes: int = 1000, in_chans: int = 3, features_only: bool = False,
+                 out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0, pool: str = "avg"):
         super().__init__()
         self.num_classes = 0 if features_only else num_classes
         self.in_chans = in_chans
         self.features_only = features_only
         self.recompute = False
         self.pretrained_cfg = None
-        self.unused_prefixes = ()
+        self.unused_prefixes: tuple[str, ...] = ()
         self.head_dropout = nn.Dropout(drop_rate)
         self._out_indices = out_indices
         self._pool = global_pool(pool)
@@ -161,7 +159,8 @@ class FeatureNet(nn.Layer):
             return recomputed(lambda value: self._run(paths, value), [self._sublayer(path) for path in paths], x)
         return self._run(paths, x)
 
-    def forward_intermediates(self, x, indices=None):
+    def forward_intermediates(self, x: paddle.Tensor,
+                              indices: int | Sequence[int] | None = None) -> list[paddle.Tensor]:
         """Features [B, C, H, W] by index, as ``take_indices`` reads them; stops at the last one wanted."""
         wanted = take_indices(len(self._taps), indices)
         steps = [self._taps[index] for index in wanted]
@@ -172,31 +171,31 @@ class FeatureNet(nn.Layer):
                 features.append(x)
         return features
 
-    def forward_features(self, x):
+    def forward_features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Image [B, in_chans, H, W] -> the map that the head pools."""
         for index in range(len(self._steps)):
             x = self._run_step(index, x)
         return x if self.features_only else self._run(self.HEAD, x)
 
-    def forward_head(self, x, pre_logits=False):
+    def forward_head(self, x: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:
         """The head's map -> logits [B, num_classes] (pooled features with pre_logits or without a classifier)."""
         x = self.head_dropout(self._pool(x))
         return x if pre_logits or not self.num_classes else self._sublayer(self.CLASSIFIER)(x)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
         """Logits, or with features_only the list of features at out_indices."""
         if self.features_only:
             return self.forward_intermediates(x, self.feature_info.out_indices)
         return self.forward_head(self.forward_features(x))
 
-    def stage_layers(self):
+    def stage_layers(self) -> list[list[nn.Layer]]:
         """Sublayers that own parameters, for freezing and learning rates: [stem, stage at stride 4, 8, 16, 32].
 
         The stem is the first step and all that works at stride 1 and 2, so the lists mean the same in every family:
         EfficientNet's first block and DarkNet's first stage belong to the stem. Features at stride 4 and deeper end a
         stage.
         """
-        groups = {}
+        groups: dict[int, list[nn.Layer]] = {}
         for index, step in enumerate(self._steps):
             level = next(self._steps[tap].reduction for tap in self._taps if index <= tap < len(self._steps))
             layers = [self._sublayer(path) for path in step.paths]

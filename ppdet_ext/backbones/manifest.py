@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from ..errors import UserError
-
-# beside the package in a checkout; inside it when installed as a wheel
-_PLACES = tuple(Path(__file__).parents[level] / "weights" / "manifest.yml" for level in (2, 1))
+from ..files import data_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,43 +46,39 @@ class PretrainedCfg:
     classifier: str = ""
 
     @property
-    def name(self):
+    def name(self) -> str:
         """'arch.tag', or the arch alone."""
         return f"{self.arch}.{self.tag}" if self.tag else self.arch
 
     @property
-    def has_weights(self):
+    def has_weights(self) -> bool:
         return bool(self.hf_hub_id or self.url)
 
 
 @functools.cache
-def _manifest():
-    path = next((place for place in _PLACES if place.is_file()), None)
-    if path is None:
-        raise UserError(f"{_PLACES[0]} is missing: install from a full checkout (pip install -e .)")
+def _manifest() -> tuple[dict[str, Any], dict[str, Any]]:
+    path = data_path("weights/manifest.yml")
+    if not path.is_file():
+        raise UserError(f"{path} is missing: install from a full checkout (pip install -e .)")
     with open(path, encoding="utf-8") as file:
-        content = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        content = yaml.load(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  both are safe
     return content["defaults"], content["models"]
 
 
-def manifest_cfgs(arch):
+def manifest_cfgs(arch: str) -> dict[str, PretrainedCfg]:
     """{tag: PretrainedCfg} of an arch, the default tag first; {} where the manifest does not know it."""
     return cfgs_of(arch, _manifest()[1].get(arch, {}))
 
 
-def cfgs_of(arch, entry):
+def cfgs_of(arch: str, entry: Mapping[str, Any]) -> dict[str, PretrainedCfg]:
     """{tag: PretrainedCfg} from an entry of the manifest, or of a graph's info['published']."""
     common = {**_manifest()[0], **entry.get("common", {})}
     return {tag: _cfg(arch, tag, {**common, **(fields or {})}) for tag, fields in entry.get("tags", {}).items()}
 
 
-def _cfg(arch, tag, fields):
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+def _cfg(arch: str, tag: str, fields: Mapping[str, Any]) -> PretrainedCfg:
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
     if values.get("hf_hub_id", "").endswith("/"):
         values["hf_hub_id"] += f"{arch}.{tag}"
     return PretrainedCfg(arch=arch, tag=tag, **values)
-
-
-def resolve(entry, tag=""):
-    """The PretrainedCfg of a ModelEntry for a tag, '' for its default one; a bare one where no weights are known."""
-    return entry.pretrained_cfgs.get(tag or entry.default_tag) or PretrainedCfg(arch=entry.name, source=entry.source)

@@ -1,11 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""MobileNetV3 (Howard et al. 2019, arXiv:1905.02244): EfficientNet's plan, other tables, a head behind the pooling.
+"""MobileNetV3 (Howard et al. 2019, arXiv:1905.02244): EfficientNet's plan, other tables, a head after the pooling.
 
 Names that begin with tf_ stand for weights trained in TensorFlow; "minimal" ones do without squeeze and excitation,
 5x5 kernels and hard swish.
 """
+from __future__ import annotations
+
 import functools
 
+import paddle
 from paddle import nn
 
 from ..nn import SqueezeExcite, make_divisible
@@ -17,7 +20,7 @@ from .model_registry import register_model
 class MobileNetV3(EfficientNet):
     """Features at strides 2, 4, 8, 16, 32; the small one's first is the stem. Arguments as EfficientNet's."""
 
-    HEAD = ()
+    HEAD: tuple[str, ...] = ()
 
     def _set_steps(self, steps):
         super()._set_steps(steps)
@@ -28,7 +31,7 @@ class MobileNetV3(EfficientNet):
         self.conv_head = style.conv(self.num_features, head_chs, bias=True)
         self.act2 = style.act()
 
-    def forward_head(self, x, pre_logits=False):
+    def forward_head(self, x: paddle.Tensor, pre_logits: bool = False) -> paddle.Tensor:
         """The last stage's map -> logits [B, num_classes] (hidden features with pre_logits or without a classifier)."""
         pooled = self._pool(x)
         is_map = len(pooled.shape) == 4  # pool='' keeps it one
@@ -76,11 +79,11 @@ SIZES = {
 
 # size, style, width
 VARIANTS = {
-    "mobilenetv3_large_075": ("large", PLAIN, 0.75),
-    "mobilenetv3_large_100": ("large", PLAIN, 1.0),
     "mobilenetv3_small_050": ("small", PLAIN, 0.5),
     "mobilenetv3_small_075": ("small", PLAIN, 0.75),
     "mobilenetv3_small_100": ("small", PLAIN, 1.0),
+    "mobilenetv3_large_075": ("large", PLAIN, 0.75),
+    "mobilenetv3_large_100": ("large", PLAIN, 1.0),
     "tf_mobilenetv3_large_075": ("large", TF_STYLE, 0.75),
     "tf_mobilenetv3_large_100": ("large", TF_STYLE, 1.0),
     "tf_mobilenetv3_large_minimal_100": ("large_minimal", TF_MINIMAL, 1.0),

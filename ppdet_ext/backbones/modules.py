@@ -1,10 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The backbones that YAML names: TimmBackbone and TorchvisionBackbone, with PaddleDetection's settings."""
+from __future__ import annotations
+
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral, Real
+from typing import Any
 
+import paddle
 from paddle import nn
 from paddle.regularizer import L2Decay
 from ppdet.modeling.shape_spec import ShapeSpec
@@ -14,9 +18,11 @@ from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
-from ..weights import pretrained
+from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
-from .factory import create_model
+from .features import FeatureInfo
+from .manifest import PretrainedCfg
+from .model_registry import create_model
 
 logger = setup_logger("ppdet_ext")
 
@@ -26,7 +32,7 @@ _weights_wanted = [True]
 
 
 @contextlib.contextmanager
-def without_pretrained():
+def without_pretrained() -> Iterator[None]:
     """Backbones made inside start from random values whatever ``pretrained`` says.
 
     For evaluation, inference, export and resuming: a checkpoint of the whole detector follows, and the machine need
@@ -39,7 +45,7 @@ def without_pretrained():
         _weights_wanted.pop()
 
 
-def weights_wanted():
+def weights_wanted() -> bool:
     """False inside ``without_pretrained``."""
     return _weights_wanted[-1]
 
@@ -60,24 +66,24 @@ class NamedBackbone(nn.Layer):
     PREFIX = ""
 
     def __init__(self,
-                 arch="resnet50",
-                 pretrained=False,
-                 out_indices=None,
-                 return_idx=None,
-                 freeze_at=-1,
-                 freeze_stem_only=False,
-                 freeze_norm=False,
-                 norm_type="bn",
-                 norm_decay=0.,
-                 lr_mult_list=None,
-                 drop_path_rate=0.,
-                 recompute=False,
-                 in_chans=3,
-                 allow=None,
-                 adapter="none",
-                 adapter_channels=None,
-                 img_size=None,
-                 size="error"):
+                 arch: str = "resnet50",
+                 pretrained: bool | str = False,
+                 out_indices: int | Sequence[int] | None = None,
+                 return_idx: int | Sequence[int] | None = None,
+                 freeze_at: int = -1,
+                 freeze_stem_only: bool = False,
+                 freeze_norm: bool = False,
+                 norm_type: str = "bn",
+                 norm_decay: float = 0.,
+                 lr_mult_list: float | Sequence[float] | None = None,
+                 drop_path_rate: float = 0.,
+                 recompute: bool = False,
+                 in_chans: int = 3,
+                 allow: Sequence[str] | None = None,
+                 adapter: str = "none",
+                 adapter_channels: int | None = None,
+                 img_size: int | Sequence[int] | None = None,
+                 size: str = "error"):
         super().__init__()
         self.arch = arch
         self.pretrained = pretrained
@@ -107,7 +113,7 @@ class NamedBackbone(nn.Layer):
         self._sync_norms()
         self._log()
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
         image = inputs["image"] if isinstance(inputs, Mapping) else inputs
         if self.training:
@@ -117,20 +123,20 @@ class NamedBackbone(nn.Layer):
         return self.to_strides(self.model(self.to_size(image)))
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> list[ShapeSpec]:
         info = self.model.feature_info
         given = (info.channels(), info.reduction()) if self.to_strides is None else (
             self.to_strides.channels(), self.to_strides.strides())
         return [ShapeSpec(channels=c, stride=s) for c, s in zip(*given)]
 
     @property
-    def pretrained_cfg(self):
+    def pretrained_cfg(self) -> PretrainedCfg:
         """PretrainedCfg of the arch and tag: mean, std, interpolation, input size, licence."""
         return self.model.pretrained_cfg
 
     @property
-    def name(self):
-        """What create_model knows the network by."""
+    def full_arch(self) -> str:
+        """The arch as create_model takes it: torchvision's have a prefix."""
         return f"{self.PREFIX}{self.arch}"
 
     def _check_settings(self):
@@ -161,12 +167,12 @@ class NamedBackbone(nn.Layer):
 
     def _default_indices(self, info):
         if self.adapter == "none":
-            return default_indices(info, self.name)
+            return default_indices(info, self.full_arch)
         return choose_adapter(self.adapter, info.channels(), info.reduction())[1]
 
     def _network(self, out_indices):
         size = tuple(self.img_size) if isinstance(self.img_size, (list, tuple)) else self.img_size
-        return create_model(self.name, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
+        return create_model(self.full_arch, features_only=True, out_indices=out_indices, in_chans=self.in_chans,
                             drop_path_rate=self.drop_path_rate, img_size=size)
 
     def _adapt(self):
@@ -180,12 +186,12 @@ class NamedBackbone(nn.Layer):
             self.to_size = PatchSize(math.lcm(*strides), self.size)
 
     def _load_weights(self):
-        self.weights_source, self.load_report = pretrained.RANDOM, None
+        self.weights_source, self.load_report = pretrained_weights.RANDOM, None
         if not self.pretrained or not weights_wanted():
             return
-        report = pretrained.load_pretrained(self.model, self.pretrained_cfg, self.pretrained, in_chans=self.in_chans,
-                                      allow=self.allow or ())
-        if report.source != pretrained.RANDOM:
+        report = pretrained_weights.load_pretrained(self.model, self.pretrained_cfg, self.pretrained,
+                                                    in_chans=self.in_chans, allow=self.allow or ())
+        if report.source != pretrained_weights.RANDOM:
             self.weights_source, self.load_report = report.source, report
 
     def _set_learning_rates(self):
@@ -200,8 +206,8 @@ class NamedBackbone(nn.Layer):
         rates = self.lr_mult_list
         rates = [rates] * len(stages) if isinstance(rates, Real) else [*rates[:1], *rates]
         if len(rates) != len(stages):
-            raise UserError(f"{type(self).__name__}: lr_mult_list is {self.lr_mult_list}, but {self.name} has "
-                            f"{len(stages) - 1} stages behind its stem (which shares the first entry); give one each")
+            raise UserError(f"{type(self).__name__}: lr_mult_list is {self.lr_mult_list}, but {self.full_arch} has "
+                            f"{len(stages) - 1} stages after its stem (which shares the first entry); give one each")
         for layers, rate in zip(stages, rates):
             for parameter in _parameters(layers):
                 parameter.optimize_attr["learning_rate"] = float(rate)
@@ -212,14 +218,14 @@ class NamedBackbone(nn.Layer):
         if self.freeze_norm:
             norms = self._norms()
             if not norms:
-                logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.name)
+                logger.warning("freeze_norm has no effect: %s has no BatchNorm", self.full_arch)
             for parameter in _parameters(norms):
                 parameter.stop_gradient = True
         self._hold_frozen()
         frozen = self.freeze_norm or self.freeze_at >= 0
-        if frozen and self.weights_source == pretrained.RANDOM and weights_wanted():
+        if frozen and self.weights_source == pretrained_weights.RANDOM and weights_wanted():
             logger.warning("%s is frozen in part (freeze_at: %s, freeze_norm: %s) at random values, which never change",
-                           self.name, self.freeze_at, self.freeze_norm)
+                           self.full_arch, self.freeze_at, self.freeze_norm)
 
     def _frozen_stages(self):
         """Sublayers of the stages that freeze_at names, as they are now."""
@@ -228,8 +234,8 @@ class NamedBackbone(nn.Layer):
         stages = self.model.stage_layers()
         count = 1 if self.freeze_stem_only else self.freeze_at + 2
         if count > len(stages):
-            raise UserError(f"{type(self).__name__}: freeze_at is {self.freeze_at}, but {self.name} has "
-                            f"{len(stages) - 1} stages behind its stem, counted from 0")
+            raise UserError(f"{type(self).__name__}: freeze_at is {self.freeze_at}, but {self.full_arch} has "
+                            f"{len(stages) - 1} stages after its stem, counted from 0")
         return [layer for layers in stages[:count] for layer in layers]
 
     def _hold_frozen(self):
@@ -254,12 +260,12 @@ class NamedBackbone(nn.Layer):
     def _log(self):
         if not weights_wanted():
             start = "weights come with the detector's checkpoint"
-        elif self.weights_source == pretrained.RANDOM:
-            start = f"{pretrained.RANDOM} (pretrained: {str(self.pretrained).lower()})"
+        elif self.weights_source == pretrained_weights.RANDOM:
+            start = f"{pretrained_weights.RANDOM} (pretrained: {str(self.pretrained).lower()})"
         else:
             start = f"weights from {self.weights_source}"
         strides = ", ".join(f"{spec.stride} ({spec.channels})" for spec in self.out_shape)
-        logger.info("backbone %s: %s; features at strides (channels) %s", self.name, start, strides)
+        logger.info("backbone %s: %s; features at strides (channels) %s", self.full_arch, start, strides)
 
 
 @register
@@ -282,7 +288,7 @@ class TimmBackbone(NamedBackbone):
         norm_type (str): bn, or sync_bn: statistics over all processes (GPUs); the same as bn in one process.
         norm_decay (float): L2 factor of BatchNorm's weights and biases, in place of the optimizer's regularizer. The
             decoupled weight_decay of AdamW does not look at it.
-        lr_mult_list (list|float): factor on the learning rate, one for each stage behind the stem (which shares the
+        lr_mult_list (list|float): factor on the learning rate, one for each stage after the stem (which shares the
             first), or one for all.
         drop_path_rate (float): stochastic depth of the last block.
         recompute (bool): recompute stages in the backward pass, for less memory.
@@ -311,7 +317,7 @@ class TorchvisionBackbone(NamedBackbone):
     PREFIX = "torchvision/"
 
 
-def default_indices(feature_info, name):
+def default_indices(feature_info: FeatureInfo, name: str) -> tuple[int, ...]:
     """Indices of the last feature at each of the strides 8, 16 and 32.
 
     Raises:

@@ -1,9 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """RegNet X and Y (Radosavovic et al. 2020, arXiv:2003.13678) as in timm: widths from a formula, Y with SE."""
+from __future__ import annotations
+
 import collections
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import paddle
 from paddle import nn
 
 from ..nn import ConvNormAct, SqueezeExcite, constant_, drop_path, normal_
@@ -41,13 +46,14 @@ Y = {
 }
 
 
-def stage_shapes(initial, slope, multiplier, group_chs, depth):
+def stage_shapes(initial: int, slope: float, multiplier: float, group_chs: int,
+                 depth: int) -> list[tuple[int, int, int]]:
     """[(channels, blocks, channels of a group)] of each stage, by the paper's equations 2 to 4.
 
     A line over the blocks' indices, rounded to powers of ``multiplier``, then to multiples of WIDTH_STEP; blocks of
     one width are a stage. Its channels are then rounded to whole groups.
     """
-    blocks = collections.Counter()
+    blocks: collections.Counter[int] = collections.Counter()
     for index in range(depth):
         power = round(math.log(1 + slope * index / initial) / math.log(multiplier))
         blocks[round(initial * multiplier ** power / WIDTH_STEP) * WIDTH_STEP] += 1
@@ -58,25 +64,25 @@ def stage_shapes(initial, slope, multiplier, group_chs, depth):
 class Bottleneck(nn.Layer):
     """1x1, grouped 3x3 (which has the stride), SE where wanted, 1x1, and a skip; all of out_chs channels."""
 
-    def __init__(self, in_chs, out_chs, stride, group_chs, se, drop_rate):
+    def __init__(self, in_chs: int, out_chs: int, stride: int, group_chs: int, se: bool, drop_rate: float):
         super().__init__()
         self.conv1 = ConvNormAct(in_chs, out_chs)
         self.conv2 = ConvNormAct(out_chs, out_chs, 3, stride, groups=out_chs // group_chs)
-        self.se = nn.Identity()
+        self.se: nn.Layer = nn.Identity()
         if se:
-            self.se = SqueezeExcite(out_chs, int(round(in_chs * SE_RATIO)), names=("fc1", "fc2"))
+            self.se = SqueezeExcite(out_chs, round(in_chs * SE_RATIO), names=("fc1", "fc2"))
         self.conv3 = ConvNormAct(out_chs, out_chs, act=None)
-        self.downsample = nn.Identity()
+        self.downsample: nn.Layer = nn.Identity()
         if stride > 1 or in_chs != out_chs:
             self.downsample = ConvNormAct(in_chs, out_chs, 1, stride, act=None)
         self.drop_path = drop_path(drop_rate)
         self.act3 = nn.ReLU()
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = self.conv3(self.se(self.conv2(self.conv1(x))))
         return self.act3(self.drop_path(y) + self.downsample(x))
 
-    def last_norm(self):
+    def last_norm(self) -> nn.Layer:
         """The BatchNorm that ends the residual branch."""
         return self.conv3.bn
 
@@ -93,8 +99,9 @@ class RegNet(FeatureNet):
 
     CLASSIFIER = "head.fc"
 
-    def __init__(self, shape, se=False, num_classes=1000, in_chans=3, features_only=False, out_indices=None,
-                 drop_rate=0.0, drop_path_rate=0.0, pool="avg", zero_init_last=True):
+    def __init__(self, shape: tuple[Any, ...], se: bool = False, num_classes: int = 1000, in_chans: int = 3,
+                 features_only: bool = False, out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, pool: str = "avg", zero_init_last: bool = True):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.stem = ConvNormAct(in_chans, STEM_CHS, 3, stride=2)
         steps, in_chs, done = [Step(("stem",), 2, STEM_CHS, tap="stem")], STEM_CHS, 0
@@ -130,9 +137,9 @@ def _stage(in_chs, chs, group_chs, se, drop_rates):
     return nn.Sequential(*blocks)
 
 
-VARIANTS = {
-    **{f"regnetx_{size}": dict(shape=shape) for size, shape in X.items()},
+VARIANTS: dict[str, dict[str, Any]] = {
     **{f"regnety_{size}": dict(shape=shape, se=True) for size, shape in Y.items()},
+    **{f"regnetx_{size}": dict(shape=shape) for size, shape in X.items()},
 }
 
 for _name, _variant in VARIANTS.items():

@@ -1,9 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """RepViT (Wang et al. 2023, arXiv:2307.09283) as in timm: trained with parallel branches, ``fuse()``d for export."""
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from ..errors import UserError
@@ -14,7 +19,7 @@ from .model_registry import register_model
 MLP_RATIO = 2
 SE_RATIO = 0.25
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "repvit_m0_9": dict(chs=(48, 96, 192, 384), depths=(2, 2, 14, 2)),
     "repvit_m1_0": dict(chs=(56, 112, 224, 448), depths=(2, 2, 14, 2)),
     "repvit_m1_1": dict(chs=(64, 128, 256, 512), depths=(2, 2, 12, 2)),
@@ -26,15 +31,15 @@ VARIANTS = {
 class ConvNorm(nn.Sequential):
     """A convolution and its BatchNorm, under timm's names ``c`` and ``bn``."""
 
-    def __init__(self, in_chs, out_chs, kernel_size=1, stride=1, groups=1):
+    def __init__(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1, groups: int = 1):
         self.shape = (in_chs, out_chs, kernel_size, stride, groups)
         super().__init__(("c", conv2d(*self.shape)), ("bn", nn.BatchNorm2D(out_chs)))
 
-    def fused(self):
+    def fused(self) -> tuple[np.ndarray, np.ndarray]:
         """(weight, bias) of the one convolution that does the same in eval mode, in float64."""
         return _through_norm(_array(self.c.weight), 0.0, self.bn)
 
-    def fuse(self):
+    def fuse(self) -> nn.Layer:
         """That convolution."""
         return _fill(conv2d(*self.shape, bias=True), *self.fused(), like=self.c)
 
@@ -42,16 +47,16 @@ class ConvNorm(nn.Sequential):
 class TokenMixer(nn.Layer):
     """Depthwise: kxk, 1x1 and the input itself are summed and normalised."""
 
-    def __init__(self, chs, kernel_size=3):
+    def __init__(self, chs: int, kernel_size: int = 3):
         super().__init__()
         self.conv = ConvNorm(chs, chs, kernel_size, 1, chs)
         self.conv1 = conv2d(chs, chs, 1, groups=chs, bias=True)
         self.bn = nn.BatchNorm2D(chs)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.bn(self.conv(x) + self.conv1(x) + x)
 
-    def fuse(self):
+    def fuse(self) -> nn.Layer:
         """The one convolution that does the same in eval mode."""
         weight, bias = self.conv.fused()
         centre = weight.shape[-1] // 2
@@ -63,10 +68,10 @@ class TokenMixer(nn.Layer):
 class NormLinear(nn.Sequential):
     """BatchNorm, then a linear layer: timm's ``bn`` and ``l``."""
 
-    def __init__(self, in_chs, out_chs):
+    def __init__(self, in_chs: int, out_chs: int):
         super().__init__(("bn", nn.BatchNorm1D(in_chs)), ("l", nn.Linear(in_chs, out_chs)))
 
-    def fused(self):
+    def fused(self) -> tuple[np.ndarray, np.ndarray]:
         """(weight, bias) of the one linear layer that does the same in eval mode, in float64."""
         scale, shift = _scale_and_shift(self.bn)
         weight = _array(self.l.weight)
@@ -76,15 +81,15 @@ class NormLinear(nn.Sequential):
 class Classifier(nn.Layer):
     """The mean of two classifiers, of which distillation trains the second by a teacher's answers."""
 
-    def __init__(self, in_chs, num_classes):
+    def __init__(self, in_chs: int, num_classes: int):
         super().__init__()
         self.head = NormLinear(in_chs, num_classes)
         self.head_dist = NormLinear(in_chs, num_classes)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return (self.head(x) + self.head_dist(x)) / 2
 
-    def fuse(self):
+    def fuse(self) -> nn.Layer:
         """The one linear layer that does the same in eval mode."""
         weight, bias = ((one + other) / 2 for one, other in zip(self.head.fused(), self.head_dist.fused()))
         return _fill(nn.Linear(*weight.shape), weight, bias, like=self.head.l)
@@ -93,29 +98,29 @@ class Classifier(nn.Layer):
 class Mlp(nn.Layer):
     """Two 1x1 convolutions with a GELU between; the branch of a skip."""
 
-    def __init__(self, chs):
+    def __init__(self, chs: int):
         super().__init__()
         self.conv1 = ConvNorm(chs, chs * MLP_RATIO)
         self.act = nn.GELU()
         self.conv2 = ConvNorm(chs * MLP_RATIO, chs)
         constant_(self.conv2.bn.weight, 0.0)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv2(self.act(self.conv1(x)))
 
 
 class Block(nn.Layer):
     """Mix neighbours within channels (gated by SE where wanted), then channels within pixels."""
 
-    def __init__(self, chs, se):
+    def __init__(self, chs: int, se: bool):
         super().__init__()
         self.token_mixer = TokenMixer(chs)
-        self.se = nn.Identity()
+        self.se: nn.Layer = nn.Identity()
         if se:
             self.se = SqueezeExcite(chs, make_divisible(chs * SE_RATIO, round_limit=0.0), names=("fc1", "fc2"))
         self.channel_mixer = Mlp(chs)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.se(self.token_mixer(x))
         return x + self.channel_mixer(x)
 
@@ -123,14 +128,14 @@ class Block(nn.Layer):
 class Downsample(nn.Layer):
     """A block, a strided depthwise convolution, a 1x1 convolution to out_chs, an Mlp with a skip."""
 
-    def __init__(self, in_chs, out_chs):
+    def __init__(self, in_chs: int, out_chs: int):
         super().__init__()
         self.pre_block = Block(in_chs, se=False)
         self.spatial_downsample = ConvNorm(in_chs, in_chs, 3, 2, in_chs)
         self.channel_downsample = ConvNorm(in_chs, out_chs)
         self.ffn = Mlp(out_chs)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = self.channel_downsample(self.spatial_downsample(self.pre_block(x)))
         return x + self.ffn(x)
 
@@ -162,8 +167,9 @@ class RepViT(FeatureNet):
 
     CLASSIFIER = "head"
 
-    def __init__(self, chs, depths, num_classes=1000, in_chans=3, features_only=False, out_indices=None,
-                 drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+    def __init__(self, chs: Sequence[int], depths: Sequence[int], num_classes: int = 1000, in_chans: int = 3,
+                 features_only: bool = False, out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, pool: str = "avg"):
         if drop_path_rate:
             raise UserError(f"drop_path_rate is {drop_path_rate}, but RepViT has no stochastic depth; set it to 0")
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
@@ -190,7 +196,7 @@ class RepViT(FeatureNet):
                 normal_(layer.weight, 0.02)
                 constant_(layer.bias, 0.0)
 
-    def fuse(self):
+    def fuse(self) -> nn.Layer:
         """Merge branches and BatchNorms into single convolutions, in place; what eval mode computes stays the same.
 
         For export: names and shapes of the parameters are then timm's after its ``fuse()``, and no longer fit a
@@ -223,7 +229,7 @@ def _scale_and_shift(norm):
 
 
 def _through_norm(weight, bias, norm):
-    """(weight, bias) of a convolution with the BatchNorm behind it merged in."""
+    """(weight, bias) of a convolution with the BatchNorm after it merged in."""
     scale, shift = _scale_and_shift(norm)
     return weight * scale[:, None, None, None], bias * scale + shift
 

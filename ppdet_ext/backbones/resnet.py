@@ -3,9 +3,14 @@
 
 timm and torchvision name the parameters alike, so one class serves both; 'torchvision/resnet50' stands for theirs.
 """
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import paddle
 from paddle import nn
 
 from ..nn import constant_, conv2d, drop_path, uniform_
@@ -18,7 +23,8 @@ class BasicBlock(nn.Layer):
 
     expansion = 1
 
-    def __init__(self, in_chs, chs, stride, cardinality, base_width, downsample, drop_rate):
+    def __init__(self, in_chs: int, chs: int, stride: int, cardinality: int, base_width: int, downsample: nn.Layer,
+                 drop_rate: float):
         super().__init__()
         self.conv1 = conv2d(in_chs, chs, 3, stride)
         self.bn1 = nn.BatchNorm2D(chs)
@@ -28,12 +34,12 @@ class BasicBlock(nn.Layer):
         self.downsample = downsample
         self.drop_path = drop_path(drop_rate)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = self.act(self.bn1(self.conv1(x)))
         y = self.drop_path(self.bn2(self.conv2(y)))
         return self.act(y + self.downsample(x))
 
-    def last_norm(self):
+    def last_norm(self) -> nn.Layer:
         """The BatchNorm that ends the residual branch."""
         return self.bn2
 
@@ -43,7 +49,8 @@ class Bottleneck(nn.Layer):
 
     expansion = 4
 
-    def __init__(self, in_chs, chs, stride, cardinality, base_width, downsample, drop_rate):
+    def __init__(self, in_chs: int, chs: int, stride: int, cardinality: int, base_width: int, downsample: nn.Layer,
+                 drop_rate: float):
         super().__init__()
         width = chs * base_width // 64 * cardinality
         out_chs = chs * self.expansion
@@ -57,18 +64,18 @@ class Bottleneck(nn.Layer):
         self.downsample = downsample
         self.drop_path = drop_path(drop_rate)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         y = self.act(self.bn1(self.conv1(x)))
         y = self.act(self.bn2(self.conv2(y)))
         y = self.drop_path(self.bn3(self.conv3(y)))
         return self.act(y + self.downsample(x))
 
-    def last_norm(self):
+    def last_norm(self) -> nn.Layer:
         """The BatchNorm that ends the residual branch."""
         return self.bn3
 
 
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
 STAGE_CHS = (64, 128, 256, 512)
 
 
@@ -97,9 +104,10 @@ class ResNet(FeatureNet):
 
     CLASSIFIER = "fc"
 
-    def __init__(self, block, depths, cardinality=1, base_width=64, deep=False, stem_act="act1", num_classes=1000,
-                 in_chans=3, features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg",
-                 zero_init_last=True):
+    def __init__(self, block: str, depths: Sequence[int], cardinality: int = 1, base_width: int = 64,
+                 deep: bool = False, stem_act: str = "act1", num_classes: int = 1000, in_chans: int = 3,
+                 features_only: bool = False, out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, pool: str = "avg", zero_init_last: bool = True):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.conv1 = _deep_stem(in_chans) if deep else conv2d(in_chans, 64, 7, stride=2)
         self.bn1 = nn.BatchNorm2D(64)
@@ -120,7 +128,8 @@ class ResNet(FeatureNet):
         self._init_weights(zero_init_last)
 
     @staticmethod
-    def _make_stage(block, cardinality, base_width, average, in_chs, chs, stride, drop_rates):
+    def _make_stage(block: type[BasicBlock] | type[Bottleneck], cardinality: int, base_width: int, average: bool,
+                    in_chs: int, chs: int, stride: int, drop_rates: Sequence[float]) -> nn.Sequential:
         blocks = []
         for index, rate in enumerate(drop_rates):
             stride = stride if index == 0 else 1
@@ -146,7 +155,7 @@ def _deep_stem(in_chs):
         conv2d(32, 64, 3))
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "resnet18": dict(block="basic", depths=(2, 2, 2, 2)),
     "resnet34": dict(block="basic", depths=(3, 4, 6, 3)),
     "resnet50": dict(block="bottleneck", depths=(3, 4, 6, 3)),

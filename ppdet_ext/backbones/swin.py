@@ -1,7 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Swin Transformer (Liu et al. 2021, arXiv:2103.14030) as in timm, for images of any size."""
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -25,28 +29,28 @@ class WindowAttention(nn.Layer):
         window: its side; N is its square.
     """
 
-    def __init__(self, dim, heads, window):
+    def __init__(self, dim: int, heads: int, window: int):
         super().__init__()
         self.heads, self.pixels = heads, window * window
         index = paddle.to_tensor(relative_positions(window))
         self.register_buffer("relative_position_index", index, persistable=False)
         self.proj = linear(dim, dim)
 
-    def forward(self, x, mask=None):
+    def forward(self, x: paddle.Tensor, mask: paddle.Tensor | None = None) -> paddle.Tensor:
         """Windows [B, windows, N, C] and an addend [windows, 1, N, N] to the logits -> as x."""
         q, k, v = self._split_heads(self.project(x))
         x = transposed(paddle.matmul(F.softmax(self.logits(q, k) + self._bias(mask)), v), [0, 1, 3, 2, 4])
         return self.proj(x.reshape([0, 0, self.pixels, self.heads * x.shape[-1]]))
 
-    def project(self, x):
+    def project(self, x: paddle.Tensor) -> paddle.Tensor:
         """[..., C] -> queries, keys and values side by side, [..., 3 * C]."""
         return self.qkv(x)
 
-    def logits(self, q, k):
+    def logits(self, q: paddle.Tensor, k: paddle.Tensor) -> paddle.Tensor:
         """Queries and keys [..., N, C / heads] -> [..., N, N]."""
         raise NotImplementedError
 
-    def offset_biases(self):
+    def offset_biases(self) -> paddle.Tensor:
         """[offsets, heads]."""
         raise NotImplementedError
 
@@ -69,25 +73,25 @@ class WindowAttention(nn.Layer):
 class DotAttention(WindowAttention):
     """Scaled products; the biases are parameters."""
 
-    def __init__(self, dim, heads, window):
+    def __init__(self, dim: int, heads: int, window: int):
         super().__init__(dim, heads, window)
         self.scale = (dim // heads) ** -0.5
         self.qkv = linear(dim, 3 * dim)
         self.relative_position_bias_table = self.create_parameter([(2 * window - 1) ** 2, heads], small_weights())
 
-    def logits(self, q, k):
+    def logits(self, q: paddle.Tensor, k: paddle.Tensor) -> paddle.Tensor:
         return paddle.matmul(q * self.scale, k, transpose_y=True)
 
-    def offset_biases(self):
+    def offset_biases(self) -> paddle.Tensor:
         return self.relative_position_bias_table
 
 
 class Block(nn.Layer):
     """LayerNorm before windowed attention and before the perceptron, each with a skip; on [B, H, W, C]."""
 
-    ATTENTION = DotAttention
+    ATTENTION: type[WindowAttention] = DotAttention
 
-    def __init__(self, dim, heads, window, shift, drop_rate):
+    def __init__(self, dim: int, heads: int, window: int, shift: int, drop_rate: float):
         super().__init__()
         self.window, self.shift = window, shift
         self.norm1 = nn.LayerNorm(dim)
@@ -97,7 +101,7 @@ class Block(nn.Layer):
         self.mlp = Mlp(dim, 4 * dim)
         self.drop_path2 = drop_path(drop_rate)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = x + self.drop_path1(attend_in_windows(self.attn, self.norm1(x), self.window, self.shift))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
@@ -105,18 +109,18 @@ class Block(nn.Layer):
 class PatchEmbed(nn.Layer):
     """Image [B, in_chans, H, W], padded with zeros to whole patches of 4x4 -> [B, ceil(H/4), ceil(W/4), dim]."""
 
-    def __init__(self, in_chans, dim):
+    def __init__(self, in_chans: int, dim: int):
         super().__init__()
         bound = 1.0 / math.sqrt(in_chans * PATCH * PATCH)  # torch's own start of a convolution
         weight, bias = (paddle.ParamAttr(initializer=nn.initializer.Uniform(-bound, bound)) for _ in range(2))
         self.proj = nn.Conv2D(in_chans, dim, PATCH, PATCH, weight_attr=weight, bias_attr=bias)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.norm(transposed(self.proj(pad_image(x, PATCH)), [0, 2, 3, 1]))
 
 
-def neighbours(x):
+def neighbours(x: paddle.Tensor) -> paddle.Tensor:
     """2x2 pixels side by side: [B, H, W, C] -> [B, ceil(H/2), ceil(W/2), 4 * C], an odd side padded with zeros."""
     x = pad_map(x, 2)
     return paddle.concat([x[:, row::2, col::2] for col in (0, 1) for row in (0, 1)], axis=-1)
@@ -125,12 +129,12 @@ def neighbours(x):
 class PatchMerging(nn.Layer):
     """[B, H, W, dim] -> [B, ceil(H/2), ceil(W/2), 2 * dim]: neighbours joined, normalised, reduced."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim)
         self.reduction = linear(4 * dim, 2 * dim, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.reduction(self.norm(neighbours(x)))
 
 
@@ -141,13 +145,14 @@ class Stage(nn.Layer):
         drop_rates: stochastic depth of each block; its length is the depth.
     """
 
-    def __init__(self, downsample, block, dim, heads, window, shift, drop_rates):
+    def __init__(self, downsample: nn.Layer, block: Callable[..., nn.Layer], dim: int, heads: int, window: int,
+                 shift: int, drop_rates: Sequence[float]):
         super().__init__()
         self.downsample = downsample
         self.blocks = nn.Sequential(*[block(dim, heads, window, shift if index % 2 else 0, rate)
                                       for index, rate in enumerate(drop_rates)])
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.blocks(self.downsample(x))
 
 
@@ -172,11 +177,13 @@ class Swin(FeatureNet):
 
     HEAD = ("norm",)
     CLASSIFIER = "head.fc"
-    BLOCK = Block
-    MERGING = PatchMerging
+    BLOCK: type[nn.Layer] = Block
+    MERGING: type[nn.Layer] = PatchMerging
 
-    def __init__(self, trained_size, window, dim, depths, heads, always_partition=False, num_classes=1000,
-                 in_chans=3, features_only=False, out_indices=None, drop_rate=0.0, drop_path_rate=0.0, pool="avg"):
+    def __init__(self, trained_size: int, window: int, dim: int, depths: Sequence[int], heads: Sequence[int],
+                 always_partition: bool = False, num_classes: int = 1000, in_chans: int = 3,
+                 features_only: bool = False, out_indices: int | Sequence[int] | None = None, drop_rate: float = 0.0,
+                 drop_path_rate: float = 0.0, pool: str = "avg"):
         super().__init__(num_classes, in_chans, features_only, out_indices, drop_rate, pool)
         self.patch_embed = PatchEmbed(in_chans, dim)
         self.layers = nn.Sequential()
@@ -185,8 +192,9 @@ class Swin(FeatureNet):
             first, chs, stride = sum(depths[:index]), dim * 2 ** index, PATCH * 2 ** index
             rates = [drop_path_rate * block / (sum(depths) - 1) for block in range(first, first + depth)]
             downsample = self.MERGING(chs // 2) if index else nn.Identity()
-            windows = _window_and_shift(math.ceil(trained_size / stride), window, always_partition)
-            self.layers.add_sublayer(str(index), Stage(downsample, self.BLOCK, chs, heads[index], *windows, rates))
+            side, shift = _window_and_shift(math.ceil(trained_size / stride), window, always_partition)
+            stage = Stage(downsample, self.BLOCK, chs, heads[index], side, shift, rates)
+            self.layers.add_sublayer(str(index), stage)
             path = f"layers.{index}"
             steps.append(Step((path,), stride, chs, tap=path))
         self._set_steps(steps)
@@ -195,12 +203,13 @@ class Swin(FeatureNet):
         if self.num_classes:
             self.head = nn.Sequential(("fc", linear(self.num_features, self.num_classes)))
 
-    def forward_intermediates(self, x, indices=None):
+    def forward_intermediates(self, x: paddle.Tensor,
+                              indices: int | Sequence[int] | None = None) -> list[paddle.Tensor]:
         """As FeatureNet's: features [B, C, H, W]."""
         features = FeatureNet.forward_intermediates(self, x, indices)  # to_static loses what super() needs
         return [transposed(feature, [0, 3, 1, 2]) for feature in features]
 
-    def forward_features(self, x):
+    def forward_features(self, x: paddle.Tensor) -> paddle.Tensor:
         """Image [B, in_chans, H, W] -> the map [B, C, ceil(H/32), ceil(W/32)] that the head pools."""
         return transposed(FeatureNet.forward_features(self, x), [0, 3, 1, 2])
 
@@ -217,7 +226,7 @@ SMALL = dict(dim=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24))
 BASE = dict(dim=128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32))
 LARGE = dict(dim=192, depths=(2, 2, 18, 2), heads=(6, 12, 24, 48))
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "swin_tiny_patch4_window7_224": dict(TINY, trained_size=224, window=7),
     "swin_small_patch4_window7_224": dict(SMALL, trained_size=224, window=7),
     "swin_base_patch4_window7_224": dict(BASE, trained_size=224, window=7),

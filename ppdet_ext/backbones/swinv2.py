@@ -1,21 +1,26 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Swin Transformer V2 (Liu et al. 2021, arXiv:2111.09883) as in timm: cosine attention, norms behind the branches,
-position biases computed from the offsets. For image sizes and windows see ``swin.Swin``.
+"""Swin Transformer V2 (Liu et al. 2021, arXiv:2111.09883) as in timm.
+
+Cosine attention, norms after the branches, position biases computed from the offsets. For image sizes and windows see
+``swin.Swin``.
 """
+from __future__ import annotations
+
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ..nn import attend_in_windows, linear
+from ..nn import attend_in_windows, constant_, linear
 from .model_registry import register_model
 from .swin import BASE, SMALL, TINY, Block, Swin, WindowAttention, neighbours
 
 START_SCALE, MAX_SCALE = 10.0, 100.0  # of the cosines
-HIDDEN = 512  # width of the perceptron behind the biases
+HIDDEN = 512  # width of the perceptron that computes the biases
 BIAS_RANGE = 16.0
 # Padding has keys of zero, which have no direction: at torch's floor of 1e-12 their gradients would leave float16's
 # range. Keys of pixels are far longer than either.
@@ -25,7 +30,7 @@ SHORTEST = 1e-6
 class CosineAttention(WindowAttention):
     """Scaled cosines; the biases are what a small perceptron says of each offset's logarithm."""
 
-    def __init__(self, dim, heads, window):
+    def __init__(self, dim: int, heads: int, window: int):
         super().__init__(dim, heads, window)
         start = nn.initializer.Constant(math.log(START_SCALE))
         self.logit_scale = self.create_parameter([heads, 1, 1], default_initializer=start)
@@ -35,22 +40,22 @@ class CosineAttention(WindowAttention):
         self.q_bias = self.create_parameter([dim], is_bias=True)
         self.v_bias = self.create_parameter([dim], is_bias=True)
 
-    def project(self, x):
+    def project(self, x: paddle.Tensor) -> paddle.Tensor:
         bias = paddle.concat([self.q_bias, paddle.zeros_like(self.q_bias), self.v_bias])
         return F.linear(x, self.qkv.weight, bias)
 
-    def logits(self, q, k):
+    def logits(self, q: paddle.Tensor, k: paddle.Tensor) -> paddle.Tensor:
         q, k = (F.normalize(vector, axis=-1, epsilon=SHORTEST) for vector in (q, k))
         scale = self.logit_scale.clip(max=math.log(MAX_SCALE)).exp()
         return paddle.matmul(q, k, transpose_y=True) * scale
 
-    def offset_biases(self):
+    def offset_biases(self) -> paddle.Tensor:
         # Paddle 2.6.2's inference ends the process where a linear layer's input comes from no operator
         offsets = self.relative_coords_table.reshape([-1, 2])
         return BIAS_RANGE * F.sigmoid(self.cpb_mlp(offsets))
 
 
-def log_offsets(window):
+def log_offsets(window: int) -> np.ndarray:
     """Row and column of all (2 * window - 1)^2 offsets, log-scaled, 1 for 7/8 of the window: timm's
     [1, 2 * window - 1, 2 * window - 1, 2] float32.
     """
@@ -60,16 +65,16 @@ def log_offsets(window):
 
 
 class BlockV2(Block):
-    """LayerNorm behind windowed attention and behind the perceptron, inside their skips."""
+    """LayerNorm after windowed attention and after the perceptron, inside their skips."""
 
     ATTENTION = CosineAttention
 
-    def __init__(self, dim, heads, window, shift, drop_rate):
+    def __init__(self, dim: int, heads: int, window: int, shift: int, drop_rate: float):
         super().__init__(dim, heads, window, shift, drop_rate)
         for norm in (self.norm1, self.norm2):  # branches start at zero
-            norm.weight.set_value(paddle.zeros_like(norm.weight))
+            constant_(norm.weight, 0.0)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = x + self.drop_path1(self.norm1(attend_in_windows(self.attn, x, self.window, self.shift)))
         return x + self.drop_path2(self.norm2(self.mlp(x)))
 
@@ -77,12 +82,12 @@ class BlockV2(Block):
 class PatchMergingV2(nn.Layer):
     """[B, H, W, dim] -> [B, ceil(H/2), ceil(W/2), 2 * dim]: neighbours joined, reduced, normalised."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int):
         super().__init__()
         self.reduction = linear(4 * dim, 2 * dim, bias=False)
         self.norm = nn.LayerNorm(2 * dim)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.norm(self.reduction(neighbours(x)))
 
 
@@ -93,7 +98,7 @@ class SwinV2(Swin):
     MERGING = PatchMergingV2
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     f"swinv2_{size}_window{window}_256": dict(variant, trained_size=256, window=window)
     for size, variant in (("tiny", TINY), ("small", SMALL), ("base", BASE)) for window in (8, 16)
 }

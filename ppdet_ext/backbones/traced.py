@@ -2,19 +2,18 @@
 """Networks that are no native port: a traced graph with the interface of the native ones (see FeatureNet)."""
 from __future__ import annotations
 
-import functools
 import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import paddle
 from paddle import nn
 
-from ..errors import UserError, nearest
-from ..graph import store
+from ..errors import UserError
+from ..graph.graph import Graph
 from ..graph.layer import GraphLayer, paddle_name
 from ..nn import recomputed
-from ..trace import on_demand
-from . import manifest
 from .features import FeatureInfo, take_indices
-from .model_registry import ModelEntry, list_models, split_tag, with_known_tag
 
 logger = logging.getLogger(__name__)
 
@@ -22,33 +21,18 @@ COUNTER = "num_batches_tracked"
 QUARTERS = 4  # stages of a network whose features all have one stride
 
 
-def bridged_entry(name, img_size=None):
-    """The ModelEntry of a name that no native port serves; its graph is traced where it is not at hand.
-
-    Raises:
-        UserError: no such network, or it cannot be traced here.
-    """
-    arch, tag = split_tag(name)
-    if not on_demand.can_trace(arch) and not store.at_hand(arch, img_size):
-        close = nearest(arch, [*list_models(), *store.shipped()])
-        raise UserError(f"unknown arch '{arch}'{close}; or, if timm or torchvision has it: {store.how_to(arch)}")
-    graph = on_demand.find(arch, img_size)
-    cfgs = manifest.cfgs_of(arch, graph.info.get("published") or {})
-    source = graph.info["library"]
-    return with_known_tag(ModelEntry(arch, functools.partial(BridgedNet, graph), "bridged", source, cfgs), tag)
-
-
-class BridgedNet(GraphLayer):
+class TracedNet(GraphLayer):
     """The network of a traced graph; settings and attributes as create_model and FeatureNet describe them.
 
     Raises:
         UserError: the graph has no classifier and one is wanted, or cannot follow a setting.
     """
 
-    def __init__(self, graph, num_classes=None, in_chans=3, features_only=False, out_indices=None, drop_path_rate=0.0):
+    def __init__(self, graph: Graph, num_classes: int | None = None, in_chans: int = 3, features_only: bool = False,
+                 out_indices: int | Sequence[int] | None = None, drop_path_rate: float = 0.0):
         info = FeatureInfo(graph.features, out_indices)
         if not features_only and "logits" not in graph.outputs:
-            raise UserError(f"{graph.name} is bridged for its features only; create it with features_only=True")
+            raise UserError(f"{graph.name} is traced for its features only; create it with features_only=True")
         wanted = {"features": [graph.outputs["features"][index] for index in info.out_indices]}
         if not features_only:
             wanted["logits"] = graph.outputs["logits"]
@@ -68,26 +52,27 @@ class BridgedNet(GraphLayer):
         self.unused_prefixes = tuple(name for name in names if name not in own and not name.endswith(COUNTER))
 
     @property
-    def position_grid(self):
+    def position_grid(self) -> tuple[int, int] | None:
         """(rows, columns) of the patches at the traced size, for networks whose features all have one stride."""
         strides = {feature["reduction"] for feature in self.graph.features}
         height, width = self.graph.info["input_size"][1:]
         return (height // min(strides), width // min(strides)) if len(strides) == 1 else None
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
         """Logits, or with features_only the list of features at ``feature_info.out_indices``."""
         outputs = super().forward(x)
         if not self.features_only:
             return outputs["logits"]
         return [self._with_channels(outputs["features"], index) for index in self.feature_info.out_indices]
 
-    def _with_channels(self, features, index):
+    def _with_channels(self, features: Sequence[paddle.Tensor], index: int) -> paddle.Tensor:
         """A feature; where a static graph has lost count of its channels, it is told."""
         feature = features[self._made.index(index)]
         known = isinstance(feature.shape[1], int) and feature.shape[1] >= 0
         return feature if known else feature.reshape([0, self.feature_info.channels(index), 0, 0])
 
-    def forward_intermediates(self, x, indices=None):
+    def forward_intermediates(self, x: paddle.Tensor,
+                              indices: int | Sequence[int] | None = None) -> list[paddle.Tensor]:
         """Features [B, C, H, W] by index, as ``take_indices`` reads them."""
         indices = take_indices(len(self.feature_info), indices)
         missing = [index for index in indices if index not in self._made]
@@ -97,13 +82,14 @@ class BridgedNet(GraphLayer):
         features = super().forward(x)["features"]
         return [self._with_channels(features, index) for index in indices]
 
-    def run_stage(self, index, values):
+    def run_stage(self, index: int, values: Sequence[Any]) -> Any:
+        """GraphLayer's, recomputed in the backward pass where ``recompute`` is set."""
         if self.recompute and self.training and index > 0:
             owners = [self.owner(path, kind) for path, kind in self.owned[index]]
-            return recomputed(lambda *given: super(BridgedNet, self).run_stage(index, given), owners, *values)
+            return recomputed(lambda *given: super(TracedNet, self).run_stage(index, given), owners, *values)
         return super().run_stage(index, values)
 
-    def owner(self, path, kind):
+    def owner(self, path: str, kind: str) -> nn.Layer:
         """The sublayer at a path as it is now; a parameter is handed out in a layer of its own."""
         layer, name = self.holder(path if kind == "leaf" else paddle_name(path))
         if kind == "leaf":
@@ -114,15 +100,15 @@ class BridgedNet(GraphLayer):
         alone.add_parameter(name.replace(".", "_"), layer._parameters[name])
         return alone
 
-    def stage_layers(self):
+    def stage_layers(self) -> list[list[nn.Layer]]:
         """As FeatureNet's; of a network whose features all have one stride: [stem, first to last quarter]."""
-        groups = {}
+        groups: dict[int, list[nn.Layer]] = {}
         for level, owners in self._levels():
             layers = [self.owner(path, kind) for path, kind in owners]
             groups.setdefault(level, []).extend(layer for layer in layers if layer.parameters())
         return [groups[level] for level in sorted(groups)]
 
-    def _levels(self):
+    def _levels(self) -> Iterator[tuple[int, list[tuple[str, str]]]]:
         """(level, owners) by stage; 0 is the stem, the others count strides above 2 or quarters."""
         reductions = [feature["reduction"] for feature in self.graph.features]
         count = len(reductions)
@@ -137,7 +123,7 @@ class BridgedNet(GraphLayer):
                 owners = [owner for owner in owners if owner not in stem]
             yield level, owners
 
-    def _stem(self):
+    def _stem(self) -> set[tuple[str, str]]:
         """What the network's first module and its top level own, of the things that run before the first feature."""
         first, *others = self.owned
         head = first[0][0].partition(".")[0]

@@ -1,39 +1,32 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Detectors' checkpoint files: reading any project's, and writing them as each project expects them."""
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import json
-import logging
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
 
 from ..errors import UserError
-from ..files import atomic_path, sha256
-from ..weights import metadata
-from ..weights.pretrained import write_tensors
-from ..weights.readers import need, read_file
-from ..weights.source import locate_spec, unwrap
+from ..files import atomic_path
+from ..weights import metadata, source
+from ..weights.readers import need
+from ..weights.source import Checkpoint, Location
+from ..weights.writers import write_safetensors, write_with_metadata
 
-log = logging.getLogger(__name__)
 HF_CONFIG, HF_WEIGHTS, HF_PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 HF_FILES = (HF_WEIGHTS, "pytorch_model.bin")
 PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:// stands for
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A file as it was read. ``classes`` are the names of its classes where it says so, else None; ``framework`` is
-    whose file format it is ('torch' or 'paddle'), which says nothing of the names in it."""
-    tensors: dict
-    source: str
-    path: Path
-    framework: str
-    classes: list = None
+def locate(spec: str | Path) -> Location:
+    """The Location of ``spec``: a file (.pdparams may be left out), a URL, or a folder of transformers'.
 
-
-def locate(spec):
-    """The bridge's Location of ``spec``: a file (.pdparams may be left out), a URL, or a folder of transformers'.
+    Its ``meta`` has the ``classes`` where transformers' config.json or our own .yml names them.
 
     Raises:
         UserError: it is not there, or the folder holds no weights.
@@ -41,11 +34,16 @@ def locate(spec):
     spec = str(spec)
     if spec.startswith("ppdet://"):
         spec = PPDET_HOST + spec[len("ppdet://"):]
-    if "://" not in spec and Path(spec).expanduser().is_dir():
-        return locate_spec(_in_folder(Path(spec).expanduser()))
-    if "://" not in spec and not Path(spec).is_file() and Path(f"{spec}.pdparams").is_file():
+    elif "://" not in spec and Path(spec).expanduser().is_dir():
+        spec = str(_in_folder(Path(spec).expanduser()))
+    elif "://" not in spec and not Path(spec).is_file() and Path(f"{spec}.pdparams").is_file():
         spec = f"{spec}.pdparams"
-    return locate_spec(spec)
+    location = source.locate_spec(spec)
+    config = location.path.parent / HF_CONFIG
+    if location.path.name not in HF_FILES or not config.is_file():
+        return location
+    labels = read_json(config).get("id2label")
+    return dataclasses.replace(location, meta={**location.meta, "classes": list(labels.values()) if labels else None})
 
 
 def _in_folder(folder):
@@ -59,33 +57,21 @@ def _in_folder(folder):
                     "save_pretrained wrote, or a file")
 
 
-def read(spec, names=None, part=""):
+def read(spec: str | Path, names: Collection[str] | None = None, part: str = "") -> Checkpoint:
     """Read a checkpoint; of several sets of weights in it the averaged one (ema) is preferred.
 
     Args:
         spec: see :func:`locate`.
-        names: names that the network may have in it, see ``bridge.source.unwrap``.
+        names: names that the network may have in it, see ``weights.unwrap``.
         part: the one set of weights wanted, such as 'model' or 'ema.module'.
 
     Raises:
         UserError: it cannot be had, is damaged, holds code, or holds no such part.
     """
-    location = locate(spec)
-    content, framework = read_file(location.path)
-    tensors = unwrap(content, location.path, names, part)
-    return Checkpoint(tensors, location.source, location.path, framework, class_names(location))
+    return source.read(locate(spec), names=names, part=part)
 
 
-def class_names(location):
-    """The classes that the weights' metadata names: transformers' config.json, or our own .yml; None for none."""
-    config = location.path.parent / HF_CONFIG
-    if location.path.name in HF_FILES and config.is_file():
-        labels = read_json(config).get("id2label")
-        return list(labels.values()) if labels else None
-    return location.meta.get("classes")
-
-
-def read_json(path):
+def read_json(path: str | Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
@@ -100,65 +86,45 @@ def read_json(path):
     return content
 
 
-def write_paddledet(tensors, output, info):
+def write_paddledet(state: dict[str, np.ndarray], output: str | Path, meta: dict[str, Any]) -> None:
     """A .pdparams, and what is known of it in a .yml beside it."""
     metadata.require_free(output)
-    with atomic_path(output) as weights, atomic_path(metadata.sidecar(output)) as about:
-        write_tensors(tensors, weights)
-        about.write_text(metadata.dump(info), encoding="utf-8")
+    write_with_metadata(state, meta, output)
 
 
-def write_torch(tensors, output, info):
+def write_torch(state: dict[str, np.ndarray], output: str | Path, meta: dict[str, Any]) -> None:
     """A .pth that lyuwenyu's tools take (weights under 'model'), or a flat .safetensors."""
-    if str(output).endswith(".safetensors"):
-        return _write_safetensors(tensors, output, info)
-    torch = need("torch", f"writing '{output}' (a .safetensors needs none)")
     with atomic_path(output) as temporary:
-        torch.save({"model": {name: torch.from_numpy(_contiguous(value)) for name, value in tensors.items()}},
-                   temporary)
+        if str(output).endswith(".safetensors"):
+            return write_safetensors(state, meta, temporary)
+        torch = need("torch", f"writing '{output}' (a .safetensors needs none)")
+        # arrays of their own: what was read lies in its file and cannot be written, of which torch warns
+        tensors = {name: torch.from_numpy(np.array(value, order="C")) for name, value in state.items()}
+        torch.save({"model": tensors}, temporary)
 
 
-def write_hf(tensors, output, info):
-    """A folder for ``from_pretrained``; ``info`` holds 'config' and 'processor', the contents of its two JSON files.
+def write_hf(state: dict[str, np.ndarray], output: str | Path, meta: dict[str, Any]) -> None:
+    """A folder for ``from_pretrained``; ``meta`` holds 'config' and 'processor', the contents of its two JSON files.
 
     All files are complete before the first is renamed.
     """
-    folder, info = Path(output), dict(info)
+    folder, meta = Path(output), dict(meta)
     with contextlib.ExitStack() as stack:
-        for name in ("config", "processor"):
-            path = stack.enter_context(atomic_path(folder / (HF_CONFIG if name == "config" else HF_PROCESSOR)))
-            path.write_text(json.dumps(info.pop(name), indent=2) + "\n", encoding="utf-8")
-        weights = stack.enter_context(atomic_path(folder / HF_WEIGHTS))
-        _save_safetensors(tensors, weights, info)
-
-
-def _write_safetensors(tensors, output, info):
-    with atomic_path(output) as temporary:
-        _save_safetensors(tensors, temporary, info)
-
-
-def _save_safetensors(tensors, path, info):
-    numpy = need("safetensors.numpy", f"writing '{path}'")
-    header = {key: value if isinstance(value, str) else json.dumps(metadata.plain(value))
-              for key, value in info.items()}
-    numpy.save_file({name: _contiguous(value) for name, value in tensors.items()}, str(path),
-                    {"format": "pt", **header})
-
-
-def _contiguous(value):
-    """An array of its own; what is read lies in its file and cannot be written (torch warns of that)."""
-    return np.array(value, order="C")
+        for key, name in (("config", HF_CONFIG), ("processor", HF_PROCESSOR)):
+            path = stack.enter_context(atomic_path(folder / name))
+            path.write_text(json.dumps(meta.pop(key), indent=2) + "\n", encoding="utf-8")
+        write_safetensors(state, meta, stack.enter_context(atomic_path(folder / HF_WEIGHTS)))
 
 
 #: project -> (suffixes of its output, '' for a folder; writer)
-WRITERS = {
+WRITERS: dict[str, tuple[tuple[str, ...], Callable[..., None]]] = {
     "paddledet": ((".pdparams",), write_paddledet),
     "torch": ((".pth", ".safetensors"), write_torch),
     "hf": (("",), write_hf),
 }
 
 
-def check_output(project, output):
+def check_output(project: str, output: str | Path) -> None:
     """Raise UserError where ``output`` is not what the project's checkpoints are called; good to know before work."""
     suffixes, _ = WRITERS[project]
     if suffixes == ("",):
@@ -169,8 +135,3 @@ def check_output(project, output):
         raise UserError(f"the output '{output}' should end in {' or '.join(suffixes)} (--to {project})")
     if project == "paddledet":
         metadata.require_free(output)
-
-
-def digest(checkpoint):
-    """Hex digest of a checkpoint's file."""
-    return sha256(checkpoint.path)

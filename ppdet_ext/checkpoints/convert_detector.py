@@ -1,47 +1,50 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A whole detector's checkpoint from one project's files into another's: read, account for every name, carry over."""
-import tempfile
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..data import class_names as class_names
+from ..data import class_names
 from ..errors import UserError
-from ..weights import metadata, parity
-from ..weights.load_report import load_into
-from . import checkpoint_files, huggingface, models, name_maps, name_rules, verify_detector
+from ..weights import metadata
+from ..weights.source import Checkpoint
+from . import checkpoint_files, huggingface, models, name_maps, name_rules
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What ``convert`` found. ``tensors`` are in Paddle's names and layout; ``class_source`` says whose class names
+    """What ``convert`` found. ``state`` is in Paddle's names and layout; ``class_source`` says whose class names
     ``classes`` are, ``counts`` how the names of the source were accounted for, ``returned`` how many tensors were seen
     to come back from the target's layout to the last bit."""
     model: models.Model
     origin: str
     target: str
-    checkpoint: checkpoint_files.Checkpoint
-    tensors: dict
-    classes: list
+    checkpoint: Checkpoint
+    state: dict[str, np.ndarray]
+    classes: list[str]
     class_source: str
     counts: str
     returned: int
 
     @property
-    def map(self):
+    def map(self) -> name_maps.NameMap:
         """The NameMap of the output."""
         return self.model.name_map(self.target, len(self.classes))
 
-    def outgoing(self, project=None):
+    def outgoing(self, project: str | None = None) -> dict[str, np.ndarray]:
         """``{name: array}`` as a project has it; the target where None."""
         project = project or self.target
-        return self.model.name_map(project, len(self.classes)).from_paddle(self.tensors)
+        return self.model.name_map(project, len(self.classes)).from_paddle(self.state)
 
-    def info(self, project=None):
+    def meta(self, project: str | None = None) -> dict[str, Any]:
         """What a project's writer notes beside the numbers."""
         known = {"arch": self.model.name, "source": self.checkpoint.source,
-                 "sha256": checkpoint_files.digest(self.checkpoint), "license": "unknown",
+                 "sha256": self.checkpoint.sha256, "license": "unknown",
                  "tool_version": metadata.version()}
         return {**known, **BESIDE[project or self.target](self.model, self.classes)}
 
@@ -55,7 +58,8 @@ BESIDE = {
 }
 
 
-def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
+def convert(model: models.Model | str | Path, spec: str | Path, target: str, origin: str = "", part: str = "",
+            allow: str | Sequence[str] = (), class_file: str | Path = "") -> Conversion:
     """Read ``spec`` for a model and carry it over; nothing is written yet.
 
     Args:
@@ -77,13 +81,11 @@ def convert(model, spec, target, origin="", part="", allow=(), class_file=""):
     checkpoint = checkpoint_files.read(spec, known, part)
     origin = _origin(checkpoint, maps, origin, model)
     _require(model, origin)
-    classes = maps[origin].classes_of(name_maps.one_name_each(checkpoint.tensors, origin, checkpoint.source))
-    reader = model.name_map(origin, classes)
-    tensors = reader.to_paddle(checkpoint.tensors, model.name, checkpoint.source, allow)
-    labels, whose = _class_names(checkpoint, classes or model.net.transformer.num_classes, class_file)
-    report = reader.account(reader.tidy(checkpoint.tensors, checkpoint.source), model.name, checkpoint.source)
-    returned = round_trip(model.name_map(target, len(labels)), tensors)
-    return Conversion(model, origin, target, checkpoint, tensors, labels, whose, report.counts(), returned)
+    count = maps[origin].classes_of(checkpoint.state)
+    state, report = model.name_map(origin, count).to_paddle(checkpoint.state, model.name, checkpoint.source, allow)
+    classes, whose = _class_names(checkpoint, count or model.net.transformer.num_classes, class_file)
+    returned = round_trip(model.name_map(target, len(classes)), state)
+    return Conversion(model, origin, target, checkpoint, state, classes, whose, report.counts(), returned)
 
 
 def _require(model, project):
@@ -95,9 +97,9 @@ def _require(model, project):
 
 def _origin(checkpoint, maps, asked, model):
     """The project whose names the checkpoint has."""
-    found, _ = name_maps.identify(checkpoint.tensors, maps.values())
+    found, _ = name_maps.identify(checkpoint.state, maps.values())
     if found is None:
-        given = list(checkpoint.tensors)
+        given = list(checkpoint.state)
         raise UserError(f"'{checkpoint.source}' holds no name that {model.name} has in any project (it has "
                         f"{', '.join(given[:3])}, ...); is it this model's?")
     if asked and asked != found.project:
@@ -113,78 +115,37 @@ def _class_names(checkpoint, count, class_file):
         if len(given) != count:
             raise UserError(f"'{class_file}' names {len(given)} classes, but the checkpoint is for {count}")
         return given, whose
-    if checkpoint.classes and len(checkpoint.classes) == count:
-        return list(checkpoint.classes), "the checkpoint's"
+    known = checkpoint.meta.get("classes")
+    if known and len(known) == count:
+        return list(known), "the checkpoint's"
     if count == len(class_names.of_coco()):
         return class_names.of_coco(), f"COCO's, as it has {count} (others: --classes FILE)"
     return [f"LABEL_{number}" for number in range(count)], "numbers, as none are known (--classes FILE)"
 
 
-def check_parity(conversion):
-    """Run this project's network and transformers' on the converted weights.
-
-    Returns:
-        ``(parity rows, what was compared)``; no rows where nothing could be run, and then the reason.
-
-    Raises:
-        UserError: they differ, or transformers does not read what was written.
-    """
-    why_not = _not_runnable(conversion.model)
-    if why_not:
-        return [], f"no network was run: {why_not}"
-    with tempfile.TemporaryDirectory() as folder:
-        folder, whose = _reference(conversion, folder)
-        net = models.build(conversion.model.path, len(conversion.classes)).net
-        load_into(net, conversion.tensors, label=conversion.model.name, source=conversion.checkpoint.source)
-        rows = verify_detector.compare(net, folder, conversion.model.size)
-    parity.check(rows)
-    return rows, f"this project's network against {whose}"
-
-
-def _not_runnable(model):
-    """Why transformers' network cannot be run for comparison; '' where it can."""
-    try:
-        _require(model, "hf")
-    except UserError as error:
-        return str(error)
-    return "" if verify_detector.installed() else "transformers is not installed (pip install transformers torch)"
-
-
-def _reference(conversion, folder):
-    """``(folder with transformers' network, what it is)``: the source itself where it is one, else written here."""
-    source = Path(conversion.checkpoint.path).parent
-    if conversion.origin == "hf" and (source / checkpoint_files.HF_CONFIG).is_file():
-        return source, "the one that transformers reads from the source"
-    checkpoint_files.write_hf(conversion.outgoing("hf"), folder, conversion.info("hf"))
-    whose = "transformers' with the converted weights"
-    if "torch" in (conversion.origin, conversion.target):
-        whose += "; lyuwenyu/RT-DETR is no installable package, so that its own code was not run"
-    return folder, whose
-
-
-def round_trip(found, tensors):
+def round_trip(found: name_maps.NameMap, state: dict[str, np.ndarray]) -> int:
     """How many tensors come back from a NameMap's layout to the last bit: all of them.
 
     Raises:
         UserError: one does not.
     """
-    back = found.translate(found.from_paddle(tensors))
-    lost = [name for name, value in tensors.items() if not np.array_equal(back.get(name), value)]
+    back = found.translate(found.from_paddle(state))
+    lost = [name for name, value in state.items() if name not in back or not np.array_equal(back[name], value)]
     if lost:
         raise UserError(f"{len(lost)} tensors do not come back from {found.project}'s layout: {lost[:3]}")
     return len(back)
 
 
-def write(conversion, output):
+def write(conversion: Conversion, output: str | Path) -> None:
     """Write the output as its project wants it."""
     checkpoint_files.check_output(conversion.target, output)
     _, writer = checkpoint_files.WRITERS[conversion.target]
-    writer(conversion.outgoing(), output, conversion.info())
+    writer(conversion.outgoing(), output, conversion.meta())
 
 
-def summary(conversion, output):
+def summary(conversion: Conversion, output: str | Path) -> str:
     """What a person wants to know of a conversion, as text."""
-    made = sorted({name.rpartition(".")[2] for name in conversion.map.remade or ()})
+    made = sorted({name.rpartition(".")[2] for name in conversion.map.remade})
     rows = [("model", f"{conversion.model.name} ({conversion.model.path})"),
             ("from", f"{name_rules.TITLES[conversion.origin]}: {conversion.checkpoint.source}"),
             ("keys", conversion.counts),

@@ -3,15 +3,21 @@
 
 Keys: transformers' configuration_rt_detr.py, configuration_rt_detr_resnet.py, configuration_rt_detr_v2.py.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 from ..detector.attention import OFFSET_SCALE
 from ..errors import UserError
 from . import name_rules
+from .models import Model
 
 CLASSES = {False: ("RTDetrForObjectDetection", "rt_detr"), True: ("RTDetrV2ForObjectDetection", "rt_detr_v2")}
 BLOCKS = 3  # RepVGG blocks of a CSP layer, a number that transformers does not let choose
 
 
-def config(model, class_names):
+def config(model: Model, class_names: Sequence[str]) -> dict[str, Any]:
     """The content of config.json.
 
     Args:
@@ -32,7 +38,7 @@ def config(model, class_names):
     }
 
 
-def processor(model):
+def processor(model: Model) -> dict[str, Any]:
     """The content of preprocessor_config.json: size, and the mean and std that the model's config names, if any."""
     height, width = model.size
     mean, std = (list(map(float, values)) for values in model.normalization)
@@ -42,7 +48,7 @@ def processor(model):
             "do_pad": False}
 
 
-def require_expressible(model):
+def require_expressible(model: Model) -> None:
     """Raise UserError for a network that transformers has no settings for."""
     net = model.net
     encoder, decoder = net.neck, net.transformer

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The networks that checkpoints are for: built from configs/, found by the short names people use."""
+from __future__ import annotations
+
 import functools
 import re
 from dataclasses import dataclass
@@ -12,12 +14,13 @@ from ppdet.core.workspace import create
 from ..backbones.modules import without_pretrained
 from ..backbones.ppdet.common import batch_norms
 from ..config import config_file
-from ..detector.decoder import RTDETRTransformer, make_anchors
-from ..detector.hybrid_encoder import HybridEncoder
+from ..detector import HybridEncoder, RTDETRTransformer
+from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
+from ..files import data_path
 from . import name_maps, name_rules
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = data_path("configs")
 FOLDERS = ("rtdetr", "rtdetrv2")
 SCHEDULE = re.compile(r"_\d+[xe]_\w+$")  # what follows a model's name in a config's: _6x_coco, _120e_coco
 
@@ -32,26 +35,27 @@ class Model:
     name: str
     path: Path
     net: paddle.nn.Layer
-    normalization: tuple
-    size: tuple
-    activations: dict
+    normalization: tuple[tuple[float, ...], tuple[float, ...]]
+    size: tuple[int, int]
+    activations: dict[str, str]
 
     @functools.cached_property
-    def shapes(self):
+    def shapes(self) -> dict[str, tuple[int, ...]]:
         """``{name: shape}`` of its state dict."""
         return {name: tuple(value.shape) for name, value in self.net.state_dict().items()}
 
     @property
-    def second_version(self):
+    def second_version(self) -> bool:
+        """Whether it is an RT-DETRv2."""
         return name_maps.is_second_version(self.shapes)
 
     @property
-    def frozen_backbone(self):
+    def frozen_backbone(self) -> bool:
         """Whether normalisation in the backbone never learns (freeze_norm)."""
         norms = batch_norms(self.net.backbone)
         return bool(norms) and all(norm._use_global_stats for norm in norms)
 
-    def name_map(self, project, classes=None):
+    def name_map(self, project: str, classes: int | None = None) -> name_maps.NameMap:
         """Its NameMap in a project, for another number of classes where one is given.
 
         Raises:
@@ -61,7 +65,7 @@ class Model:
         anchors = self.anchor_buffers if self.net.transformer.eval_size else None
         return name_maps.name_map(shapes, project, self.frozen_backbone, anchors)
 
-    def anchor_buffers(self):
+    def anchor_buffers(self) -> dict[str, np.ndarray]:
         """torch's two buffers of anchors, {name: array}; infinity stands for no anchor there."""
         decoder = self.net.transformer
         anchors, valid = make_anchors(tuple(decoder._eval_shapes()), decoder.eps)
@@ -69,7 +73,7 @@ class Model:
         return dict(zip(name_rules.TORCH_V2_ANCHORS, (anchors[None], valid[None])))
 
 
-def find(name):
+def find(name: str | Path) -> Path:
     """Path of the config that a name means: ``rtdetr_r50vd``, a whole config name, or a .yml file.
 
     Raises:
@@ -89,7 +93,7 @@ def find(name):
     raise UserError(f"no model '{name}'{nearest(name, short)} (known: {', '.join(short)}; or a .yml file)")
 
 
-def build(name, classes=None):
+def build(name: str | Path, classes: int | None = None) -> Model:
     """The Model of a name, see :func:`find`, untrained; ``classes`` instead of its config's number.
 
     Raises:

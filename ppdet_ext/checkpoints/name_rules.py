@@ -4,19 +4,21 @@
 Columns: PaddleDetection (``paddledet``), lyuwenyu/RT-DETR's PyTorch code (``torch``), and Hugging Face transformers'
 files (``hf``). Names and shapes were read off the models themselves (state dicts); no row guesses.
 """
+from __future__ import annotations
+
 import re
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import numpy as np
 
-PROJECTS = ("paddledet", "torch", "hf")
-TITLES = {"paddledet": "PaddleDetection", "torch": "lyuwenyu/RT-DETR (PyTorch)", "hf": "Hugging Face transformers"}
+from . import PROJECTS as PROJECTS
+from . import TITLES as TITLES
 
 
 class Layout(NamedTuple):
     """How one Paddle tensor lies in torch, both ways: ``out(array)`` -> tuple of arrays, ``back(*arrays)`` -> array."""
-    out: Callable
-    back: Callable
+    out: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    back: Callable[..., np.ndarray]
 
 
 def _split_heads(array):
@@ -26,7 +28,7 @@ def _split_heads(array):
 
 SAME = Layout(lambda array: (array,), lambda array: array)
 TRANSPOSED = Layout(lambda array: (array.T,), lambda array: array.T)  # nn.Linear: [in, out] in Paddle
-APART = Layout(_split_heads, lambda *parts: np.concatenate([part.T for part in parts], axis=-1))
+SEPARATE = Layout(_split_heads, lambda *parts: np.concatenate([part.T for part in parts], axis=-1))
 # torch's embedding of labels has one row more, for queries that fill up a batch; it is zero and never trained
 PADDED = Layout(lambda array: (np.concatenate([array, np.zeros_like(array[:1])]),), lambda array: array[:-1])
 
@@ -34,12 +36,12 @@ PADDED = Layout(lambda array: (np.concatenate([array, np.zeros_like(array[:1])])
 class Leaf(NamedTuple):
     """A tensor of a module: its last name in Paddle, in torch and (where different) in transformers."""
     paddle: str
-    torch: tuple
+    torch: tuple[str, ...]
     layout: Layout = SAME
-    hf: tuple = ()
-    hf_layout: Layout = None
+    hf: tuple[str, ...] = ()
+    hf_layout: Layout | None = None
 
-    def seen_by(self, project):
+    def seen_by(self, project: str) -> tuple[tuple[str, ...], Layout]:
         """``(last names, layout)`` in a project other than Paddle's."""
         if project == "hf" and self.hf:
             return self.hf, self.hf_layout or self.layout
@@ -58,8 +60,8 @@ KINDS = {
     "labels": [Leaf("weight", ("weight",), PADDED)],
     "points": [Leaf("num_points_scale", ("num_points_scale",), SAME, ("n_points_scale",))],
     "attention": [
-        Leaf("in_proj_weight", ("in_proj_weight",), TRANSPOSED, tuple(f"{part}.weight" for part in _QKV), APART),
-        Leaf("in_proj_bias", ("in_proj_bias",), SAME, tuple(f"{part}.bias" for part in _QKV), APART)],
+        Leaf("in_proj_weight", ("in_proj_weight",), TRANSPOSED, tuple(f"{part}.weight" for part in _QKV), SEPARATE),
+        Leaf("in_proj_bias", ("in_proj_bias",), SAME, tuple(f"{part}.bias" for part in _QKV), SEPARATE)],
 }
 COUNTER = "num_batches_tracked"  # torch's BatchNorm counts batches; Paddle's does not, and nothing uses the number
 
@@ -69,8 +71,8 @@ class Row(NamedTuple):
     ``{path:*}`` any path. None: the project has no such module."""
     kind: str
     paddledet: str
-    torch: str
-    hf: str
+    torch: str | None
+    hf: str | None
 
 
 _STEM = ("backbone.conv1.conv1_{i+1}", "backbone.conv1.conv1_{i+1}", "model.backbone.model.embedder.embedder.{i}")
@@ -186,7 +188,7 @@ _FIELD = re.compile(r"\{(\w+)(?:\+(\d+)|:(\*|a))?\}")
 class Template:
     """A name with fields, see :class:`Row`; reads a name and writes one."""
 
-    def __init__(self, text):
+    def __init__(self, text: str):
         self.text = text
         self._fields = {name: (int(plus or 0), style) for name, plus, style in _FIELD.findall(text)}
         pattern, seen, last = "", set(), 0
@@ -197,7 +199,7 @@ class Template:
             last = match.end()
         self._regex = re.compile(pattern + re.escape(text[last:]))
 
-    def read(self, name):
+    def read(self, name: str) -> dict[str, Any] | None:
         """``{field: value}``, or None where ``name`` is another one."""
         match = self._regex.fullmatch(name)
         if match is None:
@@ -205,7 +207,7 @@ class Template:
         return {field: _READ[style](match[field]) - plus if style != "*" else match[field]
                 for field, (plus, style) in self._fields.items()}
 
-    def write(self, values):
+    def write(self, values: dict[str, Any]) -> str:
         """The name for ``{field: value}``."""
         def text(match):
             value = values[match[1]]
@@ -214,23 +216,23 @@ class Template:
 
 
 _PATTERNS = {None: r"\d+", "": r"\d+", "a": "[a-z]", "*": r"[\w.]+"}
-_READ = {"": int, "a": lambda letter: ord(letter) - ord("a")}
+_READ: dict[str, Callable[[str], int]] = {"": int, "a": lambda letter: ord(letter) - ord("a")}
 _TEMPLATES = tuple((row, leaf, Template(f"{row.paddledet}.{leaf.paddle}")) for row in ROWS for leaf in KINDS[row.kind])
 _CLASS_TEMPLATES = tuple((Template(text), axis) for text, axis in CLASS_AXES.items())
 
 
-def rows_of(name):
+def rows_of(name: str) -> list[tuple[Row, Leaf, dict[str, Any]]]:
     """``[(Row, Leaf, fields)]`` of a Paddle name: one, as no two rows fit the same name; none for unknown ones."""
     found = ((row, leaf, template.read(name)) for row, leaf, template in _TEMPLATES)
-    return [entry for entry in found if entry[2] is not None]
+    return [(row, leaf, fields) for row, leaf, fields in found if fields is not None]
 
 
-def class_axis(name):
+def class_axis(name: str) -> int | None:
     """Along which axis of a Paddle tensor the classes lie; None where it does not depend on them."""
     return next((axis for template, axis in _CLASS_TEMPLATES if template.read(name) is not None), None)
 
 
-def module_in(row, project, second_version, fields):
+def module_in(row: Row, project: str, second_version: bool, fields: dict[str, Any]) -> str | None:
     """A row's module name in ``torch`` or ``hf``; None where the project has no such module."""
     text = getattr(row, project)
     if text is None:
@@ -240,7 +242,7 @@ def module_in(row, project, second_version, fields):
     return Template(text).write(fields)
 
 
-def canonical(name, project):
+def canonical(name: str, project: str) -> str:
     """The name that the table uses for a tensor, where a project has several."""
     for pattern, replacement in ALIASES.get(project, ()):
         name = re.sub(pattern, replacement, name)

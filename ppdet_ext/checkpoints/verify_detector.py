@@ -1,21 +1,74 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The proof of a conversion: the source project's own network gives the same boxes and logits."""
+from __future__ import annotations
+
 import importlib.util
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
+from paddle import nn
 
 from ..errors import UserError
 from ..weights import parity
+from ..weights.load_report import load_into
 from ..weights.readers import need
+from . import checkpoint_files, huggingface, models
+from .convert_detector import Conversion
 
 
-def installed():
+def check_parity(conversion: Conversion) -> tuple[list[parity.StageParity], str]:
+    """Run this project's network and transformers' on the converted weights.
+
+    Returns:
+        ``(parity rows, what was compared)``; no rows where nothing could be run, and then the reason.
+
+    Raises:
+        UserError: they differ, or transformers does not read what was written.
+    """
+    why_not = _not_runnable(conversion.model)
+    if why_not:
+        return [], f"no network was run: {why_not}"
+    with tempfile.TemporaryDirectory() as folder:
+        folder, whose = _reference(conversion, folder)
+        net = models.build(conversion.model.path, len(conversion.classes)).net
+        load_into(net, conversion.state, label=conversion.model.name, source=conversion.checkpoint.source)
+        rows = compare(net, folder, conversion.model.size)
+    parity.check(rows)
+    return rows, f"this project's network against {whose}"
+
+
+def _not_runnable(model):
+    """Why transformers' network cannot be run for comparison; '' where it can."""
+    try:
+        huggingface.require_expressible(model)
+        model.name_map("hf")
+    except UserError as error:
+        return str(error)
+    return "" if installed() else "transformers is not installed (pip install transformers torch)"
+
+
+def _reference(conversion, folder):
+    """``(folder with transformers' network, what it is)``: the source itself where it is one, else written here."""
+    source = Path(conversion.checkpoint.path).parent
+    if conversion.origin == "hf" and (source / checkpoint_files.HF_CONFIG).is_file():
+        return source, "the one that transformers reads from the source"
+    checkpoint_files.write_hf(conversion.outgoing("hf"), folder, conversion.meta("hf"))
+    whose = "transformers' with the converted weights"
+    if "torch" in (conversion.origin, conversion.target):
+        whose += "; lyuwenyu/RT-DETR is no installable package, so that its own code was not run"
+    return folder, whose
+
+
+def installed() -> bool:
     """Whether transformers' networks can be run here."""
     return all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 
-def compare(net, folder, size, seed=0):
+def compare(net: nn.Layer, folder: str | Path, size: Sequence[int], seed: int = 0) -> list[parity.StageParity]:
     """Our network against the one that transformers reads from ``folder``, on one random image.
 
     Both sample bilinearly: discrete sampling rounds, so that a last bit moves a query (measured with random weights:
@@ -42,7 +95,7 @@ def compare(net, folder, size, seed=0):
     return [parity.compare("boxes", boxes, ref_boxes), parity.compare("logits", logits, ref_logits)]
 
 
-def sample_bilinearly(net):
+def sample_bilinearly(net: nn.Layer) -> dict[str, str]:
     """Turn off ``net``'s discrete sampling. Returns the setting that does it in transformers; {} where it was off."""
     attentions = [layer.cross_attn for layer in net.transformer.decoder.layers]
     discrete = any(attention.sampling != "default" for attention in attentions)
@@ -51,7 +104,7 @@ def sample_bilinearly(net):
     return {"decoder_method": "default"} if discrete else {}
 
 
-def load(folder, **settings):
+def load(folder: str | Path, **settings: Any) -> Any:
     """transformers' network in ``folder``, in eval mode; ``settings`` go over its config.json's.
 
     Raises:
@@ -69,7 +122,7 @@ def load(folder, **settings):
     return net.eval()
 
 
-def raw_outputs(net, batch):
+def raw_outputs(net: nn.Layer, batch: dict[str, paddle.Tensor]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes [B, Q, 4] (cx, cy, w, h in [0, 1]) and logits [B, Q, classes] before post-processing, as arrays."""
     net.eval()
     with paddle.no_grad():
@@ -79,7 +132,7 @@ def raw_outputs(net, batch):
     return boxes.numpy(), logits.numpy()
 
 
-def in_same_order(boxes, logits, ref_boxes):
+def in_same_order(boxes: np.ndarray, logits: np.ndarray, ref_boxes: np.ndarray) -> tuple[np.ndarray, ...]:
     """Queries put into the reference's order, image by image.
 
     Tokens whose scores are equal to the last bit may be selected in either order, which moves queries but changes

@@ -3,12 +3,14 @@
 
 Stands alone (standard library only), so that ``--help`` and a mistyped flag are answered before Paddle is loaded.
 """
+from __future__ import annotations
+
 import argparse
 
 DEVICES = ("gpu", "npu", "xpu", "mlu")
 
 
-def boolean(text):
+def boolean(text: str) -> bool:
     """'true', 'yes', 'on', '1' and their opposites, in any case -> bool (argparse type)."""
     try:
         return {"true": True, "yes": True, "on": True, "1": True,
@@ -17,12 +19,12 @@ def boolean(text):
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
 
 
-def add_switch(parser, name, help, default=None):
+def add_switch(parser: argparse.ArgumentParser, name: str, help: str, default: bool | None = None) -> None:
     """A boolean flag that works as ``--x``, ``--x=True`` and ``--x False`` (PaddleDetection uses all three)."""
     parser.add_argument(name, nargs="?", const=True, default=default, type=boolean, metavar="BOOL", help=help)
 
 
-def add_slice_flags(parser):
+def add_slice_flags(parser: argparse.ArgumentParser) -> None:
     """``--slice_infer`` and its settings; as in tools/deploy_infer.py, which must not import anything of this."""
     add = parser.add_argument
     add_switch(parser, "--slice_infer", "cut pictures into overlapping slices and merge, for small objects")
@@ -33,10 +35,10 @@ def add_slice_flags(parser):
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
 
 
-def config_parser(description):
+def config_parser(description: str | None) -> argparse.ArgumentParser:
     """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", required=True, help="config file (.yml)")
+    parser.add_argument("-c", "--config", required=True, help="config file (.yml), or a name in the package's configs/")
     parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
                         help="config values to override: -o epoch=10 TrainReader.batch_size=4")
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",

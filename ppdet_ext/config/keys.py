@@ -3,20 +3,38 @@
 
 What is allowed comes from the classes themselves: ppdet's registered schemas, and signatures of what it builds by name.
 """
+from __future__ import annotations
+
 import difflib
 import inspect
 import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ppdet.core.config.schema import SchemaDict
 
-from ..data import transform_schedule
 from ..errors import UserError, nearest
 from ..registry import check_settings
 
 logger = logging.getLogger("ppdet.engine")
 
 # top-level keys that ppdet's tools, Trainer and configs, and ours, look up by name
-TOP_LEVEL = frozenset(["_BASE_", "accumulate_steps", "allow_missing", "amp", "amp_dtype", "amp_level", "architecture", "bias", "class_map", "classwise", "command", "custom_black_list", "custom_white_list", "cut_height", "cycle_epoch", "dataset_dir", "det_weights", "distill_loss", "distill_loss_name", "ema_black_list", "ema_decay", "ema_decay_type", "ema_filter_no_grad", "ema_skip_names", "ema_start_iters", "enable_ce", "epoch", "eval_height", "eval_interval", "eval_size", "eval_width", "export", "export_eb", "export_onnx", "filename", "find_unused_parameters", "fleet", "fuse_normalize", "infer_dir", "infer_img", "inference_on", "init_loss_scaling", "input_height", "input_size", "input_width", "IouType", "keep_best_weight", "log_iter", "map_type", "mask", "master_grad", "max_iter", "metric", "min_subgraph_size", "multi_scale_eval", "norm_type", "normalization", "normalization_mismatch", "num_classes", "num_joints", "num_points", "output_dir", "output_eval", "pretrain_student_weights", "pretrain_teacher_weights", "pretrain_weights", "print_flops", "print_params", "profiler_options", "proposals_path", "pruner", "reid_weights", "reset_norm_param_attr", "save_dir", "save_interval", "save_prediction_only", "save_proposals", "seed", "semi_start_iters", "slim", "slim_method", "slim_type", "snapshot_epoch", "ssod_method", "sync_bn", "target_metrics", "to_static", "unstructured_prune", "use_ema", "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_simple_ema", "use_vdl", "use_wandb", "use_xpu", "validate", "vdl_log_dir", "visualize", "wandb", "weights", "worker_num"])
+TOP_LEVEL = frozenset([
+    "_BASE_", "accumulate_steps", "allow_missing", "amp", "amp_dtype", "amp_level", "architecture", "bias",
+    "class_map", "classwise", "command", "custom_black_list", "custom_white_list", "cut_height", "cycle_epoch",
+    "dataset_dir", "det_weights", "distill_loss", "distill_loss_name", "ema_black_list", "ema_decay", "ema_decay_type",
+    "ema_filter_no_grad", "ema_skip_names", "ema_start_iters", "enable_ce", "epoch", "eval_height", "eval_interval",
+    "eval_size", "eval_width", "export", "export_eb", "export_onnx", "filename", "find_unused_parameters", "fleet",
+    "fuse_normalize", "infer_dir", "infer_img", "inference_on", "init_loss_scaling", "input_height", "input_size",
+    "input_width", "IouType", "keep_best_weight", "log_iter", "map_type", "mask", "master_grad", "max_iter", "metric",
+    "min_subgraph_size", "multi_scale_eval", "norm_type", "normalization", "normalization_mismatch", "num_classes",
+    "num_joints", "num_points", "output_dir", "output_eval", "pretrain_student_weights", "pretrain_teacher_weights",
+    "pretrain_weights", "print_flops", "print_params", "profiler_options", "proposals_path", "pruner", "reid_weights",
+    "reset_norm_param_attr", "save_dir", "save_interval", "save_prediction_only", "save_proposals", "seed",
+    "semi_start_iters", "slim", "slim_method", "slim_type", "snapshot_epoch", "ssod_method", "sync_bn",
+    "target_metrics", "to_static", "unstructured_prune", "use_ema", "use_fused_allreduce_gradients", "use_gpu",
+    "use_mlu", "use_npu", "use_simple_ema", "use_vdl", "use_wandb", "use_xpu", "validate", "vdl_log_dir", "visualize",
+    "wandb", "weights", "worker_num"])
 # names that people try, and what is meant
 MEANT = {"batch_size": "TrainReader.batch_size", "base_lr": "LearningRate.base_lr", "lr": "LearningRate.base_lr",
          "learning_rate": "LearningRate.base_lr", "epochs": "epoch", "max_epoch": "epoch", "num_epochs": "epoch",
@@ -28,17 +46,19 @@ NEEDED = {"architecture": (ALL_MODES, "start from a file in configs/ such as con
           "epoch": (("train",), "write 'epoch: 10', or -o epoch=10"),
           "snapshot_epoch": (("train",), "write 'snapshot_epoch: 1', or take configs/_base_/runtime.yml as a _BASE_"),
           "worker_num": (("train", "eval"), "write 'worker_num: 2'")}
-# what an architecture's from_config builds by name, beside its __inject__
-PARTS = ("backbone", "neck", "transformer", "detr_head")
+# what a part builds by name itself, beside its __inject__
+PARTS = ("backbone", "neck", "transformer", "detr_head", "box_head", "score_head")
 PLAIN = (dict, list, str, int, float, type(None))
 DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 READERS = ("TrainReader", "EvalReader", "TestReader")
 # readers take any keyword; these are the ones somebody looks up
 READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch", "mosaic_epoch", "pre_img_epoch",
                "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers")
+TRANSFORM_LISTS = ("sample_transforms", "batch_transforms")
+EPOCH_LIMITS = {"start_epoch", "stop_epoch"}  # of a transform, in transform_schedulers
 
 
-def check_keys(cfg):
+def check_keys(cfg: Mapping[str, Any]) -> None:
     """Check names and keys of a loaded config.
 
     Raises:
@@ -60,7 +80,7 @@ def check_keys(cfg):
         check_settings(cfg["architecture"])
 
 
-def check_needed(cfg, mode):
+def check_needed(cfg: Mapping[str, Any], mode: str) -> None:
     """Keys that ppdet's Trainer reads without asking whether they are there.
 
     Raises:
@@ -74,7 +94,7 @@ def check_needed(cfg, mode):
             raise UserError(f"{key} is {cfg[key]!r}, not a whole number above 0")
 
 
-def check_options(cfg, options, own):
+def check_options(cfg: Mapping[str, Any], options: Iterable[str], own: Iterable[str]) -> None:
     """Every ``-o`` names something that is there: unlike a config file, a command line holds no notes.
 
     Args:
@@ -187,7 +207,7 @@ def _check_reader(section, value):
         if key not in known:
             raise _unknown(section, key, known)
     operators = [name for name in dir(transform) if inspect.isclass(getattr(transform, name))]
-    for key in ("sample_transforms", "batch_transforms"):
+    for key in TRANSFORM_LISTS:
         for entry in value.get(key) or ():
             if not isinstance(entry, dict):
                 raise UserError(f"{section}.{key}: write '{entry}' as '{entry}: {{}}'")
@@ -198,7 +218,17 @@ def _check_reader(section, value):
                 if not isinstance(arguments, dict):
                     raise UserError(f"{where} needs its arguments in braces, such as '{name}: {{}}'")
                 _check_call(where, getattr(transform, name), arguments)
-    transform_schedule.check(section, value)
+    _check_transform_schedulers(f"{section}.transform_schedulers", value)
+
+
+def _check_transform_schedulers(where, reader):
+    """A list of {name of one of the reader's transforms: epochs in which it runs}."""
+    known = [name for key in TRANSFORM_LISTS for entry in reader.get(key) or () for name in entry]
+    for name, limits in (item for entry in reader.get("transform_schedulers") or () for item in entry.items()):
+        if name not in known:
+            raise UserError(f"{where}: '{name}' is not among the reader's transforms{nearest(name, known)}")
+        if not isinstance(limits, dict) or not set(limits) <= EPOCH_LIMITS:
+            raise UserError(f"{where}: write '{name}: {{start_epoch: 0, stop_epoch: 10}}' or one of the two")
 
 
 def _check_optimisation(cfg):

@@ -1,6 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What is looked at before anything is built or written: config keys and data sets, one clear line per mistake."""
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
 
 from ..config.keys import check_keys, check_needed, check_options
 from ..errors import UserError
@@ -15,7 +18,7 @@ BUILT_IN = {"COCO": 80, "VOC": 20}
 CHECKS = {"COCODataSet": coco.check, "VOCDataSet": voc.check}
 
 
-def check(cfg, mode, validate=None):
+def check(cfg: dict, mode: str, validate: bool | None = None) -> None:
     """Check the data sets that ``mode`` uses. Reads annotations whole, but of the images only a few headers.
 
     Args:
@@ -26,7 +29,7 @@ def check(cfg, mode, validate=None):
     Raises:
         UserError: the first mistake found.
     """
-    classes = {}
+    classes: dict[dataset_config.Source, list[str]] = {}
     for section in _sections(cfg, mode, validate):
         data = dataset_config.read(cfg, section)
         if data is None:
@@ -38,7 +41,7 @@ def check(cfg, mode, validate=None):
     _check_same_classes(classes)
 
 
-def readable_images(paths):
+def readable_images(paths: Sequence[str]) -> list[str]:
     """The images that can be read, in their order; the others are named in a warning.
 
     Raises:

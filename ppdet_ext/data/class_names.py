@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Names of classes, in the order in which ppdet numbers them."""
+from __future__ import annotations
+
 from pathlib import Path
 
 from ..errors import UserError
@@ -10,7 +12,7 @@ LISTS = {"COCODataSet": lambda data: coco.categories(coco.load(data.anno_file, d
          "VOCDataSet": voc.labels}
 
 
-def of_coco():
+def of_coco() -> list[str]:
     """The 80 classes of COCO 2017."""
     from ppdet.data.source.category import _coco17_category
 
@@ -18,7 +20,7 @@ def of_coco():
     return [names[number] for _, number in sorted(numbers.items())]
 
 
-def of_file(path):
+def of_file(path: str | Path) -> list[str]:
     """The classes that a COCO .json, or a text file with one name a line, lists.
 
     Raises:
@@ -30,7 +32,7 @@ def of_file(path):
     return [name for _, name in pairs]
 
 
-def of_data_set(cfg, section="TrainDataset"):
+def of_data_set(cfg: dict, section: str = "TrainDataset") -> list[str]:
     """The classes of one of a config's data sets.
 
     Raises:

@@ -1,13 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Checks of a data set in COCO format. ppdet skips or dies on what is wrong here, without saying where."""
+from __future__ import annotations
+
 import json
 import logging
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
+from .dataset_config import Source
 from .images import check_headers
 
 logger = logging.getLogger("ppdet.engine")
@@ -25,7 +29,7 @@ BOX_TEXTS = {"no area": "have a good bbox but no positive area, and would be lef
              "over": "reach over the image's border and are clipped"}
 
 
-def load(path, where):
+def load(path: Path, where: str) -> dict:
     """The annotation file's content. UserError where it is missing or is not a JSON object."""
     if not path.is_file():
         raise UserError(f"{where}: annotation file '{path}' is missing; put it there, or set {where}.dataset_dir and "
@@ -58,7 +62,7 @@ def _check_structure(content, path, sections):
                                     f"{TYPE_TEXTS[kind]}")
 
 
-def categories(content, path, say=False):
+def categories(content: dict, path: Path, say: bool = False) -> list[tuple[int, str]]:
     """[(id, name)] in ppdet's class order, which is the file's own.
 
     With ``say``, ids other than 0..n-1 in order are reported with what they become.
@@ -78,7 +82,7 @@ def categories(content, path, say=False):
     return pairs
 
 
-def check(source):
+def check(source: Source) -> list[tuple[int, str]]:
     """Check one data set: structure, ids, boxes, images on disk.
 
     Returns:
@@ -131,7 +135,7 @@ def _as_box(values):
     return values if good else [math.nan] * 4
 
 
-def box_problems(boxes, sizes):
+def box_problems(boxes: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
     """Sort boxes by what is wrong with them; a box counts once.
 
     Args:

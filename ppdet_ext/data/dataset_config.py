@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 from typing import Any
-from typing import Any
-from typing import Any
 
 from ..errors import UserError
 
@@ -24,23 +22,23 @@ class Source:
     label_list: str = ""
 
     @property
-    def anno_file(self):
+    def anno_file(self) -> Path:
+        """Path of the annotations."""
         return self.dataset_dir / self.anno_path
 
     @property
-    def label_file(self):
+    def label_file(self) -> Path | None:
+        """Path of the list of labels; None where the config names none."""
         return self.dataset_dir / self.label_list if self.label_list else None
 
-    def image(self, name):
+    def image(self, name: str) -> Path:
         """Path of an image that the annotations call ``name``."""
         return self.dataset_dir / self.image_dir / name
 
 
-def read(cfg, section):
+def read(cfg: dict, section: str) -> Source | None:
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
     value = cfg.get(section)
-    values: dict[str, Any]
-    values: dict[str, Any]
     values: dict[str, Any]
     if value is None or value == {}:
         return None

@@ -1,6 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A quick look at image files before training: headers of a few dozen, spread over the data set."""
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import UserError
 
@@ -9,7 +13,7 @@ logger = logging.getLogger("ppdet.engine")
 SAMPLE = 64
 
 
-def check_headers(paths, sizes):
+def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, float]]) -> None:
     """Read the headers of up to ``SAMPLE`` images, evenly spaced.
 
     Args:

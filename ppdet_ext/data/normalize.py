@@ -4,9 +4,13 @@
 ``NormalizeImage: {mean: from_weights, std: from_weights}`` (also ``interp: from_weights`` of a resize and ``fill_value:
 from_weights`` of an expansion) get the weights' numbers; other numbers under pretrained weights are reported.
 """
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +28,7 @@ INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2, "box": 3, "lanczos":
 TOLERANCE = 0.01
 
 
-def backbone_settings(cfg):
+def backbone_settings(cfg: dict) -> tuple[str | None, dict]:
     """(name, settings) of the architecture's backbone, from either YAML style; (None, {}) where there is none.
 
     ``DETR: {backbone: TimmBackbone}`` + ``TimmBackbone: {arch: ...}``, or ``DETR: {backbone: {name: TimmBackbone,
@@ -53,29 +57,29 @@ def _lookup(section, key):
 @dataclasses.dataclass(frozen=True)
 class Normalisation:
     """What weights want: mean and std of RGB in 0..1, timm's name of the interpolation; ``source`` for messages."""
-    mean: tuple
-    std: tuple
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     interpolation: str = "bilinear"
     source: str = ""
 
 
-def of_weights(cfg, name, settings):
+def of_weights(cfg: dict, name: str | None, settings: dict) -> Normalisation | None:
     """The Normalisation of the configured backbone's weights, or None where nothing is known.
 
     The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
     ``pretrained_cfg`` of the registered class.
     """
-    from ppdet_ext.backbones import factory, manifest, split_tag
+    from ppdet_ext.backbones import find_entry, resolve, split_tag
     owner: Any = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
     known = getattr(owner, "pretrained_cfg", None)
     named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
     arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
     if arch:
         size = settings.get("img_size")
-        entry = factory.any_entry(arch, tuple(size) if isinstance(size, list) else size)
-        known = manifest.resolve(entry, split_tag(arch)[1])
+        entry = find_entry(arch, tuple(size) if isinstance(size, list) else size)
+        known = resolve(entry, split_tag(arch)[1])
     if not hasattr(known, "mean") and inspect.isclass(owner):
-        known = user_class.weights_cfg(owner, cfg.get(name) or {})
+        known = user_class.pretrained_cfg(owner, cfg.get(name) or {})
     if not hasattr(known, "mean"):
         return None
     brought = _file_metadata(settings.get("pretrained"), known)
@@ -85,9 +89,9 @@ def of_weights(cfg, name, settings):
 
 def _file_metadata(spec, known):
     """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
-    from ppdet_ext.weights import pretrained, source
+    from ppdet_ext.weights import pretrained_weights, source
     if spec is True or spec == "auto":
-        location = pretrained.by_hand(known) if hasattr(known, "arch") else None
+        location = pretrained_weights.by_hand(known) if hasattr(known, "arch") else None
         return location.meta if location else {}
     if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
         return {}
@@ -100,7 +104,8 @@ def _file_metadata(spec, known):
         return {}
 
 
-def resolve(cfg, weights_cfg=None, find=of_weights):
+def resolve(cfg: dict, weights_cfg: Normalisation | None = None,
+            find: Callable[[dict, str | None, dict], Normalisation | None] = of_weights) -> Normalisation | None:
     """Fill ``from_weights`` in every reader of ``cfg``, in place, and compare what is written out.
 
     Args:
@@ -174,7 +179,7 @@ def _fill(reader, entries, known):
                 arguments[key] = values[key]
 
 
-def affine(arguments):
+def affine(arguments: dict | None) -> tuple[np.ndarray, np.ndarray]:
     """What a NormalizeImage does to a pixel 0..255, as (factor [3], offset [3]).
 
     Args:

@@ -4,17 +4,22 @@
 Random numbers are drawn as ppdet draws them, so a seed gives the same boxes and crops. What differs:
 
 - RandomDistort multiplies its steps into one colour matrix, in float32. ppdet's own goes on in float64 after a change
-  of hue, and so does the resize behind it. Apart by rounding only: DISTORT_TOLERANCE grey levels.
+  of hue, and so does the resize after it. Apart by rounding only: DISTORT_TOLERANCE grey levels.
 - NormalizeImage is exact for uint8 pixels, and within NORMALIZE_TOLERANCE (in units of the network) for others.
 - Pad (which RandomExpand uses) and RandomFlip are exact.
 
-``patches`` lists what ``compat`` puts in place; docs/startup_and_loading.md says what each costs.
+``patches/ppdet.py`` says where each goes; docs/startup_and_loading.md says what each costs.
 """
+from __future__ import annotations
+
 import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
+from ppdet.data.transform.operators import RandomDistort
 
 from . import normalize
 
@@ -47,7 +52,7 @@ def _draw(settings):
     return None if np.random.uniform(0.0, 1.0) < left_out else np.random.uniform(low, high)
 
 
-def colour_matrix(distort):
+def colour_matrix(distort: Any) -> np.ndarray | None:
     """Draw what a RandomDistort with ``random_apply`` does.
 
     Returns:
@@ -64,12 +69,18 @@ def colour_matrix(distort):
     return total
 
 
-def distort_at_once(cls, apply):
-    """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet."""
+def distort_at_once(apply: Callable) -> Callable:
+    """For ``RandomDistort.apply``. Subclasses with steps of their own, and the fixed order, are left to ppdet.
+
+    So is develop's RandomDistort: it has its chance to act at all (prob) inside ``apply``, which would be lost.
+    """
+    if "prob" in inspect.signature(inspect.unwrap(RandomDistort.__init__)).parameters:
+        return apply
+
     def steps(owner):
         return [getattr(owner, f"apply_{name}") for name in STEPS]
 
-    known = steps(cls)
+    known = steps(RandomDistort)
 
     @functools.wraps(apply)
     def distort(self, sample, context=None):
@@ -82,7 +93,7 @@ def distort_at_once(cls, apply):
     return distort
 
 
-def normalize_at_once(apply):
+def normalize_at_once(apply: Callable) -> Callable:
     """For ``NormalizeImage.apply``. A table for uint8 pixels, filled by ppdet's own arithmetic; else one matrix."""
     @functools.wraps(apply)
     def normalise(self, sample, context=None):
@@ -100,7 +111,7 @@ def normalize_at_once(apply):
     return normalise
 
 
-def pad_at_once(apply_image):
+def pad_at_once(apply_image: Callable) -> Callable:
     """For ``Pad.apply_image``: only the border is filled."""
     @functools.wraps(apply_image)
     def pad(self, image, offsets, im_size, size):
@@ -113,7 +124,7 @@ def pad_at_once(apply_image):
     return pad
 
 
-def flip_at_once(apply_image):
+def flip_at_once(apply_image: Callable) -> Callable:
     """For ``RandomFlip.apply_image``: a copy now, where ppdet's view back to front makes the resize copy pixel-wise."""
     @functools.wraps(apply_image)
     def flip(self, image):
@@ -123,25 +134,3 @@ def flip_at_once(apply_image):
 
 def _is_rgb(image):
     return isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[2] == 3
-
-
-def patches():
-    """[(owner, method name, wrapper)] for ``compat``, as ``reading.patches``."""
-    from ppdet.data.transform.operators import NormalizeImage, Pad, RandomDistort, RandomFlip
-    own = [
-        (NormalizeImage, "apply", normalize_at_once),
-        (Pad, "apply_image", pad_at_once),
-        (RandomFlip, "apply_image", flip_at_once),
-    ]
-    # develop's RandomDistort has its chance to act at all (prob) inside apply, which would be lost
-    if "prob" not in inspect.signature(RandomDistort.__init__).parameters:
-        own.append((RandomDistort, "apply", functools.partial(distort_at_once, RandomDistort)))
-    return own
-
-
-def install():
-    """Put ``patches`` in place, once, and before compat gives RandomDistort its ``prob``."""
-    for owner, name, wrapper in patches():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, wrapper(method))

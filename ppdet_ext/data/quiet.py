@@ -6,19 +6,19 @@ one (it waits for more that long), and when it ends it locks Paddle's memory sta
 forked while someone holds that lock has it for ever: it hangs at its first batch, and the training with it (see
 docs/startup_and_loading.md).
 """
+from typing import Any
+
 # seconds between the thread's looks at whether all is over
 INTERVAL = 0.1
 
 
-def install():
-    """Let the thread look that often (any version)."""
-    from paddle.io.dataloader import dataloader_iter
-    if hasattr(dataloader_iter, "MP_STATUS_CHECK_INTERVAL"):
-        dataloader_iter.MP_STATUS_CHECK_INTERVAL = min(INTERVAL, dataloader_iter.MP_STATUS_CHECK_INTERVAL)
+def look_often(interval: float) -> float:
+    """For Paddle's ``MP_STATUS_CHECK_INTERVAL``: at most INTERVAL seconds."""
+    return min(INTERVAL, interval)
 
 
-def wait_for_the_end(batches):
-    """Wait for the thread behind an exhausted iterator of a DataLoader; a matter of INTERVAL."""
+def wait_for_the_end(batches: Any) -> None:
+    """Wait for the thread of an exhausted iterator of a DataLoader; a matter of INTERVAL."""
     thread = getattr(batches, "_thread", None)
     if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
         batches._thread_done_event.set()

@@ -5,11 +5,16 @@ ppdet's ``Decode`` swallows the error of an unreadable image and forgets its nam
 DataLoader hangs training for ever with ``worker_num: 0`` and ends as a nameless SystemError otherwise (Paddle 3.3.1,
 2.6.2). So failures travel to the main process as data: a sample becomes a ``Failure``, the batch
 carries its text, and the reader's ``__next__`` raises. Shared memory cannot carry an array without elements either, so
-the boxes of an image without objects travel as one row that is marked. ``patches`` lists what ``compat`` puts in place.
+the boxes of an image without objects travel as one row that is marked. ``patches/ppdet.py`` says where each
+wrapper goes.
 """
+from __future__ import annotations
+
 import functools
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,17 +28,17 @@ _KEYS = {True: "ppdet_ext_user_error", False: "ppdet_ext_error"}
 class Failure:
     """Stands for a sample that could not be made; ``text`` says why, ``user`` whether it is the user's to mend."""
 
-    def __init__(self, error):
+    def __init__(self, error: Exception):
         self.user = isinstance(error, UserError)
         self.text = str(error) if self.user else "".join(
             traceback.format_exception(type(error), error, error.__traceback__))
 
-    def as_batch(self):
+    def as_batch(self) -> dict[str, np.ndarray]:
         """The batch that carries it through Paddle's queues: {key: uint8 [n]}."""
         return {_KEYS[self.user]: np.frombuffer(self.text.encode(), "uint8").copy()}
 
 
-def raise_if_failed(batch):
+def raise_if_failed(batch: Any) -> Any:
     """Raise what a worker met: UserError for a user's mistake, else RuntimeError with the worker's traceback."""
     for user, key in _KEYS.items():
         if isinstance(batch, dict) and key in batch:
@@ -42,7 +47,7 @@ def raise_if_failed(batch):
     return batch
 
 
-def mark_empty(batch):
+def mark_empty(batch: dict) -> dict:
     """Give arrays without rows one row of zeros, and note which these are; in place."""
     lists = {key: value for key, value in batch.items() if isinstance(value, list)}
     marks = {key: np.array([isinstance(item, np.ndarray) and item.size == 0 for item in value], "uint8")
@@ -55,7 +60,7 @@ def mark_empty(batch):
     return {**batch, _EMPTY: marks} if marks else batch
 
 
-def restore_empty(batch):
+def restore_empty(batch: Any) -> Any:
     """Take the rows of ``mark_empty`` out of a batch of tensors; in place."""
     import paddle
     for key, mark in (batch.pop(_EMPTY, {}) if isinstance(batch, dict) else {}).items():
@@ -65,7 +70,7 @@ def restore_empty(batch):
     return batch
 
 
-def decode_strictly(apply):
+def decode_strictly(apply: Callable) -> Callable:
     """For ``Decode.apply``: an unreadable image is a UserError that names the file."""
     @functools.wraps(apply)
     def strict(self, sample, context=None):
@@ -81,7 +86,7 @@ def decode_strictly(apply):
     return strict
 
 
-def compose_safely(call):
+def compose_safely(call: Callable) -> Callable:
     """For ``Compose.__call__`` (sample transforms): a failure is returned, not raised."""
     @functools.wraps(call)
     def safe(self, data):
@@ -94,7 +99,7 @@ def compose_safely(call):
     return safe
 
 
-def collate_safely(call):
+def collate_safely(call: Callable) -> Callable:
     """For ``BatchCompose.__call__`` (batch transforms and collation): a failure becomes a batch, as does no object."""
     @functools.wraps(call)
     def safe(self, data):
@@ -106,7 +111,7 @@ def collate_safely(call):
     return safe
 
 
-def next_or_raise(call):
+def next_or_raise(call: Callable) -> Callable:
     """For ``BaseDataLoader.__next__``: raise a failure that came as a batch, give back arrays without rows."""
     @functools.wraps(call)
     def checked(self):
@@ -114,7 +119,7 @@ def next_or_raise(call):
     return checked
 
 
-def parse_and_clip(parse):
+def parse_and_clip(parse: Callable) -> Callable:
     """For ``COCODataSet.parse_dataset``: boxes are cut at the image's border (``checks`` says how many reach over)."""
     @functools.wraps(parse)
     def clipped(self):
@@ -126,29 +131,7 @@ def parse_and_clip(parse):
     return clipped
 
 
-def patches():
-    """[(owner, method name, wrapper)] for ``compat``: ``setattr(owner, name, wrapper(getattr(owner, name)))``."""
-    from ppdet.data.reader import BaseDataLoader, BatchCompose, Compose
-    from ppdet.data.source.coco import COCODataSet
-    from ppdet.data.transform.operators import Decode
-    return [
-        (Decode, "apply", decode_strictly),
-        (Compose, "__call__", compose_safely),
-        (BatchCompose, "__call__", collate_safely),
-        (BaseDataLoader, "__next__", next_or_raise),
-        (COCODataSet, "parse_dataset", parse_and_clip),
-    ]
-
-
-def install():
-    """Put ``patches`` in place, once."""
-    for owner, name, wrapper in patches():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, wrapper(method))
-
-
-def split_readable(paths):
+def split_readable(paths: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """Split image files into those that decode and those that do not (each is decoded once).
 
     Args:

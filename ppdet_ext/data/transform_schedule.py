@@ -2,17 +2,18 @@
 """``TrainReader.transform_schedulers``: transforms that run in some epochs only (RT-DETRv2 ends without augmentation).
 
 PaddleDetection develop has the key and 2.6.0 does not. Here a scheduled transform is wrapped, so whatever runs
-transforms need not know. ``patches`` lists what ``compat`` puts in place.
+transforms need not know. ``patches/ppdet.py`` says where each wrapper goes.
 """
+from __future__ import annotations
+
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
-from ..errors import UserError, nearest
 from . import quiet
 
 KEY = "transform_schedulers"
-LIMITS = {"start_epoch": 0, "stop_epoch": math.inf}
-LISTS = ("sample_transforms", "batch_transforms")
 
 
 class Scheduled:
@@ -22,35 +23,21 @@ class Scheduled:
         dataset: ppdet's data set, which knows the epoch; None until the reader has one.
     """
 
-    def __init__(self, transform, start_epoch=0, stop_epoch=math.inf):
+    def __init__(self, transform: Callable, start_epoch: float = 0, stop_epoch: float = math.inf):
         self.transform = transform
         self.start_epoch, self.stop_epoch = start_epoch, stop_epoch
-        self.dataset = None
+        self.dataset: Any = None
 
     def __call__(self, data, *context):
         epoch = 0 if self.dataset is None else self.dataset._epoch
         return self.transform(data, *context) if self.start_epoch <= epoch < self.stop_epoch else data
 
 
-def check(section, reader):
-    """Look at what a reader's config gives.
-
-    Raises:
-        UserError: a name that is none of the reader's transforms, or limits that are none.
-    """
-    known = [name for key in LISTS for entry in reader.get(key) or () for name in entry]
-    for name, limits in _entries(reader.get(KEY)):
-        if name not in known:
-            raise UserError(f"{section}.{KEY}: '{name}' is not among the reader's transforms{nearest(name, known)}")
-        if not isinstance(limits, dict) or not set(limits) <= set(LIMITS):
-            raise UserError(f"{section}.{KEY}: write '{name}: {{start_epoch: 0, stop_epoch: 10}}' or one of the two")
-
-
 def _entries(schedulers):
     return [item for entry in schedulers or () for item in entry.items()]
 
 
-def schedule_transforms(init):
+def schedule_transforms(init: Callable) -> Callable:
     """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` names."""
     @functools.wraps(init)
     def scheduled(self, *args, **kwargs):
@@ -63,7 +50,7 @@ def schedule_transforms(init):
     return scheduled
 
 
-def tell_dataset(call):
+def tell_dataset(call: Callable) -> Callable:
     """For ``BaseDataLoader.__call__``: scheduled transforms learn the data set before workers are made."""
     @functools.wraps(call)
     def told(self, dataset, *args, **kwargs):
@@ -75,32 +62,18 @@ def tell_dataset(call):
     return told
 
 
-def next_of_epoch(self):
+def next_of_epoch(call: Callable) -> Callable:
     """In place of ``BaseDataLoader.__next__``: the data set learns of the next epoch before its workers are made.
 
     ppdet's Trainer tells it when the epoch begins, and by then workers with the old number have read ahead.
     """
-    try:
-        return next(self.loader)
-    except StopIteration:
-        quiet.wait_for_the_end(self.loader)
-        self.dataset.set_epoch(self.dataset._epoch + 1)
-        self.loader = iter(self.dataloader)
-        raise
-
-
-def patches():
-    """[(owner, method name, what takes its place)]"""
-    from ppdet.data.reader import BaseDataLoader
-    return [(BaseDataLoader, "__init__", schedule_transforms(BaseDataLoader.__init__)),
-            (BaseDataLoader, "__call__", tell_dataset(BaseDataLoader.__call__)),
-            (BaseDataLoader, "__next__", next_of_epoch)]
-
-
-def install():
-    """Put ``patches`` in place, once and before ``reading``'s (which wraps ``__next__``)."""
-    from ppdet.data.reader import BaseDataLoader
-    if not hasattr(BaseDataLoader, "schedules"):
-        BaseDataLoader.schedules = True
-        for owner, name, method in patches():
-            setattr(owner, name, method)
+    @functools.wraps(call)
+    def following(self):
+        try:
+            return next(self.loader)
+        except StopIteration:
+            quiet.wait_for_the_end(self.loader)
+            self.dataset.set_epoch(self.dataset._epoch + 1)
+            self.loader = iter(self.dataloader)
+            raise
+    return following

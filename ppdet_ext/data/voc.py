@@ -1,15 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Checks of a data set in Pascal VOC layout: a list of '<image> <xml>' lines, XML files, a list of labels."""
+from __future__ import annotations
+
 import logging
+from pathlib import Path
 from xml.etree import ElementTree
 
 from ..errors import UserError, nearest
+from .dataset_config import Source
 from .images import check_headers
 
 logger = logging.getLogger("ppdet.engine")
 
 
-def labels(source):
+def labels(source: Source) -> list[tuple[int, str]]:
     """[(class index, name)] of the label list; the 20 of Pascal VOC where the config names none, as in ppdet."""
     if source.label_file is None:
         from ppdet.data.source.voc import pascalvoc_label
@@ -17,7 +21,7 @@ def labels(source):
     return read_label_file(source.label_file, f"{source.section}.label_list")
 
 
-def read_label_file(path, where):
+def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:
     """[(line number from 0, name)] of a text file with a class name per line."""
     if not path.is_file():
         raise UserError(f"{where}: label list '{path}' is missing; write one class name per line into it")
@@ -40,7 +44,7 @@ def _lines(path, where):
                         ) from None
 
 
-def check(source):
+def check(source: Source) -> list[tuple[int, str]]:
     """Check one data set: list, label list, XML files, boxes, images on disk.
 
     Returns:
@@ -82,7 +86,7 @@ def _number(node, path, xml):
 def _check_xml(xml, names):
     """(width, height) of a VOC annotation whose objects have known names and boxes inside the image."""
     try:
-        root = ElementTree.parse(xml).getroot()
+        root = ElementTree.parse(xml).getroot()  # noqa: S314  expat itself ends files that grow without bounds
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # the middle two: odd encodings
         raise UserError(f"'{xml}' is not XML that can be read ({error})") from None
     width, height = _number(root, "size/width", xml), _number(root, "size/height", xml)

@@ -2,6 +2,7 @@
 """How far two lots of detections of the same picture are apart: same model, other runtime, same answer?"""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,19 +16,19 @@ class Difference:
     box: float
     unmatched: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"scores {self.score:.2e}, boxes {self.box:.2e}, {self.unmatched} without partner (max|d|/max|ref|)"
 
-    def within(self, tolerance):
+    def within(self, tolerance: float) -> bool:
         """True when every detection has a partner and both figures are at most ``tolerance``."""
         return self.unmatched == 0 and max(self.score, self.box) <= tolerance
 
-    def worst(self, other):
+    def worst(self, other: Difference) -> Difference:
         """The larger of two, figure by figure."""
         return Difference(max(self.score, other.score), max(self.box, other.box), self.unmatched + other.unmatched)
 
 
-def compare(reference, other, tolerance=1e-3):
+def compare(reference: np.ndarray, other: np.ndarray, tolerance: float = 1e-3) -> Difference:
     """Compare boxes [N, 6] and [M, 6] (class, score, x1, y1, x2, y2) of one picture.
 
     The order does not count (equal scores may swap), nor do detections at the cut: those whose score lies within
@@ -55,7 +56,7 @@ def compare(reference, other, tolerance=1e-3):
     return Difference(delta[:, 1].max() / top_score, delta[:, 2:].max() / top_box, left_over)
 
 
-def compare_all(reference, other, tolerance=1e-3):
+def compare_all(reference: Sequence[np.ndarray], other: Sequence[np.ndarray], tolerance: float = 1e-3) -> Difference:
     """The worst ``compare`` over two lists of boxes, one entry per picture."""
     if len(reference) != len(other):
         raise ValueError(f"detections of {len(reference)} pictures against {len(other)}")

@@ -5,7 +5,13 @@ What sees the picture (backbone and encoder) may be; the decoder stays in float3
 bfloat16 tells 128 numbers between one power of two and the next, and the features of a picture of 640x640 have 8,400
 rows: left to themselves, oneDNN under Paddle and OpenVINO look up the wrong ones, without a word.
 """
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Sequence
+from typing import TypeVar
+
+Key = TypeVar("Key")  # of a step: its name or number
 
 #: the name of the tensor that goes from the first part to the second
 TOKENS = "tokens"
@@ -13,7 +19,7 @@ TOKENS = "tokens"
 SHAPE, CHOICE, SEVERAL, OTHER = "shape", "choice", "several", "other"
 
 
-def bottleneck(steps, image):
+def bottleneck(steps: Sequence[tuple[Key, str, Sequence[Key]]], image: Key) -> Key | None:
     """The last step before the first CHOICE through whose output all goes that comes from the picture, or None.
 
     That is where the encoder's tokens of all levels are one tensor. Shapes do not count as what comes from the picture.

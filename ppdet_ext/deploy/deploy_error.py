@@ -1,5 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The one exception of this folder, so that it stands without the rest of the package."""
+from __future__ import annotations
+
+from pathlib import Path
 
 
 class DeployError(ValueError):
@@ -15,7 +18,7 @@ class in_one_line:
         kinds: the exception classes that are the engine's.
     """
 
-    def __init__(self, runtime, program, *kinds):
+    def __init__(self, runtime: str, program: str | Path, *kinds: type[BaseException]):
         self._runtime, self._program, self._kinds = runtime, program, kinds
 
     def __enter__(self):

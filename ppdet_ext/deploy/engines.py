@@ -9,8 +9,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Protocol
+
+import numpy as np
 
 from .deploy_error import DeployError
 from .devices import DEVICES
@@ -41,15 +45,24 @@ class Options:
     tuned_trt_shape_file: str = "shape_range_info.pbtxt"
 
     @property
-    def threads(self):
+    def threads(self) -> int:
         """The number of threads on the CPU."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.cpu_threads or cores
 
     @property
-    def bf16(self):
+    def bf16(self) -> bool:
         """Whether the part of the model that sees the picture computes in bfloat16."""
         return self.precision == "bf16" or self.enable_mkldnn_bfloat16
+
+
+class Engine(Protocol):
+    """What the class of that name in each runtime's file has."""
+
+    input_names: Sequence[str]
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in the model's order, for ``{name: array}``."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +77,15 @@ class Runtime:
 
     package: str
     install: str
-    files: tuple
-    options: tuple = ()
+    files: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
     @property
-    def installed(self):
+    def installed(self) -> bool:
+        """Whether its package can be imported."""
         return importlib.util.find_spec(self.package) is not None
 
-    def find(self, path):
+    def find(self, path: Path) -> Path | None:
         """The file that it would run: ``path`` itself, or the best one in the folder ``path``; None."""
         if path.is_dir():
             return next((path / name for name in self.files if (path / name).is_file()), None)
@@ -91,7 +105,7 @@ ENGINES = {
 }
 
 
-def create(path, options):
+def create(path: str | Path, options: Options) -> tuple[ExportedModel, str, Engine]:
     """Open an exported model and start its engine.
 
     Args:

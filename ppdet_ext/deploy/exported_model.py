@@ -2,6 +2,7 @@
 """An exported model's folder: which files it must hold, and what its infer_cfg.yml says."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +26,13 @@ class ExportedModel:
     program: Path
     weights: Path | None
     arch: str
-    labels: list
-    steps: list
+    labels: list[str]
+    steps: list[preprocess.Step]
     min_subgraph_size: int
     use_dynamic_shape: bool
 
     @classmethod
-    def open(cls, path, program, names):
+    def open(cls, path: Path, program: Path | None, names: Sequence[str]) -> ExportedModel:
         """Read the folder that tools/export_model.py has written.
 
         Args:
@@ -47,7 +48,7 @@ class ExportedModel:
         weights = _weights_of(program or folder / names[0])
         missing = [] if program else [f"{names[0]} (or {names[1]})"]
         missing += [file.name for file in (weights, folder / CONFIG) if file and not file.is_file()]
-        if missing:
+        if program is None or missing:
             raise DeployError(f"--model_dir: '{path}' is no exported model: {', '.join(missing)} missing; export one "
                               f"with tools/export_model.py{' --onnx' if names[0].endswith('.onnx') else ''}")
         settings = _read_config(folder / CONFIG)

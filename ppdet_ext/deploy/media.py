@@ -1,10 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Pictures and videos in and out. What is written appears whole or not at all."""
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +18,7 @@ from .deploy_error import DeployError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def find_images(image_file=None, image_dir=None):
+def find_images(image_file: str | Path | None = None, image_dir: str | Path | None = None) -> list[Path]:
     """Paths of one image, or of all images right inside a folder, sorted by name. ``image_file`` goes first.
 
     Raises:
@@ -34,7 +38,7 @@ def find_images(image_file=None, image_dir=None):
     return found
 
 
-def read_image(path):
+def read_image(path: str | Path) -> np.ndarray:
     """RGB image [H, W, 3] uint8, turned as its EXIF tag says (as ppdet's Decode does it).
 
     Raises:
@@ -51,7 +55,7 @@ def read_image(path):
 
 
 @contextlib.contextmanager
-def whole_file(path):
+def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` (same suffix); it becomes ``path`` on success and goes on error.
 
     Raises:
@@ -75,7 +79,7 @@ def whole_file(path):
         temporary.unlink(missing_ok=True)
 
 
-def target_of(source, output_dir, suffix=""):
+def target_of(source: str | Path, output_dir: str | Path, suffix: str = "") -> Path:
     """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
 
     Raises:
@@ -87,12 +91,12 @@ def target_of(source, output_dir, suffix=""):
     return target
 
 
-def image_target_of(source, output_dir):
+def image_target_of(source: str | Path, output_dir: str | Path) -> Path:
     """``target_of`` a picture; ``photo`` becomes ``photo.png``: OpenCV reads any suffix, but writes those it knows."""
     return target_of(source, output_dir, "" if cv2.haveImageWriter(Path(source).name) else ".png")
 
 
-def write_image(path, image):
+def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write an RGB image; the suffix says the format.
 
     Raises:
@@ -107,7 +111,7 @@ def write_image(path, image):
             raise DeployError(f"cannot write '{path}': OpenCV has no format for it; name it .png or .jpg")
 
 
-def write_json(path, content):
+def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as JSON."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -120,7 +124,7 @@ class Video:
         DeployError: it cannot be opened.
     """
 
-    def __init__(self, source):
+    def __init__(self, source: str | Path | int):
         if not isinstance(source, int) and not Path(source).is_file():
             raise DeployError(f"--video_file: '{source}' is not a file")
         self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
@@ -131,7 +135,7 @@ class Video:
         self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self.size = tuple(int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[np.ndarray]:
         try:
             while True:
                 good, frame = self._capture.read()
@@ -143,7 +147,7 @@ class Video:
 
 
 @contextlib.contextmanager
-def video_writer(path, fps, size):
+def video_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None]]:
     """Yield ``write(rgb_frame)``; ``size`` is (width, height). The codec is mp4v, as PaddleDetection's."""
     with whole_file(path) as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)

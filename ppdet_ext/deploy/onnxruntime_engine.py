@@ -1,9 +1,16 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The engine onnxruntime: an .onnx file in ONNX Runtime, on the CPU or a GPU."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
 import onnxruntime
 
 from . import devices
 from .deploy_error import DeployError, in_one_line
+from .engines import Options
+from .exported_model import ExportedModel
 
 # device -> execution providers, the first that this build has
 PROVIDERS = {
@@ -20,7 +27,7 @@ class Engine:
         DeployError: no such device here, or the file cannot be run.
     """
 
-    def __init__(self, model, options):
+    def __init__(self, model: ExportedModel, options: Options):
         provider = devices.choose(options, PROVIDERS, onnxruntime.get_available_providers())
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
@@ -35,7 +42,7 @@ class Engine:
                               "driver libraries missing?); use --device CPU")
         self.input_names = [entry.name for entry in self._session.get_inputs()]
 
-    def run(self, inputs):
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs, in the file's order, for ``{name: array}``."""
         with self._failing:
             return self._session.run(None, {name: inputs[name] for name in self.input_names})

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """An OpenVINO model in two, see ``cut``: OpenVINO's precision belongs to a model, so two models can have two."""
+from __future__ import annotations
+
 import openvino
 
 from .cut import CHOICE, OTHER, SEVERAL, SHAPE, TOKENS, bottleneck
@@ -8,7 +10,7 @@ from .deploy_error import DeployError
 KINDS = {"ShapeOf": SHAPE, "TopK": CHOICE}
 
 
-def cut(model):
+def cut(model: openvino.Model) -> tuple[openvino.Model, openvino.Model]:
     """(openvino.Model of backbone and encoder, openvino.Model of the decoder with an input ``TOKENS``).
 
     ``model`` is taken apart.
@@ -36,7 +38,7 @@ def cut(model):
     return picture, openvino.Model(model.get_results(), [entry, *(node for node in inputs.values() if node in needed)])
 
 
-def join(picture, decoder):
+def join(picture: openvino.Model, decoder: openvino.Model) -> openvino.Model:
     """One openvino.Model again of the two that ``cut`` made, or of changed ones; they are taken apart."""
     entry, *others = (value.get_node() for value in decoder.inputs)
     tokens = picture.get_results()[0].input_value(0)

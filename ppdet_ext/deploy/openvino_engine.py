@@ -1,10 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The engine openvino: an .onnx file, or OpenVINO's own .xml, on what OpenVINO calls CPU, GPU or NPU."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
 import openvino
 
 from . import devices
 from .cut import TOKENS
 from .deploy_error import DeployError, in_one_line
+from .engines import Options
+from .exported_model import ExportedModel
 from .openvino_cut import cut
 
 NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
@@ -20,13 +27,13 @@ class Engine:
         DeployError: no such device here, or the file cannot be run as asked for.
     """
 
-    def __init__(self, model, options):
+    def __init__(self, model: ExportedModel, options: Options):
         core = openvino.Core()
         # GPU.0, GPU.1: GPU is the first of them
         device = devices.choose(options, NAMES, sorted({name.split(".")[0] for name in core.available_devices}))
         if options.bf16 and not _has_bf16(core, device):
             raise DeployError("bf16: this processor has no bfloat16; use --precision fp32")
-        settings = {"PERFORMANCE_HINT": "LATENCY"}
+        settings: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = options.threads
         self._failing = in_one_line(f"OpenVINO {openvino.__version__.split('-')[0]}", model.program, RuntimeError)
@@ -39,7 +46,7 @@ class Engine:
         self.input_names = sorted({entry.get_any_name() for compiled in self._compiled for entry in compiled.inputs}
                                   - {TOKENS})
 
-    def run(self, inputs):
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs, in the file's order, for ``{name: array}``."""
         values = dict(inputs)
         for compiled, request in zip(self._compiled, self._requests):

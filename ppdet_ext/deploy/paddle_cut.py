@@ -1,6 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A Paddle program in two, see cut: Paddle's bfloat16 is for all of a program (3.3.1 heeds no list of operations)."""
+from __future__ import annotations
+
 import contextlib
+from pathlib import Path
 
 import paddle
 
@@ -11,7 +14,7 @@ KINDS = {"pd_op.shape": SHAPE, "pd_op.shape64": SHAPE, "pd_op.topk": CHOICE, "bu
 FREE = ("im_shape", "scale_factor")
 
 
-def cut(program, folder):
+def cut(program: Path, folder: Path) -> list[tuple[Path, Path]]:
     """Write picture.json and decoder.json (which has an input ``TOKENS``) with their .pdiparams into ``folder``.
 
     Args:

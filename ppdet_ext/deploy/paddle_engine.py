@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import paddle
 from paddle import inference
 
 from .cut import TOKENS
 from .deploy_error import DeployError, in_one_line
+from .engines import Options
+from .exported_model import ExportedModel
 from .paddle_cut import cut
 
 RUN_MODES = ("paddle", "trt_fp32", "trt_fp16", "trt_int8")
@@ -26,7 +30,7 @@ class Engine:
         DeployError: the options contradict each other, or this machine or this Paddle cannot do what they ask for.
     """
 
-    def __init__(self, model, options):
+    def __init__(self, model: ExportedModel, options: Options):
         _check(model, options)
         self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError,
                                     SystemError)
@@ -47,7 +51,7 @@ class Engine:
         with self._failing:
             return inference.create_predictor(config)
 
-    def run(self, inputs):
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The outputs, in the program's order, for ``{name: array}``."""
         values = dict(inputs)
         for predictor in self._predictors:
@@ -98,8 +102,8 @@ def _check(model, options):
 
 @dataclass(frozen=True)
 class _Device:
-    available: callable
-    enable: callable
+    available: Callable[[], bool]
+    enable: Callable[[inference.Config, Options], None]
 
 
 def _enable_cpu(config, options):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union
 
 import numpy as np
 
 from . import engines, preprocess
 from .deploy_error import DeployError
 from .media import read_image
+
+Image = Union[str, Path, np.ndarray]  # a path, or RGB [H, W, 3]
 
 
 class Timings:
@@ -18,17 +23,17 @@ class Timings:
     STAGES = ("preprocess", "inference", "postprocess")
 
     def __init__(self):
-        self.batches = []
+        self.batches: list[list[float]] = []
         self.images = 0
 
-    def add(self, moments, images):
+    def add(self, moments: Sequence[float], images: int) -> None:
         """Add a batch: the four moments (seconds) between which its three stages lie."""
         self.batches.append([(end - start) * 1000 for start, end in zip(moments, moments[1:])])
         self.images += images
 
-    def summary(self):
+    def summary(self) -> dict:
         """``{stage: {'mean', 'median'}}`` in ms per batch, 'total' for all stages, and the numbers of both."""
-        rows = dict(zip(self.STAGES, zip(*self.batches)))
+        rows = dict(zip(self.STAGES, map(list, zip(*self.batches))))
         rows["total"] = [sum(batch) for batch in self.batches]
         table = {name: {"mean": statistics.fmean(values), "median": statistics.median(values)}
                  for name, values in rows.items() if values}
@@ -53,19 +58,21 @@ class Predictor:
         DeployError: no exported model, or this machine cannot run it as asked.
     """
 
-    def __init__(self, model_dir, device="cpu", run_mode="paddle", enable_mkldnn=False, cpu_threads=None,
-                 batch_size=1, engine=None, **options):
+    def __init__(self, model_dir: str | Path, device: str = "cpu", run_mode: str = "paddle",
+                 enable_mkldnn: bool = False, cpu_threads: int | None = None, batch_size: int = 1,
+                 engine: str | None = None, **options: Any):
         self.options = engines.Options(engine=engine, device=device, run_mode=run_mode, enable_mkldnn=enable_mkldnn,
                                        cpu_threads=cpu_threads, batch_size=batch_size, **options)
         self.model, self.engine, self._runtime = engines.create(model_dir, self.options)
         self.timings = Timings()
 
     @property
-    def labels(self):
+    def labels(self) -> list[str]:
         """Class names; a detection's class number is the index."""
         return self.model.labels
 
-    def predict(self, images, on_unreadable=None):
+    def predict(self, images: Sequence[Image], on_unreadable: Callable[[Image, DeployError], None] | None = None
+                ) -> list[dict[str, np.ndarray] | None]:
         """Detections of each picture.
 
         Args:
@@ -79,21 +86,21 @@ class Predictor:
         Raises:
             DeployError: an unreadable picture, or a model without post-processing.
         """
-        results = [None] * len(images)
+        results: list[dict[str, np.ndarray] | None] = [None] * len(images)
         for start in range(0, len(images), self.options.batch_size):
             chunk = range(start, min(start + self.options.batch_size, len(images)))
             for index, boxes in self._detect(images, chunk, on_unreadable, self.timings).items():
                 results[index] = {"boxes": boxes}
         return results
 
-    def run(self, inputs):
+    def run(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The model's raw outputs for ``{'image': [N, 3, H, W], 'im_shape': [N, 2], 'scale_factor': [N, 2]}``."""
         unknown = next((name for name in self._runtime.input_names if name not in inputs), None)
         if unknown:
             raise DeployError(f"'{self.model.program}' wants an input '{unknown}', which detection does not have")
         return self._runtime.run(inputs)
 
-    def benchmark(self, images, warmup=10, repeats=100):
+    def benchmark(self, images: Sequence[Image], warmup: int = 10, repeats: int = 100) -> Timings:
         """Time one batch (the first ``batch_size`` of ``images``) ``repeats`` times. Returns Timings."""
         chunk = range(min(self.options.batch_size, len(images)))
         for _ in range(warmup):

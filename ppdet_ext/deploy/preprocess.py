@@ -7,12 +7,16 @@ A step takes and gives ``(image, info)``; ``info`` holds ``im_shape`` and ``scal
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 
 from .deploy_error import DeployError
+
+Info = dict  # {'im_shape', 'scale_factor'}: float32 [2], (y, x)
+Step = Callable[[np.ndarray, Info], tuple]  # (image, info) -> (image, info)
 
 
 def _pair(value):
@@ -115,7 +119,7 @@ class Pad:
 OPS = {op.__name__: op for op in (Resize, NormalizeImage, Permute, PadStride, Pad)}
 
 
-def build(steps):
+def build(steps: Sequence[dict]) -> list[Step]:
     """The list of callables for ``[{'type': name, **settings}, ...]``.
 
     Raises:
@@ -138,7 +142,7 @@ def _build_one(settings):
         raise DeployError(f"Preprocess: {kind}: {error}") from None
 
 
-def apply(ops, image):
+def apply(ops: Sequence[Step], image: np.ndarray) -> tuple[np.ndarray, Info]:
     """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info)."""
     info = {"im_shape": np.array(image.shape[:2], np.float32), "scale_factor": np.ones(2, np.float32)}
     for op in ops:

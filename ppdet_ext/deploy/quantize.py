@@ -1,8 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """model.onnx in INT8 for OpenVINO, by its NNCF: backbone and encoder; the decoder stays in float32 (see ``cut``)."""
+from __future__ import annotations
+
+import argparse
 import importlib.util
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,26 @@ INSTALL = 'python -m venv .venv-int8 && .venv-int8/bin/pip install "nncf>=3" ope
 PROGRAM = "model.xml"
 
 
-def quantize(model_dir, image_dir, output_dir, count=300):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line of tools/quantize_model.py, by default this process's own."""
+    parser = argparse.ArgumentParser(description="An exported model.onnx in INT8 for --engine openvino; no training, "
+                                     "only pictures to see ranges on. Needs nncf, in an environment of its own.")
+    parser.add_argument("--model_dir", required=True, help="folder written by tools/export_model.py --onnx")
+    parser.add_argument("--image_dir", required=True, help="pictures like those to come, such as training pictures")
+    parser.add_argument("--output_dir", help="where model.xml goes (default: the model's folder with _int8 after it)")
+    parser.add_argument("--count", type=int, default=300, help="pictures that are looked at (default 300)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Quantize as the command line says."""
+    args = parse_args(argv)
+    output = args.output_dir or args.model_dir.rstrip("/") + "_int8"
+    folder = quantize(args.model_dir, args.image_dir, output, args.count)
+    print(f"next: python tools/eval.py -c CONFIG --model_dir={folder / 'model.xml'}, to see what it costs in AP")
+
+
+def quantize(model_dir: str | Path, image_dir: str | Path, output_dir: str | Path, count: int = 300) -> Path:
     """Write ``output_dir``/{model.xml, model.bin, infer_cfg.yml} from the model.onnx in ``model_dir``.
 
     Post-training quantization: the ranges of values are seen on pictures, nothing is trained.

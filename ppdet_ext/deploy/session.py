@@ -1,15 +1,18 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What tools/deploy_infer.py does with its command line: pictures, slices, videos, benchmark, and their outputs."""
+from __future__ import annotations
+
+from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
 from . import media, slicing, visualize
 from .deploy_error import DeployError
 from .engines import Options
-from .predictor import Predictor
+from .predictor import Predictor, Timings
 
 
-def run(args):
+def run(args: Namespace) -> None:
     """Detect as the command line says.
 
     Raises:
@@ -113,7 +116,7 @@ def _video(predictor, args):
     print_timings(predictor.timings)
 
 
-def print_timings(timings):
+def print_timings(timings: Timings) -> None:
     """PaddleDetection's lines, then mean and median of each stage."""
     summary = timings.summary()
     images, total = summary["images"], summary["total"]["mean"] * summary["batches"]

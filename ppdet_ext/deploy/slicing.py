@@ -3,13 +3,20 @@
 
 The idea is SAHI's (Akyon et al. 2022, arXiv:2202.06934); the flags are PaddleDetection's.
 """
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from . import media
 from .deploy_error import DeployError
 
 
-def detect(predictor, path, args, on_unreadable=None):
+def detect(predictor: Any, path: str | Path, args: Any,
+           on_unreadable: Callable[[str | Path, DeployError], None] | None = None) -> np.ndarray | None:
     """Merged boxes [N, 6] of one picture, None where it cannot be read (without ``on_unreadable`` that is raised).
 
     ``predictor`` is a Predictor, or anything with its ``predict(list of arrays)``. Of ``args`` it uses
@@ -29,7 +36,7 @@ def detect(predictor, path, args, on_unreadable=None):
     return boxes if args.combine_method == "concat" else nms(boxes, args.match_threshold, args.match_metric)
 
 
-def windows(shape, size, overlap):
+def windows(shape: Sequence[int], size: Sequence[int], overlap: Sequence[float]) -> list[tuple[int, int, int, int]]:
     """Windows (x1, y1, x2, y2) of ``size`` (w, h) that cover a picture of ``shape`` (h, w); the last move inwards."""
     for ratio in overlap:
         if not 0 <= ratio < 1:
@@ -48,7 +55,7 @@ def _starts(length, size, overlap):
     return [*range(0, length - size, step), length - size]
 
 
-def nms(boxes, threshold, metric="ios"):
+def nms(boxes: np.ndarray, threshold: float, metric: str = "ios") -> np.ndarray:
     """Per class, drop a box that overlaps a better one by ``threshold`` or more (iou, or ios: over the smaller)."""
     boxes = boxes[np.argsort(-boxes[:, 1], kind="stable")]
     areas = (boxes[:, 4] - boxes[:, 2]) * (boxes[:, 5] - boxes[:, 3])

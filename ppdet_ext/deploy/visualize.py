@@ -1,6 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Boxes on pictures, and detections as text and as COCO results."""
+from __future__ import annotations
+
 import colorsys
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,18 +13,19 @@ _COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 COCO_CATEGORIES = [number for number in range(1, 91) if number not in _COCO_GAPS]
 
 
-def class_colour(index):
+def class_colour(index: int) -> tuple[int, int, int]:
     """A bright RGB colour per class number, the same in every run; neighbours lie far apart (golden angle)."""
     red, green, blue = colorsys.hsv_to_rgb((index * 0.618034) % 1.0, 0.9, 0.9)
     return int(red * 255), int(green * 255), int(blue * 255)
 
 
-def keep(boxes, threshold):
+def keep(boxes: np.ndarray, threshold: float) -> np.ndarray:
     """The rows of boxes [N, 6] (class, score, x1, y1, x2, y2) whose score is not below ``threshold``; nan stays."""
     return boxes[~(boxes[:, 1] < threshold)]
 
 
-def draw_boxes(image, boxes, labels, threshold=0.5):
+def draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: Sequence[str] | Mapping[int, str],
+               threshold: float = 0.5) -> np.ndarray:
     """A copy of ``image`` with its boxes, their class names and scores; the best ones on top.
 
     Args:
@@ -36,7 +40,7 @@ def draw_boxes(image, boxes, labels, threshold=0.5):
     boxes = keep(boxes, threshold)
     for number, score, *corners in boxes[np.argsort(boxes[:, 1], kind="stable")]:
         colour = class_colour(int(number))
-        x1, y1, x2, y2 = (int(round(float(value))) for value in corners)
+        x1, y1, x2, y2 = (round(float(value)) for value in corners)
         cv2.rectangle(image, (x1, y1), (x2, y2), colour, thickness)
         text = _name(labels, int(number)) + ("" if np.isnan(score) else f" {score:.2f}")
         (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
@@ -55,13 +59,14 @@ def _name(labels, number):
         return str(number)
 
 
-def describe(boxes, threshold=0.5):
+def describe(boxes: np.ndarray, threshold: float = 0.5) -> list[str]:
     """One line per box that is kept, in PaddleDetection's words."""
     return [f"class_id:{int(number)}, confidence:{score:.4f}, left_top:[{x1:.2f},{y1:.2f}],"
             f"right_bottom:[{x2:.2f},{y2:.2f}]" for number, score, x1, y1, x2, y2 in keep(boxes, threshold)]
 
 
-def coco_results(boxes, image_id, file_name, categories=None):
+def coco_results(boxes: np.ndarray, image_id: int, file_name: str,
+                 categories: Sequence[int] | None = None) -> list[dict]:
     """COCO result records, bbox as (x, y, width, height); ``categories`` maps class numbers to category numbers."""
     return [{"image_id": image_id, "category_id": categories[int(number)] if categories else int(number),
              "file_name": file_name, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}

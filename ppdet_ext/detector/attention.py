@@ -6,7 +6,10 @@ of a table and summing them with one batched matrix product, see flat_attention,
 forward and backward. Training on GPUs, where it was never measured, keeps ``grid_sample``. Exported graphs look
 rows up, too.
 """
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import paddle
@@ -14,6 +17,7 @@ import paddle.nn as nn
 import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
+from .. import kernels
 from ..errors import UserError
 from ..kernels.transpose import transposed
 from .flat_attention import sample_flat
@@ -35,7 +39,7 @@ class PPMSDeformableAttention(nn.Layer):
 
     SCALE_IS_STORED = False
 
-    def __init__(self, embed_dim, num_heads, points, sampling='default'):
+    def __init__(self, embed_dim: int, num_heads: int, points: Sequence[int], sampling: str = 'default'):
         super().__init__()
         self.num_heads = num_heads
         self.points = list(points)
@@ -67,27 +71,26 @@ class PPMSDeformableAttention(nn.Layer):
             xavier_uniform_(layer.weight)
             constant_(layer.bias)
 
-    def forward(self, query, reference_points, value, spatial_shapes, value_mask=None):
-        """
+    def forward(self, query: paddle.Tensor, reference_points: paddle.Tensor, value: paddle.Tensor,
+                spatial_shapes: Sequence[tuple[int, int]]) -> paddle.Tensor:
+        """Attention of the queries to the value at the points that they choose.
+
         Args:
             query: [B, Q, C].
             reference_points: [B, Q, 1, 4], boxes as cx, cy, w, h in [0, 1].
             value: [B, L, C], L = sum of h * w over the levels.
             spatial_shapes: list of (h, w), Python numbers.
-            value_mask: [B, L], 0 where the value is padding, or None.
 
         Returns:
             [B, Q, C]
         """
         queries, total = query.shape[1], sum(self.points)
         value = self.value_proj(value)
-        if value_mask is not None:
-            value = value * value_mask.astype(value.dtype).unsqueeze(-1)
         # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
         # third of a cell (bfloat16), and its bilinear shares with it
         offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
-        eager_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        eager_cpu = kernels.active() and paddle.in_dynamic_mode() and query.place.is_cpu_place()
         if self.sampling == 'default' and (eager_cpu or not paddle.in_dynamic_mode()):
             sample = _sample_in_float32 if eager_cpu else sample_flat
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
@@ -108,20 +111,21 @@ class StoredScaleAttention(PPMSDeformableAttention):
     SCALE_IS_STORED = True
 
 
-def points_of_levels(points, levels):
+def points_of_levels(points: int | Sequence[int], levels: int) -> list[int]:
     """``num_decoder_points`` as a list with one number a level.
 
     Raises:
         UserError: a list of another length, or a number below one.
     """
-    points = list(points) if isinstance(points, (list, tuple)) else [points] * levels
-    if len(points) != levels or min(points) < 1:
-        raise UserError(f"num_decoder_points is {points}; give one number above 0, or one for each of the {levels} "
+    of_levels = [points] * levels if isinstance(points, int) else list(points)
+    if len(of_levels) != levels or min(of_levels) < 1:
+        raise UserError(f"num_decoder_points is {of_levels}; give one number above 0, or one for each of the {levels} "
                         "levels")
-    return points
+    return of_levels
 
 
-def sample_by_grid(value, spatial_shapes, locations, weights, points):
+def sample_by_grid(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: paddle.Tensor,
+                   weights: paddle.Tensor, points: Sequence[int]) -> paddle.Tensor:
     """Weighted sum of bilinear samples, with ``grid_sample``.
 
     Args:
@@ -153,13 +157,15 @@ def _sample_in_float32(*args):
         return sample_flat(*args)
 
 
-def pick_by_lookup(value, spatial_shapes, locations, weights, points):
+def pick_by_lookup(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: paddle.Tensor,
+                   weights: paddle.Tensor, points: Sequence[int]) -> paddle.Tensor:
     """Weighted sum of the pixels nearest to the locations (RT-DETRv2's discrete sampling); as ``sample_by_grid``,
     but a location outside counts as the border's pixel, and locations get no gradient."""
     return _sum_rows(value, _nearest(spatial_shapes, locations, points), weights)
 
 
-def pick_by_gather(value, spatial_shapes, locations, weights, points):
+def pick_by_gather(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], locations: paddle.Tensor,
+                   weights: paddle.Tensor, points: Sequence[int]) -> paddle.Tensor:
     """The same as ``pick_by_lookup`` with ``take_along_axis``, which exported graphs have."""
     length, heads, channels = value.shape[1:]
     queries, total = locations.shape[1], sum(points)

@@ -1,6 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The DETR architecture: backbone, neck, transformer, head and post-processing, wired by their out_shape."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 import paddle
+from paddle import nn
 from ppdet.modeling.architectures.meta_arch import BaseArch
 
 from ..errors import UserError
@@ -14,6 +20,7 @@ class DETR(BaseArch):
     Args:
         backbone, neck, transformer, detr_head: names of registered parts, or mappings with a name and settings.
         post_process: turns the head's output into detections.
+        post_process_semi, with_mask: PaddleDetection's settings, for semi-supervised training and masks; not used.
         exclude_post_process: return the head's output as it is.
     """
 
@@ -22,14 +29,14 @@ class DETR(BaseArch):
     __shared__ = ['with_mask', 'exclude_post_process']
 
     def __init__(self,
-                 backbone,
-                 transformer='DETRTransformer',
-                 detr_head='DETRHead',
-                 neck=None,
-                 post_process='DETRPostProcess',
-                 post_process_semi=None,
-                 with_mask=False,
-                 exclude_post_process=False):
+                 backbone: nn.Layer,
+                 transformer: Any = 'DETRTransformer',
+                 detr_head: Any = 'DETRHead',
+                 neck: nn.Layer | None = None,
+                 post_process: Any = 'DETRPostProcess',
+                 post_process_semi: Any = None,
+                 with_mask: bool = False,
+                 exclude_post_process: bool = False):
         super().__init__()
         self.backbone = backbone
         self.transformer = transformer
@@ -40,7 +47,8 @@ class DETR(BaseArch):
         self.exclude_post_process = exclude_post_process
 
     @classmethod
-    def from_config(cls, cfg, *args, **kwargs):
+    def from_config(cls, cfg: Mapping, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The parts, each made for the shapes that the one before gives."""
         backbone = build(cfg['backbone'])
         neck = build(cfg['neck'], input_shape=backbone.out_shape) if cfg['neck'] else None
         transformer = build(cfg['transformer'], input_shape=(neck or backbone).out_shape)
@@ -52,7 +60,8 @@ class DETR(BaseArch):
         feats = self.backbone(self.inputs)
         if self.neck is not None:
             feats = self.neck(feats)
-        decoded = self.transformer(feats, self.inputs.get('pad_mask', None), self.inputs)
+        # the mask is for PaddleDetection's own transformers, whose readers pad images
+        decoded = self.transformer(feats, self.inputs.get('pad_mask'), self.inputs)
         if self.training:
             losses = self.detr_head(decoded, feats, self.inputs)
             losses['loss'] = paddle.add_n([value for name, value in losses.items() if 'log' not in name])
@@ -64,7 +73,7 @@ class DETR(BaseArch):
             found = self.post_process(found, self.inputs['im_shape'], self.inputs['scale_factor'], pad_shape)
         return dict(zip(('bbox', 'bbox_num'), found))
 
-    def get_loss(self):
+    def get_loss(self) -> dict[str, paddle.Tensor]:
         """Loss terms of a training batch and their sum under 'loss'.
 
         Raises:
@@ -75,6 +84,9 @@ class DETR(BaseArch):
                             "and keep collate_batch: false in TrainReader")
         return self._forward()
 
-    def get_pred(self):
-        """Detections of a batch: bbox [N, 6] (class, score, x1, y1, x2, y2), bbox_num [B]."""
+    def get_pred(self) -> dict[str, paddle.Tensor]:
+        """Detections of a batch: bbox [N, 6] (class, score, x1, y1, x2, y2 in pixels), bbox_num [B].
+
+        With exclude_post_process they are the head's boxes [B, Q, 4] and logits [B, Q, classes] under the same keys.
+        """
         return self._forward()

@@ -5,6 +5,10 @@ Eagerly and in runtimes, ``grid_sample``, the sum over a last axis of 12 points,
 oneDNN does by its reference loops) take two to five times as long. So coordinates stay [B * Q, heads * P] here, what
 differs between levels and heads is a row of constants, and boxes come to that form by one small matrix product.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -14,7 +18,9 @@ from ..kernels.linear import repeated
 from ..kernels.transpose import transposed
 
 
-def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, scales):
+def sample_flat(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int]], offsets: paddle.Tensor,
+                boxes: paddle.Tensor, weights: paddle.Tensor, points: Sequence[int],
+                scales: paddle.Tensor) -> paddle.Tensor:
     """Weighted sum of bilinear samples; samples outside a level count as zero. Eagerly not under mixed precision.
 
     Args:
@@ -32,7 +38,7 @@ def sample_flat(value, spatial_shapes, offsets, boxes, weights, points, scales):
     queries, heads, total = weights.shape[1:]
     length, channels = value.shape[1], value.shape[2] // heads
     height, width, start = (np.tile(row, heads) for row in _of_points(spatial_shapes, points))
-    pixels, shares = _two_pixels(_positions(offsets, boxes, (width, height), scales), [width, height])
+    pixels, shares = two_pixels(_positions(offsets, boxes, (width, height), scales), [width, height])
     # the row of a pixel: x * heads + y * width * heads + the head's first one
     first = start * heads + np.repeat(np.arange(heads), total)
     steps, firsts = [np.full_like(width, heads), width * heads], [np.zeros_like(first), first]
@@ -62,18 +68,18 @@ class _RowSums(PyLayer):
     """
 
     @staticmethod
-    def forward(ctx, shares, looked_up, table, rows):
+    def forward(ctx, shares, looked_up, table, rows) -> paddle.Tensor:
         ctx.save_for_backward(shares, table, rows)
         ctx.wanted = [not tensor.stop_gradient for tensor in (shares, looked_up)]
         return paddle.bmm(shares, looked_up)
 
     @staticmethod
-    def backward(ctx, slope):
+    def backward(ctx, grad_output) -> tuple:  # type: ignore[override]  # Paddle hands on one gradient an output
         shares, table, rows = ctx.saved_tensor()
-        of_shares, of_rows = ctx.wanted
-        shares_slope = paddle.matmul(slope, F.embedding(rows, table), transpose_y=True) if of_shares else None
-        rows_slope = paddle.matmul(shares, slope, transpose_x=True) if of_rows else None
-        return shares_slope, rows_slope, None, None
+        shares_wanted, rows_wanted = ctx.wanted
+        grad_shares = paddle.matmul(grad_output, F.embedding(rows, table), transpose_y=True) if shares_wanted else None
+        grad_rows = paddle.matmul(shares, grad_output, transpose_x=True) if rows_wanted else None
+        return grad_shares, grad_rows, None, None
 
 
 def _row(numbers, like):
@@ -106,7 +112,7 @@ def _positions(offsets, boxes, sizes, scales):
     return centre + offsets * step
 
 
-def _two_pixels(position, sizes):
+def two_pixels(position: paddle.Tensor, sizes: list[np.ndarray]) -> tuple[paddle.Tensor, paddle.Tensor]:
     """The two pixels around each position along its axis, and their bilinear shares.
 
     Args:

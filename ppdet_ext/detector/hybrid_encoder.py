@@ -4,14 +4,16 @@
 Source: https://arxiv.org/abs/2304.08069; names and parameters as PaddleDetection develop's
 ppdet/modeling/transformers/hybrid_encoder.py.
 """
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
 import paddle.nn as nn
 import paddle.nn.functional as F
-from paddle import ParamAttr
-from paddle.regularizer import L2Decay
 from ppdet.modeling.backbones.csp_darknet import BaseConv
 from ppdet.modeling.backbones.cspresnet import RepVggBlock
 from ppdet.modeling.initializer import linear_init_
@@ -21,51 +23,46 @@ from ppdet.modeling.transformers.detr_transformer import TransformerEncoder
 
 from ..errors import UserError
 from ..kernels.transpose import transposed
-from ..nn import recomputed
-from ..nn.activation import silu
+from ..nn import batch_norm_without_decay, recomputed, silu
 from ..registry import register_over, serializable
 from .self_attention import MultiHeadAttention
 
-
-def batch_norm(channels):
-    """BatchNorm2D with L2Decay(0) on weight and bias, as develop's.
-
-    Optimizers with a regularizer heed it; AdamW, which the recipes use, decays every parameter alike.
-    """
-    free = ParamAttr(regularizer=L2Decay(0.0))
-    return nn.BatchNorm2D(channels, weight_attr=free, bias_attr=free)
+#: a map of any shape -> of the same shape
+Activation = Callable[[paddle.Tensor], paddle.Tensor]
 
 
-class ConvNormAct(BaseConv):
+class NeckConv(BaseConv):
     """ppdet's BaseConv with the activation as one operation instead of x * sigmoid(x): fewer passes over memory."""
 
-    def __init__(self, in_channels, out_channels, ksize, stride, act):
-        super().__init__(in_channels, out_channels, ksize, stride)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, act: Activation):
+        super().__init__(in_channels, out_channels, kernel_size, stride)
         self.act = act
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, in_channels, H, W] -> [B, out_channels, H/stride, W/stride]."""
         return self.act(self.bn(self.conv(x)))
 
 
 class CSPRepLayer(nn.Layer):
-    """Two 1x1 branches, one through RepVGG blocks, added and projected: [B, in, H, W] -> [B, out, H, W]."""
+    """Two 1x1 branches, one through RepVGG blocks, added and projected."""
 
-    def __init__(self, in_channels, out_channels, num_blocks, act, expansion=1.0):
+    def __init__(self, in_channels: int, out_channels: int, num_blocks: int, act: Activation, expansion: float = 1.0):
         super().__init__()
         hidden = int(out_channels * expansion)
-        self.conv1 = ConvNormAct(in_channels, hidden, 1, 1, act)
-        self.conv2 = ConvNormAct(in_channels, hidden, 1, 1, act)
+        self.conv1: nn.Layer = NeckConv(in_channels, hidden, 1, 1, act)
+        self.conv2: nn.Layer = NeckConv(in_channels, hidden, 1, 1, act)
         self.bottlenecks = nn.Sequential(*[RepVggBlock(hidden, hidden, act=act) for _ in range(num_blocks)])
-        self.conv3 = nn.Identity() if hidden == out_channels else ConvNormAct(hidden, out_channels, 1, 1, act)
+        self.conv3 = nn.Identity() if hidden == out_channels else NeckConv(hidden, out_channels, 1, 1, act)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, in_channels, H, W] -> [B, out_channels, H, W]; after ``take_two_maps`` x is what ``join`` gives."""
         return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
 
-    def join(self, coarse, fine):
-        """The input ``x`` that both maps make; ``coarse`` is half as high and wide."""
+    def join(self, coarse: paddle.Tensor, fine: paddle.Tensor) -> paddle.Tensor | tuple[paddle.Tensor, paddle.Tensor]:
+        """The input of forward that two maps make, [B, C, H/2, W/2] and [B, C, H, W]."""
         return (coarse, fine) if isinstance(self.conv1, JoinedConv) else paddle.concat([double_size(coarse), fine], 1)
 
-    def take_two_maps(self):
+    def take_two_maps(self) -> None:
         """For inference: take the two maps as they are, see JoinedConv."""
         self.conv1, self.conv2 = JoinedConv(self.conv1), JoinedConv(self.conv2)
 
@@ -77,10 +74,10 @@ class JoinedConv(nn.Layer):
     its own memory order: R18 spends 4 % of its time on going there and back (Paddle 3.3.1, 640x640).
 
     Args:
-        conv: ConvNormAct with a 1x1 convolution; half of its input channels are the coarse map's.
+        conv: a NeckConv with a 1x1 convolution; half of its input channels are the coarse map's.
     """
 
-    def __init__(self, conv):
+    def __init__(self, conv: nn.Layer):
         super().__init__()
         self.act = conv.act
         scale = conv.bn.weight / paddle.sqrt(conv.bn._variance + conv.bn._epsilon)
@@ -93,7 +90,8 @@ class JoinedConv(nn.Layer):
     def _kept(self, value):
         return self.create_parameter(value.shape, default_initializer=nn.initializer.Assign(value.numpy()))
 
-    def forward(self, maps):
+    def forward(self, maps: tuple[paddle.Tensor, paddle.Tensor]) -> paddle.Tensor:
+        """[B, C, H/2, W/2] and [B, C, H, W] -> [B, out, H, W]."""
         coarse, fine = maps
         return self.act(F.conv2d(fine, self.weight, self.bias) + F.conv2d_transpose(coarse, self.taps, stride=2))
 
@@ -103,19 +101,22 @@ class TransformerLayer(nn.Layer):
     """One encoder layer: self-attention and a feed-forward network, [B, L, d_model] -> [B, L, d_model].
 
     Args:
+        d_model, nhead, dim_feedforward: channels, heads of the attention, width of the feed-forward network.
+        dropout: after each part.
+        activation: of the feed-forward network, a name of paddle.nn.functional.
+        attn_dropout, act_dropout: of the attention's weights and after the activation; None: as dropout.
         normalize_before: LayerNorm before each part instead of after.
-        attn_dropout, act_dropout: dropout where None means.
     """
 
     def __init__(self,
-                 d_model=256,
-                 nhead=8,
-                 dim_feedforward=1024,
-                 dropout=0.,
-                 activation='relu',
-                 attn_dropout=None,
-                 act_dropout=None,
-                 normalize_before=False):
+                 d_model: int = 256,
+                 nhead: int = 8,
+                 dim_feedforward: int = 1024,
+                 dropout: float = 0.,
+                 activation: str = 'relu',
+                 attn_dropout: float | None = None,
+                 act_dropout: float | None = None,
+                 normalize_before: bool = False):
         super().__init__()
         self.normalize_before = normalize_before
         self.self_attn = MultiHeadAttention(d_model, nhead, dropout if attn_dropout is None else attn_dropout)
@@ -126,11 +127,13 @@ class TransformerLayer(nn.Layer):
         self.norm2 = nn.LayerNorm(d_model)
         self.dropout1 = nn.Dropout(dropout)
         self.dropout2 = nn.Dropout(dropout)
-        self.activation = getattr(F, activation)
+        self.activation = activation  # a name of paddle.nn.functional, looked up when it is used
         linear_init_(self.linear1)
         linear_init_(self.linear2)
 
-    def forward(self, src, src_mask=None, pos_embed=None):
+    def forward(self, src: paddle.Tensor, src_mask: paddle.Tensor | None = None,
+                pos_embed: paddle.Tensor | None = None) -> paddle.Tensor:
+        """src and pos_embed [B or 1, L, d_model], src_mask as MultiHeadAttention's attn_mask -> [B, L, d_model]."""
         if self.normalize_before:
             src = src + self._attend(self.norm1(src), src_mask, pos_embed)
             return src + self._feed_forward(self.norm2(src))
@@ -142,7 +145,7 @@ class TransformerLayer(nn.Layer):
         return self.dropout1(self.self_attn(query, query, value=src, attn_mask=mask))
 
     def _feed_forward(self, src):
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(src)))))
+        return self.dropout2(self.linear2(self.dropout(getattr(F, self.activation)(self.linear1(src)))))
 
 
 @register_over
@@ -154,7 +157,9 @@ class HybridEncoder(nn.Layer):
         in_channels, feat_strides: of the backbone's features; filled from its ``out_shape``.
         use_encoder_idx: levels that get self-attention.
         encoder_layer: the layer cloned ``num_encoder_layers`` times.
+        pe_temperature: of the position embeddings, see ``sincos_position_embedding``.
         expansion, depth_mult: width and depth of the CSP blocks.
+        act, trt: the activation, by name or as a function; PaddleDetection's setting for names.
         eval_size: [H, W] for which position embeddings are kept; other sizes compute theirs.
         recompute: while training, run attention and CSP blocks again in the backward pass, for less memory.
 
@@ -166,19 +171,19 @@ class HybridEncoder(nn.Layer):
     __inject__ = ['encoder_layer']
 
     def __init__(self,
-                 in_channels=[512, 1024, 2048],
-                 feat_strides=[8, 16, 32],
-                 hidden_dim=256,
-                 use_encoder_idx=[2],
-                 num_encoder_layers=1,
-                 encoder_layer='TransformerLayer',
-                 pe_temperature=10000,
-                 expansion=1.0,
-                 depth_mult=1.0,
-                 act='silu',
-                 trt=False,
-                 eval_size=None,
-                 recompute=False):
+                 in_channels: Sequence[int] = [512, 1024, 2048],
+                 feat_strides: Sequence[int] = [8, 16, 32],
+                 hidden_dim: int = 256,
+                 use_encoder_idx: Sequence[int] = [2],
+                 num_encoder_layers: int = 1,
+                 encoder_layer: Any = 'TransformerLayer',
+                 pe_temperature: float = 10000,
+                 expansion: float = 1.0,
+                 depth_mult: float = 1.0,
+                 act: str | Activation = 'silu',
+                 trt: bool = False,
+                 eval_size: Sequence[int] | None = None,
+                 recompute: bool = False):
         super().__init__()
         _check_strides(feat_strides, in_channels)
         self.in_channels = in_channels
@@ -191,15 +196,16 @@ class HybridEncoder(nn.Layer):
         self.recompute = recompute
 
         self.input_proj = nn.LayerList([
-            nn.Sequential(nn.Conv2D(channels, hidden_dim, kernel_size=1, bias_attr=False), batch_norm(hidden_dim))
+            nn.Sequential(nn.Conv2D(channels, hidden_dim, kernel_size=1, bias_attr=False),
+                          batch_norm_without_decay(hidden_dim))
             for channels in in_channels
         ])
         self.encoder = nn.LayerList([TransformerEncoder(encoder_layer, num_encoder_layers) for _ in use_encoder_idx])
 
         act = silu if act == 'silu' else get_act_fn(act, trt=trt) if not callable(act) else act
         steps = range(len(in_channels) - 1)
-        self.lateral_convs = nn.LayerList([ConvNormAct(hidden_dim, hidden_dim, 1, 1, act) for _ in steps])
-        self.downsample_convs = nn.LayerList([ConvNormAct(hidden_dim, hidden_dim, 3, 2, act) for _ in steps])
+        self.lateral_convs = nn.LayerList([NeckConv(hidden_dim, hidden_dim, 1, 1, act) for _ in steps])
+        self.downsample_convs = nn.LayerList([NeckConv(hidden_dim, hidden_dim, 3, 2, act) for _ in steps])
         self.fpn_blocks, self.pan_blocks = (nn.LayerList([
             CSPRepLayer(2 * hidden_dim, hidden_dim, round(3 * depth_mult), act, expansion) for _ in steps
         ]) for _ in range(2))
@@ -209,17 +215,19 @@ class HybridEncoder(nn.Layer):
                 self.register_buffer(f'pos_embed{level}', self._make_position(h, w), persistable=False)
 
     @classmethod
-    def from_config(cls, cfg, input_shape):
+    def from_config(cls, cfg: Mapping, input_shape: Sequence[ShapeSpec]) -> dict[str, Any]:
+        """What the backbone's ``out_shape`` says of its features."""
         return {
             'in_channels': [i.channels for i in input_shape],
             'feat_strides': [i.stride for i in input_shape],
         }
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> list[ShapeSpec]:
+        """Channels and stride of each map that forward gives."""
         return [ShapeSpec(channels=self.hidden_dim, stride=stride) for stride in self.feat_strides]
 
-    def forward(self, feats):
+    def forward(self, feats: Sequence[paddle.Tensor]) -> list[paddle.Tensor]:
         """List of [B, in_channels[i], H/stride, W/stride] -> list of [B, hidden_dim, H/stride, W/stride].
 
         Raises:
@@ -233,7 +241,7 @@ class HybridEncoder(nn.Layer):
                 feats[level] = self._attend(encoder, level, feats[level])
         return self._bottom_up(self._top_down(feats))
 
-    def convert_to_deploy(self):
+    def convert_to_deploy(self) -> None:
         """Fewer steps for the same values, for inference; exporting calls it on a copy of the trained model."""
         for block in self.fpn_blocks:
             block.take_two_maps()
@@ -289,7 +297,7 @@ def _check_strides(strides, channels):
 
 
 @functools.lru_cache(maxsize=32)
-def sincos_position_embedding(h, w, embed_dim=256, temperature=10000.0):
+def sincos_position_embedding(h: int, w: int, embed_dim: int = 256, temperature: float = 10000.0) -> np.ndarray:
     """float32 array [1, h * w, embed_dim]: sine and cosine of row and column, row-major.
 
     PaddleDetection develop orders the tokens by column, which is the same for square maps only; for other maps this is
@@ -303,7 +311,7 @@ def sincos_position_embedding(h, w, embed_dim=256, temperature=10000.0):
     return np.concatenate(parts, axis=1).astype('float32')[None]
 
 
-def double_size(x):
+def double_size(x: paddle.Tensor) -> paddle.Tensor:
     """Nearest-neighbour up-sampling by two, [B, C, H, W] -> [B, C, 2H, 2W].
 
     Written without F.interpolate: its scale factors are stored as an array of doubles, on which Paddle Inference with

@@ -4,6 +4,11 @@
 Names of the terms are PaddleDetection's: loss_class, loss_bbox, loss_giou for the last layer, *_aux for the sum over
 the layers before it (the encoder's selection among them), *_dn for the denoising queries.
 """
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn as nn
@@ -13,19 +18,31 @@ from ..distributed import processes
 from ..errors import UserError
 from ..registry import register_over
 from .boxes import cxcywh_to_xyxy, iou_and_giou
+from .matcher import Pairs
+from .outputs import DenoisingMeta
 
 TERMS = ('class', 'bbox', 'giou')
 
 
-def varifocal_loss(logits, score, label, alpha=0.75, gamma=2.0):
+def varifocal_loss(logits: paddle.Tensor, score: paddle.Tensor, label: paddle.Tensor, alpha: float = 0.75,
+                   gamma: float = 2.0) -> paddle.Tensor:
     """Varifocal loss (https://arxiv.org/abs/2008.13367) per element: positives weigh by their target score (the IoU),
-    negatives by alpha * p**gamma. All arguments broadcast to the shape of logits."""
+    negatives by alpha * p**gamma.
+
+    Args:
+        logits: of any shape.
+        score, label: of the same shape, the target scores and 1 for positives, else 0.
+        alpha, gamma: see above.
+
+    Returns:
+        as logits.
+    """
     weight = alpha * F.sigmoid(logits).pow(gamma) * (1 - label) + score * label
     return weight * F.binary_cross_entropy_with_logits(logits, score, reduction='none')
 
 
-def focal_loss(logits, label, alpha=0.25, gamma=2.0):
-    """Sigmoid focal loss (https://arxiv.org/abs/1708.02002) per element."""
+def focal_loss(logits: paddle.Tensor, label: paddle.Tensor, alpha: float = 0.25, gamma: float = 2.0) -> paddle.Tensor:
+    """Sigmoid focal loss (https://arxiv.org/abs/1708.02002) per element of logits; labels, 0 or 1, are of its shape."""
     prob = F.sigmoid(logits)
     miss = prob * (1 - label) + (1 - prob) * label
     balance = alpha * label + (1 - alpha) * (1 - label)
@@ -51,17 +68,15 @@ class DINOLoss(nn.Layer):
     __inject__ = ['matcher']
 
     def __init__(self,
-                 num_classes=80,
-                 matcher='HungarianMatcher',
-                 loss_coeff={'class': 1,
-                             'bbox': 5,
-                             'giou': 2},
-                 aux_loss=True,
-                 use_focal_loss=False,
-                 use_vfl=False,
-                 vfl_iou_type='bbox',
-                 use_uni_match=False,
-                 uni_match_ind=0):
+                 num_classes: int = 80,
+                 matcher: Any = 'HungarianMatcher',
+                 loss_coeff: dict[str, float] = {'class': 1, 'bbox': 5, 'giou': 2},
+                 aux_loss: bool = True,
+                 use_focal_loss: bool = False,
+                 use_vfl: bool = False,
+                 vfl_iou_type: str = 'bbox',
+                 use_uni_match: bool = False,
+                 uni_match_ind: int = 0):
         super().__init__()
         if not use_focal_loss:
             raise UserError("DINOLoss needs sigmoid scores; set use_focal_loss: true at the top level of the config")
@@ -75,8 +90,12 @@ class DINOLoss(nn.Layer):
         self.use_uni_match = use_uni_match
         self.uni_match_ind = uni_match_ind
 
-    def forward(self, boxes, logits, gt_bbox, gt_class, dn_out_bboxes=None, dn_out_logits=None, dn_meta=None):
-        """
+    def forward(self, boxes: paddle.Tensor, logits: paddle.Tensor, gt_bbox: Sequence[paddle.Tensor],
+                gt_class: Sequence[paddle.Tensor], dn_out_bboxes: paddle.Tensor | None = None,
+                dn_out_logits: paddle.Tensor | None = None,
+                dn_meta: DenoisingMeta | None = None) -> dict[str, paddle.Tensor]:
+        """All terms, weighted, for a batch.
+
         Args:
             boxes, logits: [layers, B, Q, 4] (cx, cy, w, h in [0, 1]) and [layers, B, Q, classes].
             gt_bbox, gt_class: lists of B tensors [n, 4] and [n, 1].
@@ -88,22 +107,21 @@ class DINOLoss(nn.Layer):
         # no half precision in here: the sums run over thousands of small terms, the IoU divides small areas, and a
         # matching that rounding decides flips from step to step; inputs are made float32 where they are used
         with paddle.amp.auto_cast(enable=False):
-            return self._all_losses(boxes, logits, gt_bbox, gt_class, dn_out_bboxes, dn_out_logits, dn_meta)
+            num_gts = self._num_gts(gt_class)
+            matches = self.match(boxes, logits, gt_bbox, gt_class)
+            losses = self._weighted(boxes, logits, gt_bbox, gt_class, matches, num_gts)
+            if dn_meta is None or dn_out_bboxes is None:
+                return {**losses, **{name + '_dn': paddle.zeros([]) for name in losses}}
+            matches = [_denoising_matches(dn_meta, gt_class)] * len(dn_out_bboxes)
+            return {**losses, **self._weighted(dn_out_bboxes, dn_out_logits, gt_bbox, gt_class, matches,
+                                               num_gts * dn_meta.groups, '_dn')}
 
-    def _all_losses(self, boxes, logits, gt_bbox, gt_class, dn_out_bboxes, dn_out_logits, dn_meta):
-        num_gts = self._num_gts(gt_class)
-        losses = self._named(boxes, logits, gt_bbox, gt_class, self._match(boxes, logits, gt_bbox, gt_class), num_gts)
-        if dn_meta is None:
-            losses.update({name + '_dn': paddle.zeros([]) for name in list(losses)})
-            return losses
-        groups = dn_meta['dn_num_group']
-        matches = [[(src, np.tile(np.arange(len(c)), groups)) for src, c in zip(dn_meta['dn_positive_idx'], gt_class)]]
-        losses.update(self._named(dn_out_bboxes, dn_out_logits, gt_bbox, gt_class, matches * len(dn_out_bboxes),
-                                  num_gts * groups, '_dn'))
-        return losses
+    def match(self, boxes: paddle.Tensor, logits: paddle.Tensor, gt_bbox: Sequence[paddle.Tensor],
+              gt_class: Sequence[paddle.Tensor]) -> list[list[Pairs]]:
+        """Which prediction stands for which box, layer by layer and image by image; arguments as in forward.
 
-    def _match(self, boxes, logits, gt_bbox, gt_class):
-        """Matches per layer; with use_uni_match the layers before the last share those of layer uni_match_ind."""
+        With use_uni_match the layers before the last share the matching of layer uni_match_ind.
+        """
         if not self.use_uni_match:
             return self.matcher.match(boxes, logits, gt_bbox, gt_class)
         shared = self.matcher.match(boxes[:-1][self.uni_match_ind].unsqueeze(0),
@@ -114,10 +132,11 @@ class DINOLoss(nn.Layer):
         """Boxes of the whole batch (at least one) per process: gradients averaged over the processes are then those of
         one process with all images. (DETR takes the larger of the average and one, which differs for very few boxes.)
         """
-        boxes = processes.total(paddle.to_tensor([float(sum(len(c) for c in gt_class))]))
+        boxes = processes.all_reduce_sum(paddle.to_tensor([float(sum(len(c) for c in gt_class))]))
         return max(float(boxes), 1.0) / processes.count()
 
-    def _named(self, boxes, logits, gt_bbox, gt_class, matches, num_gts, postfix=''):
+    def _weighted(self, boxes, logits, gt_bbox, gt_class, matches, num_gts, postfix=''):
+        """Terms by their names: of the last layer, and the sum over those before it."""
         per_layer = self._layer_losses(boxes, logits, gt_bbox, gt_class, matches)
         scaled = {term: per_layer[term] * (self.loss_coeff[term] / num_gts) for term in TERMS}
         losses = {f'loss_{term}{postfix}': value[-1] for term, value in scaled.items()}
@@ -162,6 +181,12 @@ class DINOLoss(nn.Layer):
         loss = varifocal_loss(logits, score, label) if self.use_vfl else focal_loss(logits, label)
         # in two steps: Paddle's float32 sum on a CPU loses digits over tens of thousands of terms at once
         return loss.sum(-1).reshape([layers, -1]).sum(-1)
+
+
+def _denoising_matches(meta, gt_class) -> list[Pairs]:
+    """The boxes that the positive denoising queries were made from."""
+    return [(queries, np.tile(np.arange(len(classes)), meta.groups))
+            for queries, classes in zip(meta.positives, gt_class)]
 
 
 def _flat_indices(matches, counts, batch, queries):

@@ -1,11 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """From boxes and logits to detections in pixels of the original image."""
+from __future__ import annotations
+
 import paddle
 import paddle.nn.functional as F
 
 from ..errors import UserError
 from ..registry import register_over
 from .boxes import cxcywh_to_xyxy
+from .outputs import Detections, HeadOutput
 
 
 @register_over
@@ -21,16 +24,16 @@ class DETRPostProcess:
     """
 
     __shared__ = ['num_classes', 'use_focal_loss', 'with_mask']
-    __inject__ = []
+    __inject__: list[str] = []
 
     def __init__(self,
-                 num_classes=80,
-                 num_top_queries=100,
-                 dual_queries=False,
-                 dual_groups=0,
-                 use_focal_loss=False,
-                 with_mask=False,
-                 bbox_decode_type='origin'):
+                 num_classes: int = 80,
+                 num_top_queries: int = 100,
+                 dual_queries: bool = False,
+                 dual_groups: int = 0,
+                 use_focal_loss: bool = False,
+                 with_mask: bool = False,
+                 bbox_decode_type: str = 'origin'):
         if with_mask or dual_queries:
             raise UserError("DETRPostProcess: with_mask and dual_queries are not supported here; set them to false")
         if bbox_decode_type not in ('origin', 'pad'):
@@ -40,17 +43,18 @@ class DETRPostProcess:
         self.use_focal_loss = use_focal_loss
         self.bbox_decode_type = bbox_decode_type
 
-    def __call__(self, head_out, im_shape, scale_factor, pad_shape):
-        """
+    def __call__(self, head_out: HeadOutput, im_shape: paddle.Tensor, scale_factor: paddle.Tensor,
+                 pad_shape: paddle.Tensor) -> Detections:
+        """The detections of a batch.
+
         Args:
-            head_out: boxes [B, Q, 4] (cx, cy, w, h in [0, 1]), logits [B, Q, classes], None.
+            head_out: boxes [B, Q, 4] (cx, cy, w, h in [0, 1]), logits [B, Q, classes], None; a HeadOutput or a tuple.
             im_shape, scale_factor: [B, 2], height and width of the network's input without padding in pixels, and what
                 the original's were multiplied by.
             pad_shape: [2] or [B, 2], height and width of the input with padding.
 
         Returns:
-            [B * N, 6] float32 (class, score, x1, y1, x2, y2 in pixels of the original image), N of each image ([B]
-            int32), None.
+            Detections, in pixels of the original image: bbox [B * N, 6] float32, bbox_num [B] int32, no masks.
         """
         boxes, logits, _ = head_out
         boxes = cxcywh_to_xyxy(boxes.astype('float32')) * self._scale(im_shape, scale_factor, pad_shape)
@@ -59,7 +63,7 @@ class DETRPostProcess:
         found = paddle.concat([labels.astype('float32').unsqueeze(-1), scores.unsqueeze(-1), boxes], axis=-1)
         kept = scores.shape[1]
         count = paddle.full_like(found[:, 0, 0], kept, dtype='int32')
-        return found.reshape([-1, 6]), count, None
+        return Detections(found.reshape([-1, 6]), count)
 
     def _scale(self, im_shape, scale_factor, pad_shape):
         """[B, 1, 4]: width, height, width, height of the original image (with its share of padding)."""

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Multi-head attention (https://arxiv.org/abs/1706.03762) with PaddleDetection's parameters and less copying."""
+from __future__ import annotations
+
 import paddle
 import paddle.nn.functional as F
 from ppdet.modeling import layers
@@ -14,8 +16,10 @@ class MultiHeadAttention(layers.MultiHeadAttention):
     the reshapes and transposes around the two products into them.
     """
 
-    def forward(self, query, key=None, value=None, attn_mask=None):
-        """
+    def forward(self, query: paddle.Tensor, key: paddle.Tensor | None = None, value: paddle.Tensor | None = None,
+                attn_mask: paddle.Tensor | None = None) -> paddle.Tensor:
+        """Attention of the queries to the keys.
+
         Args:
             query: [B, Q, embed_dim].
             key, value: [B, K, embed_dim]; None for the query.

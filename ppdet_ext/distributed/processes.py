@@ -4,47 +4,51 @@
 Every function works in a run of one process too, where it hands back what it was given. Those that say "all call" wait
 for each other: a process that leaves one out stops the others.
 """
+from __future__ import annotations
+
 import os
 import time
-from multiprocessing.connection import Client, Listener
+from multiprocessing.connection import Client, Connection, Listener
+from typing import Any
 
 import paddle
 import paddle.distributed as dist
+from paddle import nn
 
 from ..errors import UserError
 
-# longest wait for the slowest process; NCCL's own limit
-PATIENCE = 1800
-# how long a process whose neighbour is gone waits for the launcher to end it, so that the launcher names the other one
+# seconds to wait for the slowest process; NCCL's own limit
+TIMEOUT = 1800
+# seconds that a process waits after another has ended, so that the launcher names the one that failed
 GRACE = 30
-_meeting = []
+_barriers: list[Barrier] = []
 
 
-class NeighbourLost(Exception):
+class RankLost(Exception):
     """Another process of the run has ended; what went wrong is in its own message."""
 
 
-def count():
+def count() -> int:
     """Number of processes of this run."""
     return dist.get_world_size()
 
 
-def rank():
+def rank() -> int:
     """Number of this process, from 0."""
     return dist.get_rank()
 
 
-def is_main():
+def is_main() -> bool:
     """Whether this process writes the files and log lines of the run."""
     return rank() == 0
 
 
-def label():
+def label() -> str:
     """``process 1 of 2: `` for messages; empty where there is one process only."""
     return f"process {rank()} of {count()}: " if count() > 1 else ""
 
 
-def start():
+def start() -> None:
     """Connect the processes that the launcher started; all call, after the device is set.
 
     On a CPU they talk through gloo, also with a Paddle that could use a GPU (which by itself would take NCCL).
@@ -53,96 +57,104 @@ def start():
         return
     if not paddle.get_device().startswith("gpu"):
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
-        _meeting.append(Meeting(paddle.base.core.create_or_get_global_tcp_store()))
-        meet()
+        _barriers.append(Barrier(paddle.base.core.create_or_get_global_tcp_store()))
+        barrier()
     dist.init_parallel_env()
 
 
-class Meeting:
+class Barrier:
     """Where processes on CPUs wait for each other before they use gloo.
 
     Paddle's gloo gives up after 30 seconds and its limit cannot be set, but the main process may well need longer for
     the AP of a large data set. (Paddle's store could do it, at 70 ms a time.)
+
+    Args:
+        store: Paddle's TCPStore, through which the main process tells the others where it listens.
     """
 
-    def __init__(self, store):
+    def __init__(self, store: Any) -> None:
         host = os.environ["PADDLE_MASTER"].split(":")[0]
         if not is_main():
-            port, key = bytes(store.get("ppdet_ext/meeting")).split(b" ")
+            port, key = bytes(store.get("ppdet_ext/barrier")).split(b" ")
             self.others = [Client((host, int(port)), authkey=key)]
             return
         key = os.urandom(16).hex().encode()
         listener = Listener((host, 0), backlog=count(), authkey=key)
-        store.set("ppdet_ext/meeting", b"%d %s" % (listener.address[1], key))
+        store.set("ppdet_ext/barrier", b"%d %s" % (listener.address[1], key))
         self.others = [listener.accept() for _ in range(count() - 1)]
 
-    def wait(self):
-        """Return once all have come. Raises NeighbourLost, or UserError after ``PATIENCE`` seconds."""
+    def wait(self) -> None:
+        """Return once all have come.
+
+        Raises:
+            RankLost: another process has ended.
+            UserError: one has not come within ``TIMEOUT`` seconds.
+        """
         try:
             if is_main():
                 for other in self.others:
-                    _hear(other)
+                    _receive(other)
             for other in self.others:
                 other.send_bytes(b".")
             if not is_main():
-                _hear(self.others[0])
+                _receive(self.others[0])
         except (EOFError, OSError):
-            raise NeighbourLost from None
+            raise RankLost from None
 
 
-def _hear(other):
-    if not other.poll(PATIENCE):
-        raise UserError(f"another process has not come within {PATIENCE // 60} minutes; see its log (log/workerlog.N)")
+def _receive(other: Connection) -> None:
+    if not other.poll(TIMEOUT):
+        raise UserError(f"another process has not come within {TIMEOUT // 60} minutes; see its log (log/workerlog.N)")
     other.recv_bytes()
 
 
-def meet():
+def barrier() -> None:
     """Wait here until all have come; all call. Does nothing where NCCL connects them, which waits by itself."""
-    for meeting in _meeting:
-        meeting.wait()
+    for started in _barriers:
+        started.wait()
 
 
-def is_loss(error):
+def is_rank_lost(error: BaseException) -> bool:
     """Whether an exception says that another process has ended, in gloo's words or ours."""
-    return isinstance(error, NeighbourLost) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
+    return isinstance(error, RankLost) or (isinstance(error, RuntimeError) and "gloo/transport" in str(error))
 
 
-def wait_for_the_end():
-    """For a process whose neighbour is gone: let the launcher, which ends all, see that one's failure first."""
+def wait_for_launcher() -> None:
+    """After another process has ended: let the launcher, which ends all, see that one's failure first."""
     time.sleep(GRACE)
 
 
-def total(tensor):
+def all_reduce_sum(tensor: paddle.Tensor) -> paddle.Tensor:
     """Sum of a tensor over the processes, as a new tensor without gradient; all call."""
-    return _reduced(tensor, dist.ReduceOp.SUM)
+    return _all_reduce(tensor, dist.ReduceOp.SUM)
 
 
-def largest(number):
+def all_reduce_max(number: int) -> int:
     """The largest of the processes' integers; all call."""
-    return int(_reduced(paddle.to_tensor([number]), dist.ReduceOp.MAX)) if count() > 1 else number
+    return int(_all_reduce(paddle.to_tensor([number]), dist.ReduceOp.MAX)) if count() > 1 else number
 
 
-def _reduced(tensor, operation):
+def _all_reduce(tensor: paddle.Tensor, operation: Any) -> paddle.Tensor:
     tensor = tensor.detach().clone()
     if count() > 1:
-        meet()
+        barrier()
         dist.all_reduce(tensor, operation)
     return tensor
 
 
-def gather(thing):
-    """[each process's ``thing``], in their order; all call."""
+def all_gather(value: Any) -> list:
+    """[each process's ``value``], in their order; all call. ``value`` is anything that pickle takes."""
     if count() < 2:
-        return [thing]
-    meet()
-    things = []
-    dist.all_gather_object(things, thing)
-    return things
+        return [value]
+    barrier()
+    values: list = []
+    dist.all_gather_object(values, value)
+    return values
 
 
-def copy_from_main(layer):
+def broadcast_from_main(layer: nn.Layer) -> None:
     """Give every process the main one's parameters and buffers; all call."""
     if count() > 1:
-        meet()
+        barrier()
         for tensor in layer.state_dict().values():
             dist.broadcast(tensor, 0)

@@ -3,6 +3,8 @@
 
 usage: _paddle2onnx_worker.py FOLDER FILE.onnx
 """
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 
@@ -10,7 +12,8 @@ from pathlib import Path
 OPSET = 16
 
 
-def main(folder, target):
+def main(folder: Path, target: Path) -> None:
+    """Write the .onnx file."""
     import paddle2onnx
 
     program = next(folder / name for name in ("model.json", "model.pdmodel") if (folder / name).is_file())

@@ -1,22 +1,29 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Checkpoints under PaddleDetection's names, each written beside its place and then renamed over it."""
+from __future__ import annotations
+
 import contextlib
 import logging
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import paddle
-import paddle.distributed as dist
-from ppdet.engine.callbacks import Callback
 
+from ..distributed import processes
 from ..files import atomic_path
 from ..weights import readers
+from .hooks import Hook, Status
 from .metrics import main_ap
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 log = logging.getLogger("ppdet.engine")
 
 
-def save(prefix, weights, optimizer, epochs_done, ema=None):
+def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddle.optimizer.Optimizer,
+         epochs_done: int, ema: dict[str, paddle.Tensor] | None = None) -> None:
     """Write ``prefix``.pdparams and .pdopt; with ``ema`` .pdparams is the EMA's weights and .pdema the model's.
 
     All files are complete before the first is renamed, so that a broken run leaves the former set.
@@ -31,7 +38,7 @@ def save(prefix, weights, optimizer, epochs_done, ema=None):
     log.info(f"Save checkpoint: {Path(prefix).parent}")
 
 
-def take_over_best(source, target, epoch):
+def take_over_best(source: str | Path, target: str | Path, epoch: int) -> bool:
     """Copy ``source``'s best_model files to ``target``, if that is another folder and they are of ``epoch``.
 
     Returns:
@@ -47,7 +54,7 @@ def take_over_best(source, target, epoch):
     return True
 
 
-def _epochs_done(prefix):
+def _epochs_done(prefix: Path) -> int | None:
     """What :func:`save` was told; None where a file is missing or the optimizer's state cannot be read."""
     if not all(Path(f"{prefix}{suffix}").is_file() for suffix in (".pdparams", ".pdopt")):
         return None
@@ -57,27 +64,28 @@ def _epochs_done(prefix):
         return None
 
 
-class Checkpointer(Callback):
+class Checkpointer(Hook):
     """Saves every ``snapshot_epoch`` epochs (<epoch>, at the end model_final) and the best evaluated (best_model)."""
 
-    def on_epoch_end(self, status):
-        if dist.get_world_size() > 1 and dist.get_rank() != 0:
-            return
-        name = self._due(status) if status["mode"] == "train" else self._best(status)
-        if name is None:
-            return
-        weights, average = self.model.weights_to_save(status)
-        save(Path(self.model.output) / name, weights, self.model.optimizer, status["epoch_id"] + 1, ema=average)
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
 
-    def _due(self, status):
-        epoch, cfg = status["epoch_id"], self.model.cfg
-        if epoch == cfg.epoch - 1:
-            return "model_final"
-        return str(epoch) if (epoch + 1) % cfg.snapshot_epoch == 0 else None
+    def after_epoch(self, status: Status) -> None:
+        epoch, cfg = status.epoch, self.trainer.cfg
+        if epoch == cfg["epoch"] - 1:
+            self._save("model_final", epoch)
+        elif (epoch + 1) % cfg["snapshot_epoch"] == 0:
+            self._save(str(epoch), epoch)
 
-    def _best(self, status):
-        best = self.model.history.best()
-        if not status.get("save_best_model") or best is None:
-            return None
+    def after_evaluation(self, status: Status) -> None:
+        best = self.trainer.history.best()
+        if best is None:
+            return
         log.info(f"Best test bbox ap is {main_ap(best['ap']):0.3f}.")
-        return "best_model" if best["epoch"] == status["epoch_id"] else None
+        if best["epoch"] == status.epoch:
+            self._save("best_model", status.epoch)
+
+    def _save(self, name: str, epoch: int) -> None:
+        if processes.is_main():
+            weights, average = self.trainer.weights_to_save()
+            save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, ema=average)

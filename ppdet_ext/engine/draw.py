@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Pictures beside each other under titles."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -8,7 +12,7 @@ TITLE = (cv2.FONT_HERSHEY_SIMPLEX, 0.55, 1)
 MARGIN = 6
 
 
-def beside(rows, titles, height=320):
+def beside(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], height: int = 320) -> np.ndarray:
     """Rows of pictures -> one picture; each picture scaled to ``height`` pixels, the titles whole over the columns."""
     rows = [[cv2.resize(image, (max(1, image.shape[1] * height // image.shape[0]), height)) for image in row]
             for row in rows]

@@ -3,26 +3,34 @@
 
 Several processes share the pictures of the first two.
 """
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 from ppdet.core.workspace import create
-from ppdet.metrics import COCOMetric, VOCMetric
 from ppdet.metrics.coco_utils import json_eval_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import Predictor, slicing
 from ..distributed import processes
+from ..distributed.shared_evaluation import DistributedMetric
 from ..errors import UserError
 from ..files import require_writable
-from .metrics import ap_values
-from .parallel import Gathered
-from .predict import Windows
+from .metrics import ap_values, box_metric
+from .predict import WindowPredictor
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 
-def exported_model(cfg, model_dir, chunk=32, slices=None, **options):
+def exported_model(cfg: dict[str, Any], model_dir: str | Path, chunk: int = 32, slices: Any = None,
+                   **options: Any) -> dict[str, float | None]:
     """AP of ``model_dir`` on ``EvalDataset`` by ppdet's metric, which prints its table.
 
     Args:
@@ -43,31 +51,37 @@ def exported_model(cfg, model_dir, chunk=32, slices=None, **options):
                         f"{len(dataset.cname2cid)}: give the config it was exported with")
     if slices:
         return _score(cfg, dataset, lambda paths: [slicing.detect(predictor, path, slices) for path in paths], 1)
-    return _score(cfg, dataset, lambda paths: [found["boxes"] for found in predictor.predict(paths)], chunk)
+    # an unreadable picture raises, so there is a result for each
+    return _score(cfg, dataset, lambda paths: [found["boxes"] for found in predictor.predict(paths)],  # type: ignore[index]
+                  chunk)
 
 
-def sliced(cfg, trainer, slices):
+@kernels.enabled()
+def sliced(cfg: dict[str, Any], trainer: Trainer, slices: Any) -> dict[str, float | None]:
     """AP of a trainer's model whose pictures are cut into slices, as ``predict.predict`` cuts them; printed.
 
     Returns:
         {'AP': ..., 'AP50': ...}
     """
     trainer.model.eval()
-    windows = Windows(trainer)
+    windows = WindowPredictor(trainer)
     with paddle.no_grad():
         return _score(cfg, _dataset(), lambda paths: [slicing.detect(windows, path, slices) for path in paths], 1)
 
 
-def _dataset():
+def _dataset() -> Any:
     dataset = create("EvalDataset")()
     dataset.check_or_download_dataset()
     dataset.parse_dataset()
     return dataset
 
 
-def _score(cfg, dataset, detect, chunk):
+def _score(cfg: dict[str, Any], dataset: Any, detect: Callable[[Sequence[str]], list[Any]],
+           chunk: int) -> dict[str, float | None]:
     """AP of ``detect``: paths of up to ``chunk`` images -> a [N, 6] array (class, score, x1, y1, x2, y2) for each."""
-    metric = Gathered([_metric(cfg, dataset)], {})
+    if cfg.get("output_eval"):
+        require_writable(cfg["output_eval"])
+    metric = DistributedMetric([box_metric(cfg, dataset)])
     records = dataset.roidbs[processes.rank()::processes.count()]
     for start in tqdm(range(0, len(records), chunk), disable=not sys.stderr.isatty()):
         part = records[start:start + chunk]
@@ -78,7 +92,7 @@ def _score(cfg, dataset, detect, chunk):
     return ap_values([metric])
 
 
-def saved_boxes(cfg, folder=None):
+def saved_boxes(cfg: dict[str, Any], folder: str | Path | None = None) -> None:
     """AP of the bbox.json that an evaluation left in ``folder`` (default: the working directory); printed.
 
     Raises:
@@ -92,20 +106,7 @@ def saved_boxes(cfg, folder=None):
     json_eval_results(cfg["metric"], folder, create("EvalDataset")())
 
 
-def _metric(cfg, dataset):
-    folder = cfg.get("output_eval")
-    if folder:
-        require_writable(folder)
-    common = {"classwise": bool(cfg.get("classwise")), "output_eval": folder,
-              "save_prediction_only": bool(cfg.get("save_prediction_only"))}
-    if cfg["metric"] == "VOC":
-        return VOCMetric(label_list=dataset.get_label_list(), class_num=cfg["num_classes"],
-                         map_type=cfg.get("map_type", "11point"), **common)
-    return COCOMetric(anno_file=dataset.get_anno(), bias=1 if cfg.get("bias") else 0, IouType="bbox",
-                      clsid2catid={label: category for category, label in dataset.catid2clsid.items()}, **common)
-
-
-def _inputs(record):
+def _inputs(record: dict[str, Any]) -> dict[str, Any]:
     """What the metric wants to know of one image; boxes are in the image's own pixels."""
-    truth = {key: [record[key]] for key in ("gt_bbox", "gt_class", "difficult") if key in record}
+    truth: dict[str, Any] = {key: [record[key]] for key in ("gt_bbox", "gt_class", "difficult") if key in record}
     return {"im_id": np.reshape(record["im_id"], (1, -1)), "scale_factor": np.ones((1, 2), "float32"), **truth}

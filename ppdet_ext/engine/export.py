@@ -5,19 +5,24 @@ With ``onnx`` the folder gets model.onnx too.
 
 The folder is PaddleDetection's (its tools/export_model.py), and its parts that still work are used.
 """
+from __future__ import annotations
+
 import copy
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Number
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
 import yaml
+from paddle import nn
 from paddle.static import InputSpec
 from ppdet.core.workspace import create
 from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
@@ -26,6 +31,9 @@ from ppdet.utils.fuse_utils import fuse_conv_bn
 from ..errors import UserError
 from ..files import require_writable
 from . import to_onnx, verify_export
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 log = logging.getLogger("ppdet.engine")
 # all that one model's program and weights can be called, by Paddle 2 or 3 and in ONNX
@@ -42,7 +50,7 @@ class ExportOptions:
     fuse_conv_bn: bool = False
 
     @classmethod
-    def of(cls, cfg):
+    def of(cls, cfg: dict[str, Any]) -> ExportOptions:
         """Read ``cfg['export']``; UserError for a key it does not have."""
         given = dict(cfg.get("export") or {})
         unknown = sorted(set(given) - set(cls.__dataclass_fields__))
@@ -51,12 +59,13 @@ class ExportOptions:
         return cls(**given)
 
     @property
-    def boxes(self):
+    def boxes(self) -> bool:
         """Whether the exported model ends in detections rather than in the head's output."""
         return self.post_process and not self.benchmark
 
 
-def export_model(trainer, output_dir="output_inference", onnx=False, picture=None):
+def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", onnx: bool = False,
+                 picture: str | None = None) -> Path:
     """Write ``<output_dir>/<config name>/{model.json or model.pdmodel, model.pdiparams, infer_cfg.yml}``.
 
     Inputs: image [N, 3, H, W], im_shape [N, 2], scale_factor [N, 2]; N is free, H and W are those of
@@ -64,7 +73,7 @@ def export_model(trainer, output_dir="output_inference", onnx=False, picture=Non
     the original picture), bbox_num [N]. The trainer's model stays as it is: a copy is exported.
 
     Args:
-        trainer: a ppdet Trainer with weights loaded.
+        trainer: a Trainer with weights loaded.
         output_dir: made where missing; files of an earlier export are replaced or, model.onnx without ``onnx``,
             removed; others stay.
         onnx: write model.onnx as well.
@@ -98,7 +107,7 @@ def export_model(trainer, output_dir="output_inference", onnx=False, picture=Non
     return target
 
 
-def infer_config(cfg, shape):
+def infer_config(cfg: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
     """The content of infer_cfg.yml, keys as PaddleDetection's, as plain Python values.
 
     Args:
@@ -127,7 +136,7 @@ def infer_config(cfg, shape):
             "Preprocess": steps, "label_list": labels}
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     """YAML's own types in place of ppdet's and numpy's."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
@@ -136,7 +145,7 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def image_shape(cfg):
+def image_shape(cfg: dict[str, Any]) -> list[int]:
     """(H, W) of TestReader.inputs_def.image_shape, -1 where free; a leading batch size is dropped: batches are free."""
     given = (cfg["TestReader"].get("inputs_def") or {}).get("image_shape") or [3, -1, -1]
     sides = [-1 if side in (None, -1) else int(side) for side in given[-2:]]
@@ -145,7 +154,7 @@ def image_shape(cfg):
     return sides
 
 
-def _inference_copy(model, cfg, options):
+def _inference_copy(model: nn.Layer, cfg: dict[str, Any], options: ExportOptions) -> nn.Layer:
     """A copy of the model in its form for inference; the original keeps training as if nothing had been."""
     model = copy.deepcopy(model)
     model.eval()
@@ -154,7 +163,7 @@ def _inference_copy(model, cfg, options):
     return model
 
 
-def _merged(model, options):
+def _merged(model: nn.Layer, options: ExportOptions) -> nn.Layer:
     """The model in fewer steps: layers that know such a form (RepVGG, the neck), BatchNorm merged where asked for."""
     for layer in model.sublayers(include_self=True):
         if hasattr(layer, "convert_to_deploy"):
@@ -162,12 +171,12 @@ def _merged(model, options):
     return fuse_conv_bn(model) if options.fuse_conv_bn else model
 
 
-def _save(model, shape, prefix, all_inputs=True):
+def _save(model: nn.Layer, shape: Sequence[int], prefix: Path, all_inputs: bool = True) -> None:
     """``all_inputs`` False: the image alone, as a graph may have no input that it does not use."""
-    spec = {"image": InputSpec([None, 3, *[None if side == -1 else side for side in shape]], name="image")}
+    inputs = {"image": InputSpec([None, 3, *[None if side == -1 else side for side in shape]], name="image")}
     if all_inputs:
-        spec.update({name: InputSpec([None, 2], name=name) for name in ("im_shape", "scale_factor")})
-    spec = [spec]
+        inputs.update({name: InputSpec([None, 2], name=name) for name in ("im_shape", "scale_factor")})
+    spec: list[Any] = [inputs]
     # full_graph: ppdet's own export lacks it, and Paddle 3 then traces op by op and fails
     static = paddle.jit.to_static(model, input_spec=spec, full_graph=True)
     try:
@@ -181,7 +190,7 @@ def _save(model, shape, prefix, all_inputs=True):
 
 
 @contextmanager
-def _fresh_folder(target):
+def _fresh_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target``; on success its files replace those of an earlier export there."""
     require_writable(target.parent)
     if target.exists():

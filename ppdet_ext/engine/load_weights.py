@@ -1,35 +1,37 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Weights into a detector, by exact names: pretrained ones, a checkpoint's, and a broken-off run's whole state."""
-import logging
-from pathlib import Path
+from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import paddle
+from paddle import nn
 
 from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules
 from ..errors import UserError
-from ..weights import layout_rules as bridge_rules
-from ..weights import load_report, readers, source
+from ..weights import layout_rules, load_report, readers, source
+
+if TYPE_CHECKING:
+    from ppdet.optimizer import ModelEMA
+
+    from .trainer import Trainer
 
 log = logging.getLogger("ppdet.engine")
 #: fewer parameters than this share are another network's, whatever a config lets be missing
 LEAST_COVERAGE = 0.1
 
 
-def read(spec):
-    """A local file (.pdparams may be left out, as in PaddleDetection), a folder of transformers' or a URL, read.
-
-    Raises:
-        UserError: not there, cannot be downloaded, truncated, or of an unknown kind.
-    """
-    return checkpoint_files.read(spec)
-
-
-def load_pretrained(model, spec, allow=(), class_map=None, own_names=None):
+def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = (), class_map: Any = None,
+                    own_names: Sequence[str] | None = None) -> str:
     """Start a detector from ``spec``: a detector's weights of any project, or a backbone's where it holds only those.
 
     Args:
         model: the detector; ``model.backbone`` takes a backbone's file.
-        spec: see :func:`read`.
+        spec: a local file (.pdparams may be left out, as in PaddleDetection), a folder of transformers' or a URL.
         allow: names or patterns (``transformer.*``) of parameters that may stay as they are.
         class_map, own_names: see ``checkpoints.finetune.fit_classes``.
     Returns:
@@ -44,7 +46,7 @@ def load_pretrained(model, spec, allow=(), class_map=None, own_names=None):
         checkpoint = checkpoint_files.read(spec, {name for found in maps.values() for name in found.shapes})
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; to go on without it: -o pretrain_weights=''") from None
-    found, _ = name_maps.identify(checkpoint.tensors, maps.values())
+    found, _ = name_maps.identify(checkpoint.state, maps.values())
     if found is None:
         return _load_backbone(model, checkpoint, spec, allow)
     tensors = _whole(model, found, checkpoint, class_map, own_names)
@@ -52,14 +54,15 @@ def load_pretrained(model, spec, allow=(), class_map=None, own_names=None):
     return f"the detector's weights from {spec} ({name_rules.TITLES[found.project]}'s format)"
 
 
-def _whole(model, found, checkpoint, class_map, own_names):
+def _whole(model: nn.Layer, found: Any, checkpoint: checkpoint_files.Checkpoint, class_map: Any,
+           own_names: Sequence[str] | None) -> dict[str, np.ndarray]:
     """The checkpoint's tensors in Paddle's names and layout, for the model's classes; what it has beside them stays."""
-    theirs = found.tidy(checkpoint.tensors, checkpoint.source)
+    theirs = found.tidy(checkpoint.state, checkpoint.source)
     tensors = found.translate(theirs)
     log.info(f"{checkpoint.source}: {len(tensors)} tensors in {name_rules.TITLES[found.project]}'s names")
     if name_maps.SCORE_BIAS in tensors and hasattr(getattr(model, "transformer", None), "reset_classes"):
-        start = finetune.fit_classes(tensors, model, class_map, own_names, checkpoint.classes)
-        tensors = start.tensors
+        start = finetune.fit_classes(tensors, model, class_map, own_names, checkpoint.meta.get("classes"))
+        tensors = start.state
         for line in start.lines:
             log.info(line)
     elif class_map is not None:
@@ -67,20 +70,21 @@ def _whole(model, found, checkpoint, class_map, own_names):
     return {**tensors, **{name: theirs[name] for name in found.unknown(theirs)}}
 
 
-def _load_backbone(model, checkpoint, spec, allow):
+def _load_backbone(model: nn.Layer, checkpoint: checkpoint_files.Checkpoint, spec: str | Path,
+                   allow: Sequence[str]) -> str:
     """Load a file that holds a backbone alone, as training frameworks publish them with their classifier."""
     layer = getattr(model, "backbone", None)
-    if layer is None or not any(name in checkpoint.tensors for name in layer.state_dict()):
-        given, wanted = list(checkpoint.tensors)[:3], list(model.state_dict())[:3]
+    if layer is None or not any(name in checkpoint.state for name in layer.state_dict()):
+        given, wanted = list(checkpoint.state)[:3], list(model.state_dict())[:3]
         raise UserError(f"pretrain_weights '{checkpoint.source}' has no parameter of this detector or its backbone: it "
                         f"holds {', '.join(given)} ...; the detector has {', '.join(wanted)} ...")
-    tensors = checkpoint.tensors if checkpoint.framework == "paddle" else \
-        bridge_rules.to_paddle(checkpoint.tensors, layer)
+    tensors = checkpoint.state if checkpoint.framework == "paddle" else \
+        layout_rules.to_paddle(checkpoint.state, layer)
     _load(layer, {name: value for name, value in tensors.items() if name in layer.state_dict()}, spec, allow)
     return f"the backbone's weights from {spec}"
 
 
-def _load(layer, tensors, spec, allow):
+def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, allow: Sequence[str]) -> None:
     own = layer.state_dict()
     fits = sum(name in tensors and tuple(tensors[name].shape) == tuple(own[name].shape) for name in own)
     if allow and fits < LEAST_COVERAGE * len(own):
@@ -94,17 +98,18 @@ def _load(layer, tensors, spec, allow):
     log.info(str(found))
 
 
-def load_exact(model, spec):
+def load_exact(model: nn.Layer, spec: str | Path) -> None:
     """Fill a whole detector from a checkpoint; nothing may be missing, left over or of another shape.
 
     Raises:
-        UserError: otherwise, with the first names and shapes.
+        UserError: otherwise, with the first names and shapes; or the file is not there, cannot be downloaded, truncated
+            or of an unknown kind.
     """
-    checkpoint = read(spec)
-    log.info(str(load_report.load_into(model, checkpoint.tensors, source=str(spec))))
+    checkpoint = checkpoint_files.read(spec)
+    log.info(str(load_report.load_into(model, checkpoint.state, source=str(spec))))
 
 
-def resume(trainer, spec):
+def resume(trainer: Trainer, spec: str | Path) -> int:
     """Put a training run back to where ``spec`` (a checkpoint with its .pdopt) was written.
 
     Model, optimizer, learning rate, EMA, the order of the images and the curves go on as if it had not stopped.
@@ -120,11 +125,11 @@ def resume(trainer, spec):
     load_report.load_into(trainer.model, source.unwrap(weights, spec), source=f"--resume {spec}")
     epoch = _resume_optimizer(trainer.optimizer, state[".pdopt"], spec)
     if trainer.use_ema:
-        _resume_ema(trainer.ema, state[".pdparams"], trainer.lr.last_epoch)
+        resume_average(trainer.ema, state[".pdparams"], trainer.lr.last_epoch)
     return epoch
 
 
-def _read_part(prefix, suffix):
+def _read_part(prefix: str, suffix: str) -> dict[str, Any]:
     path = Path(prefix + suffix)
     if not path.is_file():
         raise UserError(f"cannot resume: '{path}' does not exist; a run is resumed from a checkpoint with its .pdopt "
@@ -135,7 +140,7 @@ def _read_part(prefix, suffix):
         raise UserError(f"cannot resume: '{path}' ({path.stat().st_size} bytes) is damaged ({error})") from None
 
 
-def _resume_optimizer(optimizer, state, spec):
+def _resume_optimizer(optimizer: paddle.optimizer.Optimizer, state: dict[str, Any], spec: str | Path) -> int:
     epoch = state.pop("last_epoch", 0)
     names = {parameter.name for parameter in optimizer._parameter_list}
     strange = [key for key in state if key not in ("LR_Scheduler", "master_weights")
@@ -149,15 +154,18 @@ def _resume_optimizer(optimizer, state, spec):
     return epoch
 
 
-def _named(name, array):
+def _named(name: str, array: np.ndarray) -> paddle.Tensor:
     """A tensor of this name, under which the optimizer files what it keeps for it."""
     tensor = paddle.to_tensor(array)
     tensor.name = name
     return tensor
 
 
-def _resume_ema(ema, state, step):
-    """ModelEMA.apply() divides by 1 - decay**step except with 'exponential'; what it goes on with is undivided."""
+def resume_average(ema: ModelEMA, state: dict[str, Any], step: int) -> None:
+    """Go on with an average from ``state``, what ``apply()`` gave after ``step`` updates.
+
+    ModelEMA.apply() divides by 1 - decay**step except with 'exponential'; what it goes on with is undivided.
+    """
     decay = {"threshold": min(ema.decay, step / (9 + step)), "exponential": None}.get(ema.ema_decay_type, ema.decay)
     factor = 1.0 if decay is None or step == 0 else 1 - decay**step
     kept = {name: paddle.to_tensor(value) for name, value in state.items() if name in ema.state_dict}

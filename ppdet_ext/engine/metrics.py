@@ -1,10 +1,15 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What ppdet's metrics found, by name; AP per class; and a few images' detections kept for the picture."""
+"""ppdet's metric of a config, what it found by name, AP per class, and a few images' detections for the picture."""
+from __future__ import annotations
+
 import contextlib
 import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ppdet.metrics import Metric
+from ppdet.metrics import COCOMetric, Metric, VOCMetric
 
 # the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
@@ -12,7 +17,19 @@ COCO_NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
 VOC_NAMES = ("AP50",)
 
 
-def ap_values(metrics):
+def box_metric(cfg: dict[str, Any], dataset: Any) -> Metric:
+    """ppdet's metric of a config, for boxes in an evaluation data set that is parsed."""
+    common = {"classwise": bool(cfg.get("classwise")), "output_eval": cfg.get("output_eval"),
+              "save_prediction_only": bool(cfg.get("save_prediction_only"))}
+    if cfg["metric"] == "VOC":
+        return VOCMetric(label_list=dataset.get_label_list(), class_num=cfg["num_classes"],
+                         map_type=cfg.get("map_type", "11point"), **common)
+    return COCOMetric(anno_file=dataset.get_anno(), bias=1 if cfg.get("bias") else 0,
+                      IouType=cfg.get("IouType", "bbox"),
+                      clsid2catid={label: category for category, label in dataset.catid2clsid.items()}, **common)
+
+
+def ap_values(metrics: Iterable[Metric]) -> dict[str, float | None]:
     """{'AP': 0.41, 'AP50': ...} of the first box metric that has a result, else {}. -1 (nothing to find) is None."""
     for metric in metrics:
         values = (metric.get_results() or {}).get("bbox")
@@ -22,12 +39,12 @@ def ap_values(metrics):
     return {}
 
 
-def main_ap(values):
+def main_ap(values: dict[str, float | None]) -> float | None:
     """The number that decides which checkpoint is best: AP, or AP50 where there is no other; None without one."""
     return values.get("AP", values.get("AP50"))
 
 
-def class_ap(detections, anno_path):
+def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[float | None, float | None]]:
     """AP and AP50 per class from a bbox.json: {name: (AP, AP50)}, None where a class has no ground truth."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -42,7 +59,7 @@ def class_ap(detections, anno_path):
             for i, category in enumerate(evaluation.params.catIds)}
 
 
-def _mean(precision):
+def _mean(precision: np.ndarray) -> float | None:
     valid = precision[precision > -1]
     return float(valid.mean()) if valid.size else None
 
@@ -50,21 +67,24 @@ def _mean(precision):
 class Samples(Metric):
     """Keeps the detections of the first ``count`` images: {im_id: [N, 6] of (class, score, x1, y1, x2, y2)}."""
 
-    def __init__(self, count=6):
+    def __init__(self, count: int = 6) -> None:
         self.count = count
         self.reset()
 
-    def reset(self):
-        self.detections = {}
+    def reset(self) -> None:
+        """Forget all."""
+        self.detections: dict[int, np.ndarray] = {}
 
-    def update(self, inputs, outputs):
+    def update(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """Look at a batch."""
         boxes, numbers = np.asarray(outputs["bbox"]), np.asarray(outputs["bbox_num"])
         for im_id, found in zip(np.asarray(inputs["im_id"]).ravel(), np.split(boxes, np.cumsum(numbers)[:-1])):
             if len(self.detections) < self.count:
                 self.detections[int(im_id)] = found
 
-    def accumulate(self):
-        return None
+    def accumulate(self) -> None:
+        """Nothing: it is no number."""
 
-    def get_results(self):
+    def get_results(self) -> dict:
+        """Nothing: it is no number."""
         return {}

@@ -4,10 +4,16 @@
 Paddle's own parameter groups undo the rates of layers (lr_mult_list), and clip the gradient's norm group by group
 (Paddle 3.3.1). Here all parameters stay one list, so the norm is that of the whole gradient.
 """
+from __future__ import annotations
+
 import logging
 import re
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
+import paddle
+from paddle import nn
 from ppdet.optimizer.optimizer import OptimizerBuilder as InstalledBuilder
 
 from ..errors import UserError
@@ -42,27 +48,28 @@ class OptimizerBuilder(InstalledBuilder):
     __category__ = 'optim'
 
     def __init__(self,
-                 clip_grad_by_norm=None,
-                 clip_grad_by_value=None,
-                 regularizer={'type': 'L2',
-                              'factor': .0001},
-                 optimizer={'type': 'Momentum',
-                            'momentum': .9}):
+                 clip_grad_by_norm: float | None = None,
+                 clip_grad_by_value: float | None = None,
+                 regularizer: dict | bool = {'type': 'L2',
+                                             'factor': .0001},
+                 optimizer: dict = {'type': 'Momentum',
+                                    'momentum': .9}) -> None:
         super().__init__(clip_grad_by_norm, clip_grad_by_value, regularizer, optimizer)
 
-    def __call__(self, learning_rate, model=None):
+    def __call__(self, learning_rate: Any, model: nn.Layer | None = None) -> paddle.optimizer.Optimizer:
         settings = dict(self.optimizer)
         groups = settings.pop('param_groups', None) or []
         if groups:
             if settings.get('type') != 'AdamW':
                 raise UserError(f"param_groups are understood for AdamW, not for {settings.get('type')}")
-            undecayed = apply_groups(model, groups, settings.get('weight_decay', 0.01))
+            undecayed = apply_groups(model, groups,  # type: ignore[arg-type]  # the Trainer gives a model
+                                     settings.get('weight_decay', 0.01))
             settings['apply_decay_param_fun'] = lambda name: name not in undecayed
         builder = InstalledBuilder(self.clip_grad_by_norm, self.clip_grad_by_value, self.regularizer, settings)
         return builder(learning_rate, model)
 
 
-def apply_groups(model, groups, weight_decay):
+def apply_groups(model: nn.Layer, groups: Sequence[dict], weight_decay: float) -> set[str]:
     """Set the rate of every parameter that learns.
 
     Args:
@@ -76,7 +83,8 @@ def apply_groups(model, groups, weight_decay):
         UserError: see OptimizerBuilder.
     """
     learning = {name: parameter for name, parameter in model.named_parameters() if not parameter.stop_gradient}
-    owner, undecayed = {}, set()
+    owner: dict[str, list[str]] = {}
+    undecayed: set[str] = set()
     for group in groups:
         _check_group(group, weight_decay)
         members = {name: parameter for name, parameter in learning.items()
@@ -92,7 +100,7 @@ def apply_groups(model, groups, weight_decay):
     return undecayed
 
 
-def _check_group(group, weight_decay):
+def _check_group(group: Any, weight_decay: float) -> None:
     if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not set(group) <= GROUP_KEYS:
         raise UserError(f"param_groups: {group} is no group; write {{params: [PATTERN], learning_rate: FACTOR, "
                         "weight_decay: 0.}")
@@ -103,7 +111,7 @@ def _check_group(group, weight_decay):
                         f"({weight_decay}) or none (0.)")
 
 
-def _report(group, members, parameters, weight_decay):
+def _report(group: dict, members: int, parameters: int, weight_decay: float) -> None:
     factor, patterns = group.get('learning_rate', 1.0), ', '.join(group['params'])
     log.info(f"param_groups: {members} of {parameters} parameters match {patterns}: learning rate x{factor}, "
              f"weight decay {group.get('weight_decay', weight_decay)}")
@@ -114,6 +122,6 @@ def _report(group, members, parameters, weight_decay):
                     "will hardly move; for a rate of a tenth of base_lr write 0.1")
 
 
-def _set_rate(parameter, factor):
+def _set_rate(parameter: paddle.Tensor, factor: float) -> None:
     own = parameter.optimize_attr.get(OWN_RATE, parameter.optimize_attr['learning_rate'])
     parameter.optimize_attr = {**parameter.optimize_attr, OWN_RATE: own, 'learning_rate': own * factor}

@@ -1,15 +1,21 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """``curves.png``: the loss and the AP over the epochs, drawn from the history after each evaluation."""
-from pathlib import Path
+from __future__ import annotations
 
-from ppdet.engine.callbacks import Callback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..files import atomic_path
+from .hooks import Hook, Status
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 LINES = ("AP", "AP50", "AP75")
 
 
-def draw_curves(rows, path):
+def draw_curves(rows: Sequence[dict[str, Any]], path: str | Path) -> None:
     """Draw loss (left) and AP, AP50, AP75 (right) of the history's ``rows`` into the PNG ``path``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -35,13 +41,16 @@ def draw_curves(rows, path):
         FigureCanvasAgg(figure).print_png(str(temporary))
 
 
-class Plots(Callback):
+class Plots(Hook):
     """Draws the curves after every evaluation and at the end."""
 
-    def on_epoch_end(self, status):
-        if status["mode"] == "eval":
-            self.on_train_end(status)
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
 
-    def on_train_end(self, status):
-        if self.model.history.rows:
-            draw_curves(self.model.history.rows, Path(self.model.output) / "curves.png")
+    def after_evaluation(self, status: Status) -> None:
+        self.after_train(status)
+
+    def after_train(self, status: Status) -> None:
+        rows = self.trainer.history.rows
+        if rows:
+            draw_curves(rows, self.trainer.output / "curves.png")

@@ -1,10 +1,14 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Detection on image files: pictures with boxes, and COCO-style results in bbox.json."""
+from __future__ import annotations
+
 import glob
 import json
 import logging
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paddle
@@ -13,17 +17,23 @@ from ppdet.data.source.category import get_categories
 from ppdet.metrics import get_infer_results
 from tqdm import tqdm
 
+from .. import kernels
 from ..deploy import DeployError, media, preprocess, slicing
 from ..deploy.visualize import draw_boxes
 from ..errors import UserError
 from ..files import atomic_path, require_writable
 from .export import image_shape, infer_config
+from .hooks import call
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 log = logging.getLogger("ppdet.engine")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
-def find_images(infer_img=None, infer_dir=None, infer_list=None):
+def find_images(infer_img: str | None = None, infer_dir: str | None = None,
+                infer_list: str | None = None) -> list[str]:
     """Paths for PaddleDetection's --infer_img, --infer_dir and --infer_list (file names of --infer_dir, one a line).
 
     Raises:
@@ -54,9 +64,11 @@ def find_images(infer_img=None, infer_dir=None, infer_list=None):
     return [str(path) for path in paths]
 
 
+@kernels.enabled()
 @paddle.no_grad()
-def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
-            save_threshold=0.0, slices=None):
+def predict(trainer: Trainer, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str | Path = "output",
+            save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
+            slices: Any = None) -> list[dict[str, np.ndarray]]:
     """Run a trainer in 'test' mode over image files.
 
     Args:
@@ -75,14 +87,12 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
     paths = dict(enumerate(map(str, images)))
     # not set_images(): that drops what has no picture's suffix, though it can be read
     trainer.dataset.roidbs = [{"im_id": np.array([number]), "im_file": path} for number, path in paths.items()]
-    class_to_category, category_names = get_categories(trainer.cfg.metric, anno_file=trainer.dataset.get_anno())
+    class_to_category, category_names = get_categories(trainer.cfg["metric"], anno_file=trainer.dataset.get_anno())
     names = {label: category_names[category] for label, category in class_to_category.items()}
-    trainer.status["mode"] = "test"
     trainer.model.eval()
     results, records = [], []
     batches = _whole(trainer) if slices is None else _sliced(trainer, paths, slices)
-    for step, outputs in enumerate(tqdm(batches, disable=not sys.stderr.isatty())):
-        trainer.status["step_id"] = step
+    for outputs in tqdm(batches, disable=not sys.stderr.isatty()):
         results.append(outputs)
         records += [{**record, "file_name": paths[int(record["image_id"])]}
                     for record in get_infer_results(outputs, class_to_category)["bbox"]
@@ -96,36 +106,38 @@ def predict(trainer, images, draw_threshold=0.5, output_dir="output", save_resul
     return results
 
 
-def _whole(trainer):
+def _whole(trainer: Trainer) -> Iterator[dict[str, np.ndarray]]:
     for data in create("TestReader")(trainer.dataset, 0):
         outputs = {**trainer.model(data), **{key: data[key] for key in ("im_shape", "scale_factor", "im_id")}}
         yield {key: np.asarray(value) for key, value in outputs.items() if value is not None}
 
 
-def _sliced(trainer, paths, slices):
-    windows = Windows(trainer)
+def _sliced(trainer: Trainer, paths: dict[int, str], slices: Any) -> Iterator[dict[str, np.ndarray]]:
+    windows = WindowPredictor(trainer)
     for im_id, path in paths.items():
-        boxes = slicing.detect(windows, path, slices)
+        boxes: Any = slicing.detect(windows, path, slices)
         yield {"bbox": boxes, "bbox_num": np.array([len(boxes)]), "im_id": np.array([[im_id]])}
 
 
-class Windows:
+class WindowPredictor:
     """What slicing asks of a predictor, done by the trainer's model with the preprocessing that its export has."""
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Trainer) -> None:
         self.model = trainer.model
         self.steps = preprocess.build(infer_config(trainer.cfg, image_shape(trainer.cfg))["Preprocess"])
 
-    def predict(self, images):
+    def predict(self, images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """``{'boxes': [N, 6]}`` for each picture [H, W, 3]."""
         return [{"boxes": self._boxes(image)} for image in images]
 
-    def _boxes(self, image):
+    def _boxes(self, image: np.ndarray) -> np.ndarray:
         pixels, info = preprocess.apply(self.steps, image)
         batch = {key: paddle.to_tensor(value[None]) for key, value in {"image": pixels, **info}.items()}
         return self.model(batch)["bbox"].numpy()
 
 
-def _draw_batch(trainer, outputs, paths, names, threshold, output_dir):
+def _draw_batch(trainer: Trainer, outputs: dict[str, np.ndarray], paths: dict[int, str], names: dict[int, str],
+                threshold: float, output_dir: str | Path) -> None:
     ends = np.cumsum(outputs["bbox_num"])[:-1]
     for im_id, boxes in zip(outputs["im_id"].ravel(), np.split(outputs["bbox"], ends)):
         source = Path(paths[int(im_id)])
@@ -137,6 +149,4 @@ def _draw_batch(trainer, outputs, paths, names, threshold, output_dir):
         except DeployError as error:
             raise UserError(str(error)) from None
         log.info(f"Detection bbox results save in {target}")
-        if trainer._compose_callback:  # VisualDL
-            trainer.status.update(original_image=original, result_image=drawn)
-            trainer._compose_callback.on_step_end(trainer.status)
+        call(trainer.hooks, "after_picture", original, drawn)

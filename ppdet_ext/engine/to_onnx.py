@@ -4,6 +4,8 @@
 That process runs the Python that PPDET_EXT_ONNX_PYTHON names, for those whose Paddle (2.6) or other packages do not go
 with paddle2onnx; else the Python that runs now.
 """
+from __future__ import annotations
+
 import importlib.util
 import os
 import subprocess
@@ -24,7 +26,7 @@ OWN_PLACE = ('python -m venv .venv-onnx && .venv-onnx/bin/pip install "paddlepad
              f"export {VARIABLE}=.venv-onnx/bin/python")
 
 
-def require():
+def require() -> str:
     """Look for what ``convert`` and the verification need, before any time is spent.
 
     Returns:
@@ -44,7 +46,7 @@ def require():
     return engine
 
 
-def convert(folder):
+def convert(folder: str | Path) -> None:
     """Write ``folder``/model.onnx from the program and weights there; the names and order of inputs and outputs stay.
 
     Raises:
@@ -64,19 +66,19 @@ def convert(folder):
         raise UserError(f"the model cannot be converted to ONNX: {_reason(done)}")
 
 
-def _paddle_2():
+def _paddle_2() -> bool:
     """paddle2onnx 2.1.0 reads what Paddle 2 wrote, but runs under Paddle 3 only."""
     return paddle.__version__.startswith("2.")
 
 
-def _how():
+def _how() -> str:
     """The commands that bring paddle2onnx."""
     if _paddle_2():
         return f"it needs Paddle 3, in an environment of its own: {OWN_PLACE}"
     return f"run: {INSTALL} (or, in an environment of its own: {OWN_PLACE})"
 
 
-def _reason(done):
+def _reason(done: subprocess.CompletedProcess) -> str:
     """What paddle2onnx or its process said, in one line."""
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     told = [line for line in lines if "Failed to convert" in line]

@@ -1,194 +1,228 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""ppdet's Trainer with exact weight loading, safe checkpoints, a history that survives a restart, and a report."""
+"""Trains, evaluates and predicts: builds what a config names, and hands it to the loop with its hooks."""
+from __future__ import annotations
+
 import contextlib
-import functools
 import importlib.util
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
+import ppdet.optimizer
 from paddle import nn
 from ppdet.core.workspace import create
-from ppdet.engine import Trainer as PaddleDetectionTrainer
-from ppdet.engine.callbacks import ComposeCallback, VisualDLWriter, WandbCallback
+from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
+from ppdet.metrics import Metric
 
+from .. import kernels
 from ..backbones.modules import without_pretrained
-from ..data import class_names as class_names
+from ..data import class_names
 from ..distributed import processes
+from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
-from . import load_weights, parallel, precision, predict, stepping
+from . import load_weights, metrics, precision, predict
+from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
-from .memory import GiveBackOnce
-from .metrics import Samples, ap_values
+from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status
+from .loop import TrainingLoop, run_evaluation
 from .plots import Plots
 from .progress import Progress
-from .training_report import Report
+from .training_report import TrainingReport
+from .weight_average import WeightAverage
 
 log = logging.getLogger("ppdet.engine")
 
-# config key that asks for it -> (module it needs, callback, modes it serves)
+# config key that asks for it -> (module it needs, ppdet's callback, modes it serves)
 EXTRAS = {
     "use_vdl": ("visualdl", VisualDLWriter, ("train", "test")),
     "use_wandb": ("wandb", WandbCallback, ("train",)),
 }
+# keys of PaddleDetection that this trainer has nothing for
+REFUSED = {
+    "to_static": "training runs layer by layer here, and export is tools/export_model.py",
+    "unstructured_prune": "pruning while training is not supported",
+    "print_flops": "operations are not counted here; benchmarks/inference.py measures time",
+    "slim": "PaddleSlim's ways to train are not supported; tools/quantize_model.py quantizes an exported model",
+    "save_proposals": "proposals are SNIPER's, which is not supported",
+}
+METRICS = ("COCO", "VOC")
+TRACKERS = ("ByteTrack", "CenterTrack", "DeepSORT", "FairMOT", "JDE")
+# keys of ppdet's average of weights -> argument of ModelEMA
+EMA_KEYS = {"ema_decay": "decay", "ema_decay_type": "ema_decay_type", "cycle_epoch": "cycle_epoch",
+            "ema_black_list": "ema_black_list", "ema_filter_no_grad": "ema_filter_no_grad"}
 
 
-def parameter_count(model):
+def parameter_count(model: nn.Layer) -> int:
     """Number of weights, without statistics of normalisation."""
     return sum(int(np.prod(parameter.shape)) for name, parameter in model.named_parameters()
                if not name.endswith(("_mean", "_variance")))
 
 
-def _without(cfg, *keys):
-    """A copy of ppdet's config that lacks some keys."""
-    copy = cfg.copy()
-    for key in keys:
-        copy.pop(key, None)
-    return copy
-
-
-class Trainer(PaddleDetectionTrainer):
-    """Trains, evaluates and predicts as ppdet's Trainer does.
+class Trainer:
+    """A detector with all that its config names, under the names that PaddleDetection's Trainer has.
 
     Args:
         cfg: ppdet's global config (see ``ppdet_ext.cli.load_cfg``). Keys beside ppdet's: ``validate`` (evaluate during
             training also without ``--eval``), ``allow_missing`` (parameters that ``pretrain_weights`` need not hold),
             ``class_map`` (classes whose rows of ``pretrain_weights`` are kept), ``amp_dtype`` (see
-            precision.Precision), ``accumulate_steps`` (batches that count as one, see stepping).
+            precision.Precision), ``accumulate_steps`` (see accumulation.GradientAccumulation).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
     Attributes:
+        cfg: a copy of the config, with data sets in the place of their settings.
+        model, dataset: the detector, and the data set of ``mode``.
+        loader: gives batches of training or evaluation; None in mode 'test'.
+        optimizer, lr: what training needs, else None.
+        ema, average: ppdet's ModelEMA, and around it the way into the model and the checkpoints; None without
+            ``use_ema``, and where nothing is trained.
+        metrics: of the evaluation; during training there from the first evaluation on.
+        hooks: what happens around training, evaluation and prediction.
+        status: where the run is.
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
-        UserError: the output folder cannot be written, what a flag asks for is not installed, or settings exclude each
-            other.
+        UserError: the output folder cannot be written, what a flag asks for is not installed or not supported, or
+            settings exclude each other.
     """
 
-    def __init__(self, cfg, mode="train"):
-        self.output = Path(cfg.get("save_dir", "output")) / cfg["filename"]
+    def __init__(self, cfg: dict[str, Any], mode: str = "train") -> None:
+        self.mode, self.output = mode, Path(cfg.get("save_dir", "output")) / cfg["filename"]
         self.started_from = ""
-        self.ap = {}
+        self.ap: dict[str, float | None] = {}
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)
             require_writable(self.output)
         if cfg.get("output_eval"):
             require_writable(cfg["output_eval"])
+        _refuse(cfg)
+        self.cfg = cfg.copy()
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
         self.precision = precision.Precision.of(cfg)
+        self.status = Status(cfg.get("log_iter", 20))
+        self.start_epoch, self.end_epoch = 0, cfg.get("epoch", 0)
+        self.loader: Any = None
+        self.optimizer: Any = None
+        self.lr: Any = None
+        self.ema: Any = None
+        self.average: WeightAverage | None = None
+        self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
+        self.metrics: list[Metric] = []
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
-            # ppdet's own way of counting parameters fails on Paddle's newer 0-D tensors; ours replaces its precision
-            super().__init__(_without(cfg, "print_params", "amp"), mode)
-        # ppdet lets only its local rank 0 see losses and evaluate; here all do, and callbacks look who may write
-        self._local_rank = 0
+            self._build()
         if cfg.get("print_params"):
             log.info(f"Model Params : {parameter_count(self.model) / 1e6:.3f} M.")
-        if mode == "train" and len(self.loader) == 0:
-            raise UserError(f"TrainReader.batch_size {cfg['TrainReader']['batch_size']} is more than the data set's "
-                            f"{len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
-        if mode == "train":
-            self._set_steps()
+        self.hooks = self._hooks()
 
-    def _set_steps(self):
-        """Where batches are grouped or precisions mixed, ppdet's loop gets stand-ins for what moves the weights."""
-        self.steps = stepping.Steps(len(self.loader), self.cfg.get("accumulate_steps", 1), self.precision.scaler())
-        if self.steps.every > 1:
-            self.lr = create("LearningRate")(self.steps.per_epoch)
+    def _build(self) -> None:
+        """Data set, model and what the mode needs beside them; the order decides which random numbers each draws."""
+        section = f"{self.mode.capitalize()}Dataset"
+        self.dataset = self.cfg[section] = create(section)()
+        if self.mode == "train":
+            self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
+            if len(self.loader) == 0:
+                raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
+                                f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
+        self.model = create(self.cfg["architecture"])
+        if self.cfg["architecture"] == "YOLOX":
+            _set_yolox_norms(self.model)
+        self.model.load_meanstd(self.cfg["TestReader"]["sample_transforms"])
+        if self.mode == "eval":
+            self.loader = self._evaluation_loader(self.dataset)
+            self.metrics = self._evaluation_metrics(self.dataset)
+        if self.mode == "train":
+            self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
+            self.lr = create("LearningRate")(self.accumulation.steps_per_epoch)
             self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
-        # ppdet's loop would keep them as zeros, beside everything that the next forward pass keeps for its backward
-        self.optimizer.clear_grad = functools.partial(self.optimizer.clear_grad, set_to_zero=False)
-        if self.steps.every > 1 or self.precision.enabled:
-            if self.cfg.get("fleet"):
-                raise UserError("--fleet goes with neither accumulate_steps nor --amp here; leave --fleet out: several "
-                                "GPUs train together without it")
-            if self.use_ema:
-                self.ema = stepping.Average(self.ema, self.steps, self.model, self.optimizer)
-            self.optimizer = stepping.Optimizer(self.optimizer, self.steps)
-            self.lr = stepping.Schedule(self.lr, self.steps)
+        if self.use_ema:
+            given = {argument: self.cfg[key] for key, argument in EMA_KEYS.items() if key in self.cfg}
+            self.ema = ppdet.optimizer.ModelEMA(self.model, **given)
+            self.average = WeightAverage(self.ema, self.model, self.optimizer, self.precision.half_weights)
 
-    def weights_to_save(self, status):
-        """At the end of an epoch: (the model's weights, the average's or None), in float32."""
-        # on snapshot epochs ppdet's Trainer has put the average into the model and the model's weights into status
-        inside = self.model.state_dict()
-        weights, average = (status["weight"], inside) if self.use_ema else (inside, None)
-        if not self.precision.half_weights:
-            return weights, average
-        return precision.full(weights, self.model, self.optimizer), self.ema.applied if self.use_ema else None
-
-    def _init_callbacks(self):
-        self.history = History(self) if self.mode == "train" else None
-        own = {"train": [Progress(self), self.history, Checkpointer(self), Plots(self), Report(self),
-                         GiveBackOnce(self)],
-               "eval": [Progress(self)]}.get(self.mode, [])
-        if processes.count() > 1 and self.mode == "train":
-            own.insert(0, parallel.WholeBatch(self))
+    def _hooks(self) -> list[Hook]:
+        hooks: list[Hook] = [] if self.mode == "test" else [Progress(self)]
+        if self.mode == "train":
+            self.history = History(self)
+            hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
+            if self.cfg.get("profiler_options"):
+                hooks.append(Profile(self.cfg["profiler_options"]))
         for key, (module, callback, modes) in EXTRAS.items():
             if self.cfg.get(key) and self.mode in modes and processes.is_main():
                 if importlib.util.find_spec(module) is None:
                     raise UserError(f"{key} needs {module}: pip install {module}")
-                own.append(callback(self))
-        self._callbacks = own
-        self._compose_callback = ComposeCallback(own) if own else None
+                hooks.append(CallbackHook(callback(self)))
+        return hooks
 
-    def _init_metrics(self, validate=False):
-        super()._init_metrics(validate)
-        if self.mode == "train" and self._metrics:
-            self.samples = Samples()
-            self._metrics.append(self.samples)
-        if processes.count() > 1 and self._metrics:
-            self._metrics = [parallel.Gathered(self._metrics, self.status)]
+    def register_callbacks(self, callbacks: Sequence[Callback]) -> None:
+        """Let ppdet's callbacks take part."""
+        self.hooks += [CallbackHook(callback) for callback in callbacks]
 
-    def _reset_metrics(self):
-        self.ap = ap_values(self._metrics) or self.ap
-        super()._reset_metrics()
+    @property
+    def _metrics(self) -> list[Metric]:
+        """``metrics`` where ppdet's callbacks look for it."""
+        return self.metrics
 
-    def _eval_with_loader(self, loader):
-        self.status["mode"] = "eval"  # ppdet says so only after on_epoch_begin
-        if self.mode == "train":  # BatchNorm statistics are each process's own; the checkpoint has the main one's
-            processes.copy_from_main(self.model)
-        super()._eval_with_loader(loader)
+    def _evaluation_loader(self, dataset: Any) -> Any:
+        if self.cfg["metric"] == "VOC":  # numbers of boxes differ, and VOC's metric wants them picture by picture
+            self.cfg["EvalReader"]["collate_batch"] = False
+        batches = paddle.io.BatchSampler(dataset, batch_size=self.cfg["EvalReader"]["batch_size"])
+        return create("EvalReader")(dataset, self.cfg["worker_num"],
+                                    Share(batches) if processes.count() > 1 else batches)
 
-    def load_weights(self, weights_path):
+    def _evaluation_metrics(self, dataset: Any) -> list[Metric]:
+        found: list[Metric] = [metrics.box_metric(self.cfg, dataset)]
+        if self.mode == "train":
+            self.samples = metrics.Samples()
+            found.append(self.samples)
+        return [DistributedMetric(found)] if processes.count() > 1 else found
+
+    def weights_to_save(self) -> tuple[dict[str, paddle.Tensor], dict[str, paddle.Tensor] | None]:
+        """On a snapshot epoch: (the model's weights, the average's or None), in float32."""
+        if self.average is not None:
+            return self.average.weights()
+        state = self.model.state_dict()
+        return (precision.full(state, self.model, self.optimizer) if self.precision.half_weights else state), None
+
+    def load_weights(self, weights: str | Path) -> None:
         """Load ``pretrain_weights`` (train mode) or a whole detector's ``weights`` (eval, test), by exact names.
 
         Raises:
             UserError: see ``load_weights.load_pretrained``, ``load_weights.load_exact``.
         """
-        if self.is_loaded_weights:
-            return
         if self.mode == "train":
-            allow = self.cfg.get("allow_missing") or ()
             class_map = self.cfg.get("class_map")
             own_names = None if class_map is None else class_names.of_data_set(self.cfg)
-            self.started_from = load_weights.load_pretrained(self.model, weights_path, allow, class_map, own_names)
+            self.started_from = load_weights.load_pretrained(
+                self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names)
         else:
-            load_weights.load_exact(self.model, weights_path)
+            load_weights.load_exact(self.model, weights)
 
-    def resume_weights(self, weights_path):
+    def resume_weights(self, weights: str | Path) -> None:
         """Go on with the run that wrote this checkpoint.
 
         Raises:
             UserError: see ``load_weights.resume``, or the run was finished.
         """
-        self.start_epoch = load_weights.resume(self, weights_path)
+        self.start_epoch = load_weights.resume(self, weights)
         if self.start_epoch >= self.end_epoch:
-            raise UserError(f"'{weights_path}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left;"
-                            f" for more: -o epoch={self.start_epoch + 10}")
-        self._resume_history(Path(weights_path).parent)
+            raise UserError(f"'{weights}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left; "
+                            f"for more: -o epoch={self.start_epoch + 10}")
+        self._resume_history(Path(weights).parent)
         # the sampler shuffles by its own epoch number, and ppdet's reader has drawn from it already
         self.loader.dataset.set_epoch(self.start_epoch)
         self.loader._batch_sampler.set_epoch(self.start_epoch)
         self.loader.loader = iter(self.loader.dataloader)
-        self.started_from = f"checkpoint {weights_path} (resumed at epoch {self.start_epoch})"
-        log.info(f"Resume from {weights_path}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
+        self.started_from = f"checkpoint {weights} (resumed at epoch {self.start_epoch})"
+        log.info(f"Resume from {weights}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
 
-    def _resume_history(self, folder):
+    def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
         best = self.history.best()
@@ -197,29 +231,61 @@ class Trainer(PaddleDetectionTrainer):
             log.warning(f"The best weights so far (epoch {best['epoch']}) are not in '{folder}' as best_model: that "
                         "will be the best from here on")
 
-    def train(self, validate=False):
+    @kernels.enabled()
+    def train(self, validate: bool = False) -> None:
         """Train to the end; evaluates at each snapshot where asked here or by the config's ``validate``."""
+        evaluate = None
+        if validate or self.cfg.get("validate"):
+            self.cfg["EvalDataset"] = create("EvalDataset")()
+            evaluate = self.evaluate
         if processes.count() > 1:
-            self._join_processes()
+            if self.cfg.get("norm_type") == "sync_bn":
+                self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
+            processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
-        with self.precision.applied(self.model), self.steps.applied(self.model):
-            super().train(bool(validate or self.cfg.get("validate", False)))
+        TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
+                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status).run(
+                         self.start_epoch, self.end_epoch)
 
-    def _join_processes(self):
-        """What ppdet leaves out when several processes train together."""
-        self.cfg.setdefault("use_fused_allreduce_gradients", True)
-        self.cfg.setdefault("find_unused_parameters", True)
-        if self.cfg.get("norm_type") == "sync_bn" and paddle.get_device() == "cpu":
-            self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
-        processes.meet()
-
-    def evaluate(self):
+    @kernels.enabled()
+    def evaluate(self) -> dict[str, float | None]:
         """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
-        with paddle.no_grad(), self.precision.applied(self.model):
-            self._eval_with_loader(self.loader)
+        loader = self.loader
+        if self.mode == "train":
+            if not self.metrics:
+                self.evaluation_loader = self._evaluation_loader(self.cfg["EvalDataset"])
+                self.metrics = self._evaluation_metrics(self.cfg["EvalDataset"])
+            loader = self.evaluation_loader
+            # statistics of BatchNorm are each process's own; the checkpoint has the main one's
+            processes.broadcast_from_main(self.model)
+        run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
+        self.ap = self.status.ap or self.ap
         return self.ap
 
-    def predict(self, images, draw_threshold=0.5, output_dir="output", save_results=False, visualize=True,
-                save_threshold=0.0):
+    def predict(self, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str = "output",
+                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
         return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)
+
+
+def _refuse(cfg: dict[str, Any]) -> None:
+    """Raise UserError for what PaddleDetection could do with this config and this trainer cannot."""
+    for key, reason in REFUSED.items():
+        if cfg.get(key):
+            raise UserError(f"{key}: {reason}; leave it out of the config")
+    if cfg["metric"] not in METRICS:
+        raise UserError(f"metric is {cfg['metric']}; detectors are evaluated by {' or '.join(METRICS)} here")
+    if cfg["architecture"] in TRACKERS:
+        raise UserError(f"architecture {cfg['architecture']} tracks objects, which is not supported: detectors only")
+    if cfg.get("use_fused_allreduce_gradients", True) is False:
+        log.warning("use_fused_allreduce_gradients: false has NO effect: gradients are averaged once a step, after the "
+                    "backward pass")
+    if cfg.get("fleet"):
+        log.warning("--fleet has NO effect: processes train together in the same way with and without it")
+
+
+def _set_yolox_norms(model: nn.Layer) -> None:
+    """PaddleDetection's numbers for YOLOX."""
+    for layer in model.sublayers():
+        if isinstance(layer, nn.BatchNorm2D):
+            layer._epsilon, layer._momentum = 1e-3, 0.97

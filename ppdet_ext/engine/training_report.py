@@ -1,65 +1,75 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What a training run came to: AP table, a picture, files, where it started from, and what to run next."""
+from __future__ import annotations
+
 import json
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle.distributed as dist
-from ppdet.engine.callbacks import Callback
 
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
+from ..distributed import processes
 from ..files import atomic_path
 from .draw import beside
+from .hooks import Hook, Status
 from .metrics import class_ap, main_ap
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
                     "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "class_map", "worker_num",
                     "log_iter")
+# the next steps as a checkout spells them; a command line brings its own spelling
+PROGRAMS = {"eval": "python tools/eval.py", "infer": "python tools/infer.py", "export": "python tools/export_model.py",
+            "deploy": "python tools/deploy_infer.py"}
 TITLES = ("ground truth", "detections")
 
 
-class Report(Callback):
+class TrainingReport(Hook):
     """Keeps the best evaluation's detections; at the end prints the report and writes report.json, predictions.png."""
 
-    def __init__(self, trainer):
-        super().__init__(trainer)
-        self.samples = {}
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.samples: dict[int, np.ndarray] = {}
 
     @property
-    def boxes_path(self):
+    def boxes_path(self) -> Path:
         """Copy of the best evaluation's bbox.json."""
-        return Path(self.model.output) / "best_model.bbox.json"
+        return self.trainer.output / "best_model.bbox.json"
 
-    def on_epoch_end(self, status):
-        best = self.model.history.best()
-        if status["mode"] != "eval" or best is None or best["epoch"] != status["epoch_id"]:
+    def after_evaluation(self, status: Status) -> None:
+        best = self.trainer.history.best()
+        if best is None or best["epoch"] != status.epoch:
             return
-        self.samples = self.model.samples.detections
-        written = Path(self.model.cfg["output_eval"]) / "bbox.json"
-        if self.model.cfg["metric"] == "COCO" and written.is_file():
+        self.samples = self.trainer.samples.detections
+        written = Path(self.trainer.cfg["output_eval"]) / "bbox.json"
+        if self.trainer.cfg["metric"] == "COCO" and written.is_file():
             with atomic_path(self.boxes_path) as path:
                 shutil.copyfile(written, path)
 
-    def on_train_end(self, status):
-        if dist.get_world_size() > 1 and dist.get_rank() != 0:
+    def after_train(self, status: Status) -> None:
+        if not processes.is_main():
             return
         facts = self.facts()
-        with atomic_path(Path(self.model.output) / "report.json") as path:
+        with atomic_path(self.trainer.output / "report.json") as path:
             path.write_text(json.dumps(facts, indent=1))
         print(as_text(facts), flush=True)
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """The report as plain data."""
-        trainer, best = self.model, self.model.history.best()
+        trainer, best = self.trainer, self.trainer.history.best()
         name = "best_model" if best else "model_final"
         return {
             "started_from": started_from(trainer),
             "checkpoint": str(trainer.output / f"{name}.pdparams"),
-            "epoch": best["epoch"] if best else trainer.cfg.epoch - 1,
+            "epoch": best["epoch"] if best else trainer.cfg["epoch"] - 1,
             "ap": best["ap"] if best else {},
             "classes": self._classes() if best else {},
             "picture": self._picture() if best else None,
@@ -67,14 +77,14 @@ class Report(Callback):
             "next": next_commands(trainer, name),
         }
 
-    def _classes(self):
-        if self.model.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
+    def _classes(self) -> dict[str, tuple[float | None, float | None]]:
+        if self.trainer.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
             return {}
-        return class_ap(self.boxes_path, self.model.cfg["EvalDataset"].get_anno())
+        return class_ap(self.boxes_path, self.trainer.cfg["EvalDataset"].get_anno())
 
-    def _picture(self):
+    def _picture(self) -> str | None:
         """Ground truth (left) beside the best checkpoint's detections (right), a row per image."""
-        dataset = self.model.cfg["EvalDataset"]
+        dataset = self.trainer.cfg["EvalDataset"]
         names = {label: name for name, label in dataset.cname2cid.items()}
         shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
         rows = []
@@ -85,12 +95,12 @@ class Report(Callback):
             rows.append((draw_boxes(image, truth, names), draw_boxes(image, best, names, 0.0)))
         if not rows:
             return None
-        path = Path(self.model.output) / "predictions.png"
+        path = self.trainer.output / "predictions.png"
         media.write_image(path, beside(rows, TITLES))
         return str(path)
 
 
-def ground_truth(dataset, records):
+def ground_truth(dataset: Any, records: Sequence[dict[str, Any]]) -> list[np.ndarray]:
     """True boxes of some of a ppdet data set's records: a list of [N, 6] (class, nan, x1, y1, x2, y2).
 
     From the records where the data set put them there, else (``data_fields`` without gt_bbox) from its COCO file.
@@ -99,28 +109,28 @@ def ground_truth(dataset, records):
         pairs = [(record["gt_class"], record["gt_bbox"]) for record in records]
     else:
         content = json.loads(Path(dataset.get_anno()).read_text())
-        objects = {int(record["im_id"][0]): ([], []) for record in records}
+        objects: dict[int, tuple[list, list]] = {int(record["im_id"][0]): ([], []) for record in records}
         for entry in content["annotations"]:
             if entry["image_id"] in objects:
                 x, y, w, h = entry["bbox"]
                 objects[entry["image_id"]][0].append(dataset.catid2clsid[entry["category_id"]])
                 objects[entry["image_id"]][1].append((x, y, x + w, y + h))
-        pairs = objects.values()
+        pairs = list(objects.values())
     return [np.hstack([np.reshape(labels, (-1, 1)).astype(float), np.full((len(labels), 1), np.nan),
                        np.reshape(corners, (-1, 4))]) for labels, corners in pairs]
 
 
-def started_from(trainer):
+def started_from(trainer: Trainer) -> str:
     """What the weights were at the start, in words."""
     if trainer.started_from:
         return trainer.started_from
     backbone = getattr(trainer.model, "backbone", None)
-    if getattr(backbone, "load_report", None) is not None:
+    if backbone is not None and getattr(backbone, "load_report", None) is not None:
         return f"pretrained backbone weights from {backbone.weights_source}; the rest from random initialisation"
     return "random initialisation (no pretrained weights)"
 
 
-def next_commands(trainer, name):
+def next_commands(trainer: Trainer, name: str) -> list[str]:
     """Lines to copy: evaluate, infer, export and deploy the checkpoint ``name``."""
     command = trainer.cfg.get("command") or {"config": f"{trainer.cfg['filename']}.yml", "opt": []}
     options = [option for option in command["opt"] if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
@@ -129,13 +139,14 @@ def next_commands(trainer, name):
                        f"weights={trainer.output / name}.pdparams"])
     image = shlex.quote(_example_image(trainer))
     model_dir = shlex.quote(f"output_inference/{trainer.cfg['filename']}")
-    return [f"python tools/eval.py {base}",
-            f"python tools/infer.py {base} --infer_img={image}",
-            f"python tools/export_model.py {base}",
-            f"python tools/deploy_infer.py --model_dir={model_dir} --image_file={image}"]
+    programs = command.get("programs", PROGRAMS)
+    return [f"{programs['eval']} {base}",
+            f"{programs['infer']} {base} --infer_img={image}",
+            f"{programs['export']} {base}",
+            f"{programs['deploy']} --model_dir={model_dir} --image_file={image}"]
 
 
-def _example_image(trainer):
+def _example_image(trainer: Trainer) -> str:
     for key in ("EvalDataset", "TrainDataset"):
         records = getattr(trainer.cfg.get(key), "roidbs", None)
         if records:
@@ -143,9 +154,9 @@ def _example_image(trainer):
     return "IMAGE.jpg"
 
 
-def ap_table(ap, classes):
+def ap_table(ap: dict[str, float | None], classes: dict[str, tuple[float | None, float | None]]) -> str:
     """Two columns of text: the summary values, then AP and AP50 of each class."""
-    def number(value):
+    def number(value: float | None) -> str:
         return "  n/a" if value is None else f"{value:.3f}"
     lines = [f"  {name:<12} {number(value)}" for name, value in ap.items() if name.startswith("AP")]
     if classes:
@@ -155,7 +166,7 @@ def ap_table(ap, classes):
     return "\n".join(lines)
 
 
-def as_text(facts):
+def as_text(facts: dict[str, Any]) -> str:
     """The report as a person reads it."""
     lines = ["", "=" * 30 + " result " + "=" * 30, f"started from:    {facts['started_from']}"]
     if facts["ap"]:

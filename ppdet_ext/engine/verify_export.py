@@ -1,13 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Does an exported file give what the trained model gives? Asked on a random batch and on a photograph."""
+from __future__ import annotations
+
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import paddle
+from paddle import nn
 
-from ..data import sample
+from ..data import digit_pictures
 from ..deploy import DeployError, Difference, Predictor, compare_all, media, preprocess
 from ..errors import UserError
 
@@ -24,11 +28,11 @@ class Case:
     """An input batch by name, and the trained model's outputs for it."""
 
     name: str
-    inputs: dict
-    wanted: list
+    inputs: dict[str, np.ndarray]
+    wanted: list[np.ndarray]
 
 
-def cases(model, steps, shape, picture=None):
+def cases(model: nn.Layer, steps: list[dict], shape: Sequence[int], picture: str | None = None) -> list[Case]:
     """The two Cases: a random batch of 2, and a picture alone, so that a fixed batch size is found out too.
 
     Args:
@@ -45,7 +49,7 @@ def cases(model, steps, shape, picture=None):
     return [Case(name, batch, _eager(model, name, batch)) for name, batch in batches.items()]
 
 
-def random_batch(shape):
+def random_batch(shape: Sequence[int]) -> dict[str, np.ndarray]:
     """Two pictures of noise 0..1; the second is said to be resized, height and width by different factors."""
     rng = np.random.default_rng(0)
     sides = [default if side == -1 else side for side, default in zip(shape, ANY_SIDE)]
@@ -53,13 +57,13 @@ def random_batch(shape):
             "scale_factor": np.array([[1.0, 1.0], [0.5, 0.8]], np.float32)}
 
 
-def _name(picture):
+def _name(picture: str | None) -> str:
     return f"'{picture or Path(PHOTOGRAPH[1]).name}'"
 
 
-def _photo_batch(steps, shape, picture):
+def _photo_batch(steps: list[dict], shape: Sequence[int], picture: str | None) -> dict[str, np.ndarray]:
     try:
-        pixels = media.read_image(picture) if picture else sample.photograph(*PHOTOGRAPH)
+        pixels = media.read_image(picture) if picture else digit_pictures.photograph(*PHOTOGRAPH)
         image, info = preprocess.apply(preprocess.build(steps), pixels)
     except DeployError as error:
         raise UserError(f"the exported model cannot be verified: {error}") from error
@@ -69,7 +73,7 @@ def _photo_batch(steps, shape, picture):
     return {"image": image[None], **{name: value[None] for name, value in info.items()}}
 
 
-def _eager(model, name, batch):
+def _eager(model: nn.Layer, name: str, batch: dict[str, np.ndarray]) -> list[np.ndarray]:
     with paddle.no_grad():
         outputs = [value.numpy() for value in model({k: paddle.to_tensor(v) for k, v in batch.items()}).values()]
     if not all(np.isfinite(value).all() for value in outputs):
@@ -78,13 +82,13 @@ def _eager(model, name, batch):
     return outputs
 
 
-def verify(folder, engine, given, boxes):
+def verify(folder: str | Path, engine: str, given: Sequence[Case], boxes: bool) -> None:
     """Run what was exported on every case; the differences are logged.
 
     Args:
         folder: where infer_cfg.yml and the engine's file are.
         engine: a name of ``deploy.ENGINES``.
-        given: list of Case.
+        given: what :func:`cases` made.
         boxes: whether the outputs are detections (compared whatever their order) or the head's raw output.
 
     Raises:
@@ -99,7 +103,7 @@ def verify(folder, engine, given, boxes):
         raise UserError(f"the exported model does not run: {error}") from error
 
 
-def _compare(case, found, what, boxes):
+def _compare(case: Case, found: list[np.ndarray], what: str, boxes: bool) -> None:
     if boxes:
         difference = compare_all(_per_image(case.wanted), _per_image(found), TOLERANCE)
     else:
@@ -111,6 +115,6 @@ def _compare(case, found, what, boxes):
                         f"{TOLERANCE}; nothing was written")
 
 
-def _per_image(outputs):
+def _per_image(outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     boxes, counts = outputs[:2]
     return np.split(boxes, np.cumsum(counts)[:-1])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from paddle import nn
 
-from ..errors import UserError
+from ..errors import Unsupported, UserError
 from ..weights.layout_rules import RULES, Suffix
 from .graph import Node, Ref, walk
 from .guards import Guard, check
@@ -201,8 +201,8 @@ class SourceWriter:
 
     def _function(self, target: str) -> str:
         if target not in OPS:
-            raise UserError(f"{self.layer.graph.name} needs the operation {target}, which this version does not know; "
-                            "add it with @op from ppdet_ext.graph.ops")
+            raise Unsupported(f"{self.layer.graph.name} needs the operation {target}, which this version does not "
+                              "know; add it with @op from ppdet_ext.graph.ops")
         function = OPS[target].function
         name = function.__name__.lstrip("_")
         name = name if name.isidentifier() and not keyword.iskeyword(name) else "op"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..weights.download import home
-from ..weights.pretrained import file_name
+from ..weights.pretrained_weights import file_name
 
 SHIPPED = Path(__file__).with_name("shipped")
 SUFFIX = ".graph.gz"

@@ -13,15 +13,8 @@ from .dispatch import empty, run
 TAKEN = ("x", "weight", "bias", "stride", "padding", "padding_algorithm", "dilation", "groups", "data_format")
 
 
-def install():
-    """Put ``attempt`` before the convolutions that nn.Conv2D, F.conv2d and F.conv1d call.
-
-    All of them go through two names of Paddle's module: ``_conv_nd`` (which knows the bias) and ``_C_ops``.
-    """
-    module = paddle.nn.functional.conv
-    own = module._conv_nd
-    if dispatch.switched_off() or hasattr(own, "__wrapped__"):
-        return
+def in_place_of_conv_nd(own):
+    """``attempt`` before Paddle's ``_conv_nd``, which nn.Conv2D, F.conv2d and F.conv1d call (it knows the bias)."""
     defaults = {name: parameter.default for name, parameter in inspect.signature(own).parameters.items()}
 
     @functools.wraps(own)
@@ -31,8 +24,12 @@ def install():
         if given["op_type"] in ("conv2d", "depthwise_conv2d"):
             y = attempt(*(given[name] for name in TAKEN))
         return own(*args, **kwargs) if y is None else y
+    return _conv_nd
 
-    module._conv_nd, module._C_ops = _conv_nd, _Operations()
+
+def in_place_of_operations(own):
+    """The same before the conv2d of ``paddle._C_ops``, where F.conv2d does not call ``_conv_nd``."""
+    return _Operations()
 
 
 class _Operations:

@@ -1,34 +1,16 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Which eager operations run in oneDNN instead of Paddle, and what they share.
 
-Float32 on a CPU; same values and gradients to float32's rounding. PPDET_EXT_ONEDNN=0 turns it off. See docs/onednn.md.
+Float32 on a CPU; same values and gradients to float32's rounding. Inside ``kernels.enabled()``. See docs/onednn.md.
 """
-import contextlib
 import functools
 import logging
-import os
 
 import paddle
 
-from . import eager, onednn
+from . import active, eager, onednn
 
 logger = logging.getLogger("ppdet_ext")
-SWITCH = "PPDET_EXT_ONEDNN"
-_state = {"on": True}
-
-
-def switched_off():
-    return os.environ.get(SWITCH) == "0"
-
-
-@contextlib.contextmanager
-def left_to_paddle():
-    """Inside, nothing runs in oneDNN: for comparisons with what has the rounding of Paddle's own operations."""
-    before, _state["on"] = _state["on"], False
-    try:
-        yield
-    finally:
-        _state["on"] = before
 
 
 @functools.cache
@@ -44,7 +26,7 @@ def available():
 
 def takes(*tensors):
     """Whether an operation on these tensors may run in oneDNN."""
-    return (_state["on"] and paddle.in_dynamic_mode() and all(map(_plain, tensors)) and not eager.mixed_precision()
+    return (active() and paddle.in_dynamic_mode() and all(map(_plain, tensors)) and not eager.mixed_precision()
             and available())
 
 

@@ -11,7 +11,7 @@ import math
 import paddle
 from paddle.autograd import PyLayer
 
-from . import eager
+from . import active, eager
 
 
 def repeated(row, count):
@@ -41,22 +41,17 @@ class Linear(PyLayer):
         return tuple(gradient() if wanted else None for gradient, wanted in zip(gradients, ctx.wanted))
 
 
-def install():
-    """Let ``paddle.nn.functional.linear`` take Linear where it trains on a CPU; elsewhere it stays Paddle's."""
-    original = paddle.nn.functional.linear
-    if hasattr(original, "__wrapped__"):
-        return
-
+def in_place_of_linear(own):
+    """``Linear`` before ``paddle.nn.functional.linear`` where it trains on a CPU."""
     @paddle.jit.not_to_static
-    @functools.wraps(original)
+    @functools.wraps(own)
     def linear(x, weight, bias=None, name=None):
         if bias is not None and paddle.in_dynamic_mode() and _trains_on_cpu(x, bias):
             return Linear.apply(x, weight, bias)
-        return original(x, weight, bias, name)
-
-    paddle.nn.functional.linear = linear
+        return own(x, weight, bias, name)
+    return linear
 
 
 def _trains_on_cpu(x, bias):
-    return (not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
+    return (active() and not bias.stop_gradient and paddle.is_grad_enabled() and bias.place.is_cpu_place() and 0 not in x.shape
             and x.dtype == bias.dtype and not eager.mixed_precision())

@@ -16,25 +16,12 @@ from .onednn import ACTIVATIONS, Activation, LayerNorm, Softmax, operation
 SMALL = 1 << 15
 
 
-def install():
-    """Put these before what nn.ReLU, nn.LayerNorm, F.softmax and the like call."""
-    if dispatch.switched_off() or hasattr(paddle.nn.functional.relu, "in_onednn"):
-        return
-    places = [paddle.nn.functional, paddle.nn.functional.activation, paddle.nn.functional.norm, paddle.nn.layer.norm]
-    for name, attempt in ATTEMPTS.items():
-        own = getattr(paddle.nn.functional, name)
-        for place in places:
-            if vars(place).get(name) is own:
-                setattr(place, name, _tried_first(attempt, own))
-
-
 def _tried_first(attempt, own):
     @paddle.jit.not_to_static
     @functools.wraps(own)
     def function(*args, **kwargs):
         y = attempt(*args, **kwargs) if args else None
         return own(*args, **kwargs) if y is None else y
-    function.in_onednn = True
     return function
 
 
@@ -172,6 +159,9 @@ def _layer_norm_gradients(x, weight, gradient, epsilon):
     return of_x, (gradient * normal).sum(rows), gradient.sum(rows)
 
 
-#: paddle.nn.functional's names
-ATTEMPTS = {**{kind: functools.partial(activation, kind) for kind in ACTIVATIONS}, "softmax": softmax,
-            "layer_norm": layer_norm}
+# for the ledger: each takes Paddle's function and returns one that tries oneDNN first
+in_place_of_relu = functools.partial(_tried_first, functools.partial(activation, "relu"))
+in_place_of_silu = functools.partial(_tried_first, functools.partial(activation, "silu"))
+in_place_of_gelu = functools.partial(_tried_first, functools.partial(activation, "gelu"))
+in_place_of_softmax = functools.partial(_tried_first, softmax)
+in_place_of_layer_norm = functools.partial(_tried_first, layer_norm)

@@ -1,9 +1,32 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """BatchNorm over the images of all processes, on a CPU; Paddle's SyncBatchNorm has a GPU kernel only."""
+import functools
+
 import paddle
 import paddle.distributed as dist
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
+
+
+def forward_anywhere(own):
+    """For ``SyncBatchNorm.forward``: :func:`forward` for an eager tensor on a CPU."""
+    @functools.wraps(own)
+    def anywhere(self, x):
+        if not paddle.in_dynamic_mode() or not x.place.is_cpu_place():
+            return own(self, x)
+        self._check_data_format()
+        return forward(self, x)
+    return anywhere
+
+
+def convert_once(own):
+    """For ``SyncBatchNorm.convert_sync_batchnorm`` (a classmethod): leaves a SyncBatchNorm of any class as it is."""
+    convert = own.__func__
+
+    @functools.wraps(convert)
+    def once(cls, layer):
+        return layer if isinstance(layer, paddle.nn.SyncBatchNorm) else convert(cls, layer)
+    return classmethod(once)
 
 
 def forward(norm, x):
@@ -25,7 +48,7 @@ class _Normalized(PyLayer):
         ctx.axes, ctx.shape = _other_axes(norm, x)
         wide = x.astype("float64")
         ones = paddle.full(weight.shape, x.size // weight.size, "float64")
-        sums = _total(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]))
+        sums = all_reduce_sum(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]))
         ctx.number, mean = sums[0], sums[1] / sums[0]
         variance = (sums[2] / sums[0] - mean * mean).clip(min=0.0)
         _remember(norm, mean, variance)
@@ -42,7 +65,7 @@ class _Normalized(PyLayer):
         wide = gradient.astype("float64")
         normal, weight = normal.astype("float64"), weight.astype("float64")
         own = paddle.stack([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
-        mean, along = (part.reshape(ctx.shape) for part in _total(own) / ctx.number)
+        mean, along = (part.reshape(ctx.shape) for part in all_reduce_sum(own) / ctx.number)
         for_x = (wide - mean - normal * along) * (weight * scale).reshape(ctx.shape)
         return for_x.astype(gradient.dtype), own[1].astype(kind), own[0].astype(kind)
 
@@ -54,7 +77,7 @@ def _other_axes(norm, x):
             [-1 if axis == channel else 1 for axis in range(x.ndim)])
 
 
-def _total(value):
+def all_reduce_sum(value):
     """Sum over the processes."""
     value = value.clone()
     if dist.get_world_size() > 1:

@@ -9,13 +9,16 @@ import contextlib
 import paddle
 from paddle.autograd import PyLayer
 
+from . import active
+
 VIEWS = "FLAGS_use_stride_kernel"
 
 
 @paddle.jit.not_to_static
 def transposed(x, order):
-    """``paddle.transpose(x, order)``, whose result shares no memory with x where x is an eager tensor on a CPU."""
-    if not paddle.in_dynamic_mode() or not x.place.is_cpu_place():
+    """``paddle.transpose(x, order)``, whose result shares no memory with x where x is an eager tensor on a CPU,
+    inside ``kernels.enabled()``."""
+    if not active() or not paddle.in_dynamic_mode() or not x.place.is_cpu_place():
         return paddle.transpose(x, order)
     if paddle.is_grad_enabled() and not x.stop_gradient:
         return _Transpose.apply(x, order)

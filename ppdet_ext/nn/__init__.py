@@ -1,12 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Blocks that several families share, one idea a file."""
-from .activation import LeakyReLU
+"""Layers that backbones, graphs and the detector share, one idea a file."""
+from .activation import LeakyReLU, SiLU, silu
 from .conv2d import conv2d, make_divisible
 from .conv_norm_act import ConvNormAct
 from .drop_path import DropPath, drop_path
 from .init import constant_, normal_, uniform_
-from .layer_norm import LayerNorm2d
 from .mlp import Mlp, linear, small_weights
+from .norms import LayerNorm2d, batch_norm_without_decay, layer_norm_without_decay
 from .pooling import GLOBAL_POOLS, global_pool
 from .recompute import recomputed
 from .squeeze_excite import SqueezeExcite
@@ -19,12 +19,15 @@ __all__ = [
     "LayerNorm2d",
     "LeakyReLU",
     "Mlp",
+    "SiLU",
     "SqueezeExcite",
     "attend_in_windows",
+    "batch_norm_without_decay",
     "constant_",
     "conv2d",
     "drop_path",
     "global_pool",
+    "layer_norm_without_decay",
     "linear",
     "make_divisible",
     "normal_",
@@ -32,6 +35,7 @@ __all__ = [
     "pad_map",
     "recomputed",
     "relative_positions",
+    "silu",
     "small_weights",
     "uniform_",
 ]

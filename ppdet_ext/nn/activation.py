@@ -5,15 +5,19 @@ from paddle import nn
 from paddle.nn import functional as F
 
 
-def silu(x):
-    """x * sigmoid(x). In a static graph as swish, the same: that one Paddle's oneDNN passes fuse into convolutions."""
+def silu(x: paddle.Tensor) -> paddle.Tensor:
+    """x * sigmoid(x), of any shape.
+
+    In a static graph as swish, the same: that one Paddle's oneDNN passes fuse into convolutions.
+    """
     return F.silu(x) if paddle.in_dynamic_mode() else F.swish(x)
 
 
 class SiLU(nn.Silu):
     """See ``silu``."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Any shape -> the same shape."""
         return silu(x)
 
 
@@ -24,11 +28,12 @@ class LeakyReLU(nn.Layer):
     ends the process (it reads the slope, a double there, as a float).
     """
 
-    def __init__(self, slope=0.01):
+    def __init__(self, slope: float = 0.01):
         super().__init__()
         self.slope = slope
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """Any shape -> the same shape."""
         if paddle.in_dynamic_mode() or not 0 <= self.slope <= 1:
             return F.leaky_relu(x, self.slope)
         return paddle.maximum(x, x * self.slope)

@@ -4,9 +4,13 @@
 A table is a list of stages, a stage a list of Runs. Every block is built as ``Block(style, run, in_chs, out_chs,
 stride, drop_rate)`` and maps [B, in_chs, H, W] to [B, out_chs, H / stride, W / stride].
 """
-from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import paddle
 from paddle import nn
 
 from .conv2d import conv2d, make_divisible
@@ -22,7 +26,7 @@ class Run(NamedTuple):
     expansion: float
     chs: int
     se: float = 0.0  # ratio of squeeze and excitation, 0 for none
-    act: Callable = None  # None for the network's
+    act: Callable[[], nn.Layer] | None = None  # None for the network's
 
 
 @dataclass(frozen=True)
@@ -35,71 +39,77 @@ class Style:
         epsilon: of BatchNorm.
         same: pad strided convolutions as TensorFlow does, see ``conv2d``.
     """
-    act: Callable
-    squeeze: Callable = None
+    act: Callable[[], nn.Layer]
+    squeeze: Callable[[int, int, float], nn.Layer] | None = None
     epsilon: float = 1e-5
     same: bool = False
 
-    def conv(self, in_chs, out_chs, kernel_size=1, stride=1, groups=1, bias=False):
+    def conv(self, in_chs: int, out_chs: int, kernel_size: int = 1, stride: int = 1, groups: int = 1,
+             bias: bool = False) -> nn.Conv2D:
+        """A convolution that pads as this network's do, see ``conv2d``."""
         return conv2d(in_chs, out_chs, kernel_size, stride, groups, bias, same=self.same, group_fan=True)
 
-    def norm(self, chs):
+    def norm(self, chs: int) -> nn.BatchNorm2D:
+        """Its normalisation."""
         return nn.BatchNorm2D(chs, epsilon=self.epsilon)
 
-    def gate(self, run, in_chs, mid_chs):
-        return self.squeeze(in_chs, mid_chs, run.se) if run.se else nn.Identity()
+    def gate(self, run: Run, in_chs: int, mid_chs: int) -> nn.Layer:
+        """Squeeze and excitation of mid_chs channels, where the run has one."""
+        return self.squeeze(in_chs, mid_chs, run.se) if run.se and self.squeeze else nn.Identity()
 
 
-class _Block(nn.Layer):
-    """A branch, and a skip around it where shapes allow."""
+class Block(nn.Layer):
+    """A branch, and a skip around it where shapes allow; each kind of block builds and runs its own branch."""
 
-    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
+    def __init__(self, style: Style, run: Run, in_chs: int, out_chs: int, stride: int, drop_rate: float):
         super().__init__()
         self.has_skip = stride == 1 and in_chs == out_chs
         self.act = (run.act or style.act)()
         self.drop_path = drop_path(drop_rate)
+        self._build(style, run, in_chs, out_chs, stride)
 
-    def branch(self, x):
+    def _build(self, style, run, in_chs, out_chs, stride):
         raise NotImplementedError
 
-    def forward(self, x):
-        y = self.branch(x)
+    def _branch(self, x):
+        raise NotImplementedError
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, in_chs, H, W] -> [B, out_chs, H / stride, W / stride]."""
+        y = self._branch(x)
         return self.drop_path(y) + x if self.has_skip else y
 
 
-class ConvBlock(_Block):
+class ConvBlock(Block):
     """Convolution, normalisation, activation."""
 
-    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
-        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+    def _build(self, style, run, in_chs, out_chs, stride):
         self.conv = style.conv(in_chs, out_chs, run.kernel_size, stride)
         self.bn1 = style.norm(out_chs)
 
-    def branch(self, x):
+    def _branch(self, x):
         return self.act(self.bn1(self.conv(x)))
 
 
-class DepthwiseSeparable(_Block):
+class DepthwiseSeparable(Block):
     """Depthwise convolution, then a linear 1x1 one."""
 
-    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
-        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+    def _build(self, style, run, in_chs, out_chs, stride):
         self.conv_dw = style.conv(in_chs, in_chs, run.kernel_size, stride, groups=in_chs)
         self.bn1 = style.norm(in_chs)
         self.se = style.gate(run, in_chs, in_chs)
         self.conv_pw = style.conv(in_chs, out_chs)
         self.bn2 = style.norm(out_chs)
 
-    def branch(self, x):
+    def _branch(self, x):
         x = self.se(self.act(self.bn1(self.conv_dw(x))))
         return self.bn2(self.conv_pw(x))
 
 
-class InvertedResidual(_Block):
+class InvertedResidual(Block):
     """Widen by 1x1, filter depthwise, narrow by a linear 1x1: MBConv."""
 
-    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
-        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+    def _build(self, style, run, in_chs, out_chs, stride):
         mid_chs = make_divisible(in_chs * run.expansion)
         self.conv_pw = style.conv(in_chs, mid_chs)
         self.bn1 = style.norm(mid_chs)
@@ -109,17 +119,16 @@ class InvertedResidual(_Block):
         self.conv_pwl = style.conv(mid_chs, out_chs)
         self.bn3 = style.norm(out_chs)
 
-    def branch(self, x):
+    def _branch(self, x):
         x = self.act(self.bn1(self.conv_pw(x)))
         x = self.se(self.act(self.bn2(self.conv_dw(x))))
         return self.bn3(self.conv_pwl(x))
 
 
-class EdgeResidual(_Block):
+class EdgeResidual(Block):
     """Widen and filter in one full convolution, narrow by a linear 1x1: fused MBConv (MobileDets, arXiv:2004.14525)."""
 
-    def __init__(self, style, run, in_chs, out_chs, stride, drop_rate):
-        super().__init__(style, run, in_chs, out_chs, stride, drop_rate)
+    def _build(self, style, run, in_chs, out_chs, stride):
         mid_chs = make_divisible(in_chs * run.expansion)
         self.conv_exp = style.conv(in_chs, mid_chs, run.kernel_size, stride)
         self.bn1 = style.norm(mid_chs)
@@ -127,7 +136,7 @@ class EdgeResidual(_Block):
         self.conv_pwl = style.conv(mid_chs, out_chs)
         self.bn2 = style.norm(out_chs)
 
-    def branch(self, x):
+    def _branch(self, x):
         x = self.se(self.act(self.bn1(self.conv_exp(x))))
         return self.bn2(self.conv_pwl(x))
 

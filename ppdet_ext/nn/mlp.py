@@ -1,6 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""The two-layer perceptron of transformers and ConvNeXt, with timm's names ``fc1`` and ``fc2``, and what it is made of.
-"""
+"""The two-layer perceptron of transformers and ConvNeXt, with timm's names ``fc1`` and ``fc2``, and its parts."""
 import paddle
 from paddle import nn
 
@@ -8,13 +7,13 @@ SMALL_STD = 0.02
 TINY = 1e-30  # under a square root: no value that float32 can tell from its own rounding, but a gradient at zero
 
 
-def small_weights():
+def small_weights() -> paddle.ParamAttr:
     """ParamAttr of weights that start from N(0, 0.02), as transformers' do. (Paddle's biases start at zero.)"""
     return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, SMALL_STD))
 
 
-def linear(in_features, out_features, bias=True):
-    """nn.Linear that starts from ``small_weights``."""
+def linear(in_features: int, out_features: int, bias: bool = True) -> nn.Linear:
+    """nn.Linear, [..., in_features] -> [..., out_features], that starts from ``small_weights``."""
     return nn.Linear(in_features, out_features, small_weights(), None if bias else False)
 
 
@@ -26,7 +25,7 @@ class GlobalResponseNorm(nn.Layer):
         channels_last: the map is [B, H, W, C], else [B, C, H, W].
     """
 
-    def __init__(self, channels, channels_last=True, epsilon=1e-6):
+    def __init__(self, channels: int, channels_last: bool = True, epsilon: float = 1e-6):
         super().__init__()
         self.axes, self.channel_axis = ([1, 2], 3) if channels_last else ([2, 3], 1)
         self.epsilon = epsilon
@@ -34,7 +33,8 @@ class GlobalResponseNorm(nn.Layer):
         self.weight = self.create_parameter([channels], default_initializer=zeros)
         self.bias = self.create_parameter([channels], is_bias=True)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, H, W, C] or [B, C, H, W] -> the same shape."""
         wide = x if x.dtype == paddle.float64 else x.astype("float32")  # squares leave float16's range
         # not wide.square(): Paddle 3.3.1's inference with oneDNN does that in place, in memory that x still needs
         norm = paddle.sqrt((wide * wide).sum(self.axes, keepdim=True) + TINY)
@@ -51,10 +51,10 @@ class Mlp(nn.Layer):
     Args:
         channels, hidden: of the input and output, and between.
         conv: 1x1 convolutions on [B, C, H, W]; else linear layers on [B, ..., C].
-        grn: a GlobalResponseNorm behind the activation.
+        grn: a GlobalResponseNorm after the activation.
     """
 
-    def __init__(self, channels, hidden, conv=False, grn=False):
+    def __init__(self, channels: int, hidden: int, conv: bool = False, grn: bool = False):
         super().__init__()
         layer = _pointwise if conv else linear
         self.fc1 = layer(channels, hidden)
@@ -62,7 +62,8 @@ class Mlp(nn.Layer):
         self.grn = GlobalResponseNorm(hidden, channels_last=not conv) if grn else nn.Identity()
         self.fc2 = layer(hidden, channels)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """[B, ..., C], or [B, C, H, W] with conv, -> the same shape."""
         return self.fc2(self.grn(self.act(self.fc1(x))))
 
 

@@ -1,5 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Global pooling by timm's names."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import paddle
+
 from ..errors import UserError, nearest
 
 GLOBAL_POOLS = {
@@ -10,7 +16,7 @@ GLOBAL_POOLS = {
 }
 
 
-def global_pool(name):
+def global_pool(name: str) -> Callable[[paddle.Tensor], paddle.Tensor]:
     """The function [B, C, H, W] -> [B, C] of that name ('' leaves the map as it is).
 
     Raises:

@@ -1,16 +1,21 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Activation recomputing: less memory, the same numbers."""
-import contextlib
+from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
+
+import paddle
 from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
 
-def recomputed(function, owners, *values):
+def recomputed(function: Callable, owners: Sequence[nn.Layer],
+               *values: paddle.Tensor) -> paddle.Tensor | list[paddle.Tensor]:
     """``function(*values)``, run again in the backward pass instead of keeping what it computed.
 
     ``owners`` are the layers it runs: their BatchNorm statistics move in the first run only. Paddle loses the
-    parameters' gradients when no value needs one (behind a frozen stem), so there the call stays a plain one.
+    parameters' gradients when no value needs one (after a frozen stem), so there the call stays a plain one.
     """
     if all(getattr(value, "stop_gradient", True) for value in values):
         return function(*values)

@@ -4,13 +4,15 @@ from .names import (
     announce_replaced,
     build,
     check_settings,
+    holder_of,
     register,
     register_over,
     register_user,
     registered_names,
+    schema_of,
     serializable,
 )
 from .user_class import ShapeSpec
 
-__all__ = ["ShapeSpec", "announce_replaced", "build", "check_settings", "register", "register_over", "register_user",
-           "registered_names", "serializable"]
+__all__ = ["ShapeSpec", "announce_replaced", "build", "check_settings", "holder_of", "register", "register_over",
+           "register_user", "registered_names", "schema_of", "serializable"]

@@ -4,13 +4,16 @@
 A name that is taken is an error, unless the caller asks to replace it, which is logged. Everything lives in
 ``ppdet.core.workspace.global_config``, so PaddleDetection's own ``create`` and ``__inject__`` find our classes.
 """
+from __future__ import annotations
+
 import contextlib
 import copy
 import difflib
 import functools
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from paddle import nn
 from ppdet.core import workspace
@@ -22,10 +25,10 @@ from .user_class import adapt
 
 logger = setup_logger("ppdet_ext")
 
-_replaced_by_us = {}
+_replaced_by_us: dict[str, str] = {}
 
 
-def register(cls=None, *, replace=False):
+def register(cls: type[Any] | None = None, *, replace: bool = False) -> Any:
     """Register a class under its own name; use as ``@register`` or ``@register(replace=True)``.
 
     A plain class with a ``forward`` becomes an nn.Layer, and a network without ``out_shape`` gets one: see
@@ -56,12 +59,12 @@ def register(cls=None, *, replace=False):
     return cls
 
 
-def register_user(cls=None, *, replace=True):
+def register_user(cls: type[Any] | None = None, *, replace: bool = True) -> Any:
     """``register`` as the guide imports it from rt_detr_paddle: a name that is held is replaced, with a warning."""
     return register(cls, replace=replace)
 
 
-def register_over(cls):
+def register_over(cls: type[Any]) -> type[Any]:
     """Decorator for this package's own detector classes: ours is always the one used, whatever ppdet holds.
 
     What was replaced is collected and said once, by ``announce_replaced``.
@@ -73,7 +76,7 @@ def register_over(cls):
     return cls
 
 
-def announce_replaced():
+def announce_replaced() -> dict[str, str]:
     """One log line for everything that ``register_over`` replaced since the last call. Returns {name: holder}."""
     replaced = dict(_replaced_by_us)
     _replaced_by_us.clear()
@@ -82,12 +85,12 @@ def announce_replaced():
     return replaced
 
 
-def serializable(cls):
+def serializable(cls: type[Any]) -> type[Any]:
     """ppdet's: ``!Name {...}`` in YAML makes an instance, which must keep each argument under its own name."""
     return workspace.serializable(adapt(cls))
 
 
-def holder_of(name):
+def holder_of(name: str) -> str:
     """'module.Class' of what is registered under ``name``; '' for a free name or one that only has settings."""
     entry = workspace.global_config.get(name)
     if entry is None or (isinstance(entry, Mapping) and not isinstance(entry, SchemaDict)):
@@ -95,12 +98,24 @@ def holder_of(name):
     return _full_name(_class_of(entry)) if isinstance(entry, SchemaDict) else f"a config value ({entry!r})"
 
 
-def registered_names():
+def schema_of(name: str) -> SchemaDict:
+    """ppdet's schema of a registered class, which also holds the settings of its config section.
+
+    Raises:
+        UserError: no class has this name, with the nearest ones.
+    """
+    schema = workspace.global_config.get(name)
+    if not isinstance(schema, SchemaDict):
+        raise UserError(f"no class is registered as '{name}'{nearest(name, registered_names())}")
+    return schema
+
+
+def registered_names() -> list[str]:
     """Sorted names of all registered classes."""
     return sorted(workspace.get_registered_modules())
 
 
-def check_settings(name, settings=()):
+def check_settings(name: str, settings: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
     """Compare the settings of a registered name (its config section, and ``settings``) with what the class takes.
 
     Settings of parts that it names (``loss: {name: DINOLoss, ...}``) are compared too.
@@ -108,7 +123,7 @@ def check_settings(name, settings=()):
     Raises:
         UserError: unknown name, unknown setting (with the nearest ones), or a required one is missing.
     """
-    schema = _schema(name)
+    schema = schema_of(name)
     given = {**dict(schema), **dict(settings)}
     if schema.strict:
         for key in given:
@@ -128,11 +143,11 @@ def check_settings(name, settings=()):
             check_settings(*_name_and_settings(part))
 
 
-def build(spec, **kwargs):
+def build(spec: str | type[Any] | Mapping[str, Any] | nn.Layer, **kwargs: Any) -> Any:
     """An instance from a registered name, a class, or ``{'name': X, **settings}``; an nn.Layer is given back as it is.
 
     As ppdet's ``create``: the name's config section, ``__shared__``, ``__inject__`` and ``from_config`` count. Unlike
-    it, neither ``settings`` nor those of nested parts stay behind in the global config, and unknown ones are errors.
+    it, neither ``settings`` nor those of nested parts stay in the global config, and unknown ones are errors.
 
     Args:
         kwargs: go to ``from_config`` where the class has one (such as input_shape), else they are settings.
@@ -149,7 +164,7 @@ def build(spec, **kwargs):
         if inspect.isclass(spec):
             _lend_name(spec)
         name, settings = _name_and_settings(spec)
-        schema = _schema(name)
+        schema = schema_of(name)
         if not hasattr(_class_of(schema), "from_config"):
             settings, kwargs = {**settings, **kwargs}, {}
         check_settings(name, settings)
@@ -179,13 +194,6 @@ def _class_of(schema):
     return getattr(schema.pymodule, schema.name)
 
 
-def _schema(name):
-    schema = workspace.global_config.get(name)
-    if not isinstance(schema, SchemaDict):
-        raise UserError(f"no class is registered as '{name}'{nearest(name, registered_names())}")
-    return schema
-
-
 def _nearest_setting(key, known):
     hint = nearest(key, known)
     if hint:
@@ -213,7 +221,7 @@ def _lend_name(cls):
 
 
 @contextlib.contextmanager
-def _global_config_kept(spec):
+def _global_config_kept(spec: object) -> Iterator[None]:
     """Put every entry that was in ppdet's global config back as it was; other names than the spec's may come new."""
     config = workspace.global_config
     entries = dict(config)

@@ -4,20 +4,25 @@
 The class as the guide writes it has an ``__init__`` that assigns sublayers and a ``forward`` from an image tensor
 to feature maps. PaddleDetection wants an nn.Layer, its batch dict, a list of features and ``out_shape``.
 """
+from __future__ import annotations
+
 import contextlib
 import functools
 import inspect
 import traceback
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import paddle
 from paddle import nn
 from ppdet.modeling.shape_spec import ShapeSpec
 from ppdet.utils.logger import setup_logger
 
-from ..errors import UserError
-from . import torch_module, torch_parts
+from ..errors import Unsupported, UserError
+from . import torch_bridge, torch_proxy
+from .forward_input import ProbeBatch, declares_batch, takes_batch
 
 logger = setup_logger("ppdet_ext")
 
@@ -33,15 +38,15 @@ class NoFeatures(UserError):
     """What forward gives are no feature maps."""
 
 
-def adapt(cls):
+def adapt(cls: Any) -> Any:
     """The class that PaddleDetection can use as a network; classes without ``forward`` come back untouched.
 
     - A plain class is made anew with nn.Layer as its last base, so its sublayers count although it never calls
       nn.Layer's constructor. Calling ``super().__init__()`` first stays allowed.
     - A torch module's class becomes an nn.Layer's, of the same name and constructor; its forward is bridged as a whole.
     - Called with PaddleDetection's batch (a dict with 'image'), it hands ``forward`` the image tensor; the whole dict
-      if forward's first parameter is annotated ``dict``, or if its code reads the key 'image'. Features in a tensor,
-      tuple or dict are made a list.
+      if forward's first parameter is annotated ``dict``, or if it asks for a key of it: see ``forward_input``. Features
+      in a tensor, tuple or dict are made a list.
     - Without ``out_shape``, a dry run finds it when it is first asked for: see ``infer_out_shape``. Where the features
       have strides 8, 16 and 32 and others, only the last feature at each of these three is used.
     - Torch modules among the attributes become Paddle layers when an instance is made: see ``bridge_torch_modules``.
@@ -49,15 +54,15 @@ def adapt(cls):
     Raises:
         UserError: a torch class without forward; when an instance is made, a torch module that cannot be bridged.
     """
-    if torch_module.is_module_class(cls):
-        cls = torch_module.layer_class(cls, reads_batch(cls))
+    if torch_bridge.is_module_class(cls):
+        cls = torch_bridge.layer_class(cls)
     if not callable(getattr(cls, "forward", None)):
         return cls
     if not issubclass(cls, nn.Layer):
         cls = _as_layer_class(cls)
-    if not hasattr(vars(cls).get("__init__"), "checked"):
-        cls.__init__ = _checked_init(cls.__init__)
-    if hasattr(cls, "out_shape") and reads_batch(cls):
+    if not hasattr(vars(cls).get("__init__"), "users_init"):
+        cls.__init__ = _bridging_init(cls.__init__)
+    if hasattr(cls, "out_shape") and declares_batch(cls):
         return cls
     if cls.__call__ in (nn.Layer.__call__, _call):
         # not forward itself: static graphs are made from forward's source text, and a wrapper's closure is lost there
@@ -68,19 +73,7 @@ def adapt(cls):
     return cls
 
 
-@functools.cache
-def reads_batch(cls):
-    """Whether ``forward`` wants PaddleDetection's batch dict, not the image tensor (the rule is in ``adapt``)."""
-    parameters = list(inspect.signature(cls.forward).parameters.values())[1:]
-    annotation = parameters[0].annotation if parameters else inspect.Parameter.empty
-    if annotation is not inspect.Parameter.empty:
-        return "dict" in str(annotation).lower()
-    forwards = [vars(base)["forward"] for base in cls.__mro__ if base is not nn.Layer and "forward" in vars(base)]
-    codes = [getattr(inspect.unwrap(forward), "__code__", None) for forward in forwards]
-    return any(code is not None and "image" in code.co_consts for code in codes)
-
-
-def infer_out_shape(layer):
+def infer_out_shape(layer: nn.Layer) -> list[ShapeSpec]:
     """[ShapeSpec(channels, stride)] of a backbone, from running it on blank images of two sizes.
 
     Runs in eval mode without gradients; training flags and statistics stay as they are. The image has ``in_chans``
@@ -89,7 +82,9 @@ def infer_out_shape(layer):
     Raises:
         UserError: it cannot be run, does not give 4-D feature maps, or their strides are no whole numbers.
     """
-    name, errors, found = type(layer).__name__, [], []
+    name = type(layer).__name__
+    errors: list[UserError] = []
+    found: list[list[ShapeSpec]] = []
     for size in getattr(layer, "dry_run_sizes", DRY_RUN_SIZES):
         try:
             found.append(_dry_run(layer, size))
@@ -100,14 +95,14 @@ def infer_out_shape(layer):
         if len(found) == 2:
             break
     if not found:
-        raise torch_module.most_telling(errors)
+        raise torch_bridge.most_telling(errors)
     if found[0] != found[-1]:
         raise UserError(f"{name}'s features do not grow with the image (strides {[s.stride for s in found[0]]}, then "
                         f"{[s.stride for s in found[-1]]} on a larger one); return feature maps, or define out_shape")
     return found[0]
 
 
-def bridge_torch_modules(layer):
+def bridge_torch_modules(layer: nn.Layer) -> None:
     """Make Paddle layers of the torch modules that ``layer`` holds, from one run of its forward on a blank image.
 
     It is run at the first of some sizes at which it can be. ``layer.pretrained_cfg`` then is what the torch module says
@@ -116,51 +111,53 @@ def bridge_torch_modules(layer):
     Raises:
         UserError: a module cannot be bridged, or forward does not run; the line says why.
     """
-    parts = torch_parts.place(layer)
-    if not parts:
+    proxies = torch_proxy.place_proxies(layer)
+    if not proxies:
         return
-    errors, sizes = [], parts.sizes()
+    errors: list[UserError] = []
+    sizes = proxies.sizes()
+    _wants_batch(layer)  # which may call proxies, too
     for size in sizes:
-        parts.forget()
+        proxies.forget_calls()
         try:
             _run_blank(layer, size)
             break
         except Exception as error:  # whatever a user's forward may raise
             errors.append(_explained(error, layer, size, "holds torch modules"))
-        if torch_module.is_hopeless(errors[-1]):
+        if isinstance(errors[-1], Unsupported):
             raise errors[-1]
     else:
-        raise torch_module.most_telling(errors)
-    cfg = parts.weights_cfg()
+        raise torch_bridge.most_telling(errors)
+    cfg = proxies.pretrained_cfg()
     if cfg and not hasattr(layer, "pretrained_cfg"):
         layer.pretrained_cfg = cfg
-    layer.dry_run_sizes = torch_module.unique([size, torch_module.SECOND, *sizes])
-    parts.settle()
+    layer.dry_run_sizes = torch_bridge.unique([size, torch_bridge.SECOND_SIZE, *sizes])
+    proxies.replace_with_layers()
 
 
-def weights_cfg(cls, settings=()):
-    """What the torch module inside the class ``cls`` says of its weights, or None: mean, std, ... as attributes.
+def pretrained_cfg(cls: Any, settings: Mapping[str, Any] | Iterable = ()) -> types.SimpleNamespace | None:
+    """timm's pretrained_cfg of the torch module inside the class ``cls``, or None: mean, std, ... as attributes.
 
     The constructor runs for it, with ``pretrained=False`` where it takes that, and nothing is bridged.
 
     Args:
         settings: of the constructor, as a config has them.
     """
-    if not hasattr(cls.__init__, "checked"):
+    if not hasattr(cls.__init__, "users_init"):
         return None
     known = list(inspect.signature(cls.__init__).parameters)[1:]
     given = {key: value for key, value in dict(settings).items() if key in known}
     if "pretrained" in known:
         given["pretrained"] = False
     with _errors_of_libraries(cls.__name__):
-        if hasattr(cls, "module_weights_cfg"):
-            return cls.module_weights_cfg(**given)
+        if hasattr(cls, "torch_pretrained_cfg"):
+            return cls.torch_pretrained_cfg(**given)
         bare = cls.__new__(cls)
-        cls.__init__.checked(bare, **given)
-    return torch_parts.place(bare).weights_cfg()
+        cls.__init__.users_init(bare, **given)
+    return torch_proxy.place_proxies(bare).pretrained_cfg()
 
 
-def as_features(output, name="the backbone"):
+def as_features(output: Any, name: str = "the backbone") -> list[paddle.Tensor]:
     """A list of feature maps from a tensor, list, tuple or dict (in its order).
 
     Raises:
@@ -178,12 +175,27 @@ def as_features(output, name="the backbone"):
     return features
 
 
+def _wants_batch(layer: nn.Layer) -> bool:
+    """``forward_input.takes_batch``, found once and kept as the attribute ``takes_batch``."""
+    if getattr(layer, "takes_batch", None) is None:
+        with _quietly_in_eval_mode(layer):
+            layer.takes_batch = takes_batch(layer, functools.partial(_gives_features, layer))
+    return layer.takes_batch
+
+
+def _gives_features(layer: nn.Layer) -> bool:
+    try:
+        return bool(as_features(type(layer).forward(layer, _blank_image(layer, DRY_RUN_SIZES[0]))))
+    except Exception:  # whatever a user's forward may raise
+        return False
+
+
 def _call(self, *args, **kwargs):
     """nn.Layer.__call__, save that a batch dict is handed on as forward wants it and features come as a list."""
-    if len(args) == 1 and not kwargs and isinstance(args[0], Mapping) and "image" in args[0]:
-        batch, cls = args[0], type(self)
-        output = nn.Layer.__call__(self, batch if reads_batch(cls) else batch["image"])
-        features = as_features(output, cls.__name__)
+    batch = args[0] if len(args) == 1 and not kwargs else None
+    if isinstance(batch, Mapping) and not isinstance(batch, ProbeBatch) and "image" in batch:
+        output = nn.Layer.__call__(self, batch if _wants_batch(self) else batch["image"])
+        features = as_features(output, type(self).__name__)
         taken = self.__dict__.get("taken_features")
         return [features[index] for index in taken] if taken else features
     return nn.Layer.__call__(self, *args, **kwargs)
@@ -230,20 +242,21 @@ def _layer_first(init):
     return _looks_like(__init__, init)
 
 
-def _checked_init(init):
+def _bridging_init(init: Callable) -> Callable:
+    """The user's constructor ``init``, followed by ``bridge_torch_modules``."""
     def __init__(self, *args, **kwargs):
         with _errors_of_libraries(type(self).__name__):
             init(self, *args, **kwargs)
         outermost = type(self).__init__
-        if outermost is __init__ or not hasattr(outermost, "checked"):  # not within a subclass's, which is not done
+        if outermost is __init__ or not hasattr(outermost, "users_init"):  # not within a subclass's, which is not done
             bridge_torch_modules(self)
 
-    __init__.checked = init
+    __init__.users_init = init  # type: ignore[attr-defined]
     return _looks_like(__init__, init)
 
 
 @contextlib.contextmanager
-def _errors_of_libraries(name):
+def _errors_of_libraries(name: str) -> Iterator[None]:
     """Errors that timm and the like raise in a user's constructor, in one line: an unknown name, no network, ..."""
     try:
         yield
@@ -269,9 +282,14 @@ def _looks_like(function, other):
 
 def _run_blank(layer, size):
     """What forward gives for a blank image."""
-    image = paddle.zeros([1, getattr(layer, "in_chans", 3), size, size])
+    image = _blank_image(layer, size)
+    wants_batch = _wants_batch(layer)
     with _quietly_in_eval_mode(layer):
-        return layer({"image": image} if reads_batch(type(layer)) else image)
+        return layer({"image": image} if wants_batch else image)
+
+
+def _blank_image(layer, size):
+    return paddle.zeros([1, getattr(layer, "in_chans", 3), size, size])
 
 
 def _dry_run(layer, size):
@@ -293,8 +311,9 @@ def _explained(error, layer, size, why, remedy=""):
     remedy = (f"{torch_line} uses torch on Paddle tensors: use paddle.* there, or derive {name} from torch.nn.Module, "
               "so that the whole class is bridged" if torch_line else
               f"mend forward (it gets the image; annotate its parameter ': dict' to get the batch){remedy}")
-    return UserError(f"{name} {why}, and running it on a blank image failed ({size}x{size}: {type(error).__name__}: "
-                     f"{_first_line(error)}); {remedy}")
+    kind = Unsupported if torch_line else UserError
+    return kind(f"{name} {why}, and running it on a blank image failed ({size}x{size}: {type(error).__name__}: "
+                f"{_first_line(error)}); {remedy}")
 
 
 def _line_with_torch(error):

@@ -4,6 +4,8 @@
 Stands alone (standard library only), so that deployment can use it without the rest of the package.
 A value the user has set is never changed.
 """
+from __future__ import annotations
+
 import ctypes
 import os
 import platform
@@ -28,10 +30,10 @@ def _cpu_name():
         return platform.processor()
 
 
-def setup():
+def setup() -> dict[str, str]:
     """Set the variables that the user has not set. Returns those it set, as {name: value}.
 
-    Has no effect on a Paddle that is already loaded: call it first (importing ppdet_ext does).
+    Has no effect on a Paddle that is already loaded: call it first (ppdet_ext.setup does).
     """
     if _threads_by_paddle():
         del os.environ["OMP_NUM_THREADS"]
@@ -76,7 +78,7 @@ def _keep_freed_memory():
         libc.mallopt(m_top_pad, 64 * 2**20)
 
 
-def give_back_freed_memory():
+def give_back_freed_memory() -> None:
     """Give what is free now back to the system, once; what is freed later is kept as before.
 
     A first training step leaves small things that stay (optimizer states, compiled operations) all over the heap. The

@@ -1,22 +1,27 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Worker processes that measure one name after another, so that none can end, stop or fill up the sweep."""
+"""Worker processes that measure one name after another, so that none can end, stop or fill up the sweep.
+
+Each worker is an executor of one process: a network that dies, hangs or grows costs that process and nothing else.
+"""
 from __future__ import annotations
 
 import contextlib
-import json
+import multiprocessing
 import os
-import queue
-import select
 import signal
-import subprocess
 import sys
 import tempfile
-import threading
 import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
-from .sweep_worker import READY
+from . import sweep_worker
 
 GIB = 2**30
 RECYCLE = 50  # names after which a worker is replaced: libraries keep what they have compiled and allocated
@@ -24,31 +29,23 @@ START_LIMIT = 300  # seconds for the imports
 POLL = 0.2  # seconds between two looks at a worker's memory
 
 
-def cores():
+def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_of_memory(jobs):
+def share_of_memory(jobs: int) -> float:
     """GiB that each of ``jobs`` workers may take: together nine tenths of the machine's memory."""
     return 0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB / jobs
 
 
-def resident(pid):
+def resident(pid: int | None) -> float:
     """GiB of memory that a process occupies; 0 where the system does not say."""
     try:
         with open(f"/proc/{pid}/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / GIB
     except (OSError, IndexError):
         return 0.0
-
-
-class Lost(Exception):
-    """A worker that had to be given up; the message is the reason."""
-
-
-class TooSlow(Lost):
-    """It ran out of time, which a second try would not change."""
 
 
 @dataclass(frozen=True)
@@ -69,175 +66,178 @@ class Plan:
     jobs: int = 1
     time_limit: float = 300.0
     memory: float = 8.0
-    describe: object = lambda name: {}
+    describe: Callable[[str], dict] = lambda name: {}
 
-    def command(self):
-        return [sys.executable, "-m", "ppdet_ext.sweep.sweep_worker", "--measure", self.measure,
-                "--settings", json.dumps(self.settings)]
 
-    def environment(self):
-        return {**os.environ, "OMP_NUM_THREADS": str(max(1, cores() // self.jobs))}
+class Lost(Exception):
+    """A worker was given up; the message is the reason. ``final``: a second try would not change it."""
+
+    def __init__(self, reason: str, final: bool = False):
+        super().__init__(reason)
+        self.final = final
 
 
 class Worker:
-    """One process. ``done`` counts the names it has measured."""
+    """One process. ``done`` counts the names it has measured; ``future`` becomes the row of the name it has now."""
 
-    def __init__(self, plan):
-        self.plan, self.done, self._read = plan, 0, b""
-        self._log = tempfile.TemporaryFile()
-        # a session of its own: Ctrl-C reaches the sweep alone, which then ends its workers
-        self._process = subprocess.Popen(plan.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._log, env=plan.environment(), start_new_session=True)
+    def __init__(self, plan: Plan):
+        self.plan, self.done = plan, 0
+        self.future: Future = Future()
+        handle, name = tempfile.mkstemp(prefix="sweep.", suffix=".log")
+        self._log, others = Path(name), set(multiprocessing.active_children())
+        self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        with _inherited(handle, OMP_NUM_THREADS=str(max(1, cores() // plan.jobs))):
+            self._starting = self._executor.submit(sweep_worker.start, plan.measure)
+        os.close(handle)
+        self._process, = set(multiprocessing.active_children()) - others
+        self._started, self._since = False, time.monotonic()
 
-    def wait(self):
-        """Wait until it has imported everything.
-
-        Raises:
-            UserError: it does not start.
-        """
+    def ask(self, name: str) -> None:
+        """Begin to measure a name."""
+        self._since = time.monotonic()
         try:
-            while self._line(START_LIMIT) != READY:
-                pass
-        except Lost as error:
-            raise UserError(f"a worker of the sweep does not start ({error}); to see why: "
-                            f"{' '.join(self.plan.command()[:5])}") from None
+            self.future = self._executor.submit(sweep_worker.row, self.plan.measure, name, self.plan.settings)
+        except BrokenProcessPool as error:  # it died meanwhile
+            self.future = Future()
+            self.future.set_exception(error)
 
-    def ask(self, name):
-        """The row of a name.
+    def look(self) -> dict | None:
+        """The row of the name; None as long as it is not there.
 
         Raises:
             Lost: the worker died, or went beyond its limits.
+            UserError: it does not start.
         """
+        if self._started:
+            row = self._result(self.future, self.plan.time_limit)
+            self.done += row is not None
+            return row
         try:
-            self._process.stdin.write(f"{name}\n".encode())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise Lost(self._last_words()) from None
-        row = json.loads(self._line(self.plan.time_limit))
-        self.done += 1
-        return row
+            self._started = bool(self._result(self._starting, START_LIMIT))
+        except Exception as error:  # Lost, or what an import raised
+            raise UserError(f"a worker of the sweep does not start ({error}); to see why: {sys.executable} -c "
+                            f"'import {self.plan.measure.partition(':')[0]}'") from None
+        self._since = time.monotonic()
+        return None
 
-    def worn(self):
+    def worn(self) -> bool:
         """Whether the next name should get a new worker."""
         return self.done >= RECYCLE or resident(self._process.pid) > self.plan.memory / 2
 
-    def stop(self):
+    def close(self) -> None:
+        """End it, whatever it is doing."""
         self._process.kill()
-        self._process.wait()
+        self._executor.shutdown()
+        self._log.unlink()
 
-    def close(self):
-        """Stop it and let go of its files."""
-        self.stop()
-        with contextlib.suppress(BrokenPipeError):  # a name that it has not read
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._log.close()
-
-    def _line(self, limit):
-        deadline = time.monotonic() + limit
-        while b"\n" not in self._read:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise TooSlow(f"takes more than {limit:g} s")
-            if resident(self._process.pid) > self.plan.memory:
-                raise Lost(f"needs more than {self.plan.memory:.3g} GiB of memory")
-            if select.select([self._process.stdout], [], [], min(POLL, left))[0]:
-                self._receive()
-        line, _, self._read = self._read.partition(b"\n")
-        return line.decode("utf-8", "replace")
-
-    def _receive(self):
-        piece = os.read(self._process.stdout.fileno(), 1 << 16)
-        if not piece:
-            raise Lost(self._last_words())
-        self._read += piece
+    def _result(self, future, limit):
+        if future.done():
+            try:
+                return future.result()
+            except BrokenProcessPool:
+                raise Lost(self._last_words()) from None
+        if time.monotonic() - self._since > limit:
+            raise Lost(f"takes more than {limit:g} s", final=True)
+        if resident(self._process.pid) > self.plan.memory:
+            raise Lost(f"needs more than {self.plan.memory:.3g} GiB of memory")
+        return None
 
     def _last_words(self):
         """How it ended, and the last line it wrote; not those in brackets, Paddle's notes on a crash."""
-        code = self._process.wait()
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4096))
-        lines = map(str.strip, self._log.read().decode("utf-8", "replace").split("\n"))
-        last = next((line for line in reversed(list(lines)) if line and line[0] != "["), "no message")
+        self._executor.shutdown()  # waits until the process is gone
+        code = self._process.exitcode
+        lines = [line.strip() for line in self._log.read_bytes()[-4096:].decode("utf-8", "replace").split("\n")]
+        last = next((line for line in reversed(lines) if line and line[0] != "["), "no message")
         return f"the process died with {signal.Signals(-code).name if code < 0 else f'exit code {code}'}: {last[:200]}"
 
 
-class Pool:
-    """Threads, each with a worker of its own, that turn the names in ``todo`` into rows in ``results``."""
+class Job:
+    """Turns one name after another into rows, each new worker taking the place of one that is worn or lost.
 
-    def __init__(self, plan, names):
-        self.plan, self.results, self._todo = plan, queue.Queue(), queue.Queue()
-        self._workers, self._stopped, self._lock = {}, False, threading.Lock()
-        for name in names:
-            self._todo.put(name)
-        self._threads = [threading.Thread(target=self._serve, args=(slot,), daemon=True)
-                         for slot in range(min(plan.jobs, len(names)))]
-        for thread in self._threads:
-            thread.start()
+    ``name`` is the one that is being measured, empty between two.
+    """
 
-    def close(self):
-        """End all, whatever they are doing."""
-        with self._lock:
-            self._stopped = True
-            for worker in self._workers.values():
-                worker.stop()
-        for thread in self._threads:
-            thread.join()
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.name = ""
+        self.worker: Any = None
 
-    def _serve(self, slot):
+    def begin(self, name: str) -> None:
+        """Measure a name."""
+        self.name, self._began = name, time.monotonic()
+        if self.worker and self.worker.worn():
+            self.close()
+        self._ask()
+
+    def look(self) -> dict | None:
+        """The row of the name, one of status 'failed' where its worker is lost; None as long as it is not there.
+
+        Raises:
+            UserError: a worker does not start.
+        """
         try:
-            while not self._stopped:
-                self.results.put(self._row(slot, self._todo.get_nowait()))
-        except queue.Empty:
-            pass
-        except Exception as error:  # handed to the thread that reads the rows
-            self.results.put(error)
-        finally:
-            self._drop(slot)
+            row = self.worker.look()
+        except Lost as error:
+            used = self.worker.done > 0
+            self.close()
+            # what killed a used worker may be left from the names before: a new one decides
+            if used and not error.final:
+                self._ask()
+                return None
+            row = {"status": "failed", "reason": str(error), "seconds": round(time.monotonic() - self._began, 2)}
+        if row is not None:
+            row = {"name": self.name, **self.plan.describe(self.name), **row}
+            self.name = ""
+        return row
 
-    def _row(self, slot, name):
-        start = time.monotonic()
-        while True:
-            worker = self._worker(slot)
-            try:
-                return {**self.plan.describe(name), **worker.ask(name)}
-            except Lost as error:
-                self._drop(slot)
-                # what killed a used worker may be left from the names before: a new one decides
-                if worker.done == 0 or isinstance(error, TooSlow) or self._stopped:
-                    return {"name": name, **self.plan.describe(name), "status": "failed", "reason": str(error),
-                            "seconds": round(time.monotonic() - start, 2)}
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self.worker:
+            self.worker.close()
+        self.worker = None
 
-    def _worker(self, slot):
-        if slot in self._workers and self._workers[slot].worn():
-            self._drop(slot)
-        if slot not in self._workers:
-            worker = Worker(self.plan)
-            with self._lock:
-                self._workers[slot] = worker
-                if self._stopped:
-                    worker.stop()
-            worker.wait()
-        return self._workers[slot]
-
-    def _drop(self, slot):
-        with self._lock:
-            worker = self._workers.pop(slot, None)
-        if worker:
-            worker.close()
+    def _ask(self):
+        self.worker = self.worker or Worker(self.plan)
+        self.worker.ask(self.name)
 
 
-def measure_all(names, plan):
+def measure_all(names: Sequence[str], plan: Plan) -> Generator[dict, None, None]:
     """Yield a row for each name, in the order in which they are done. Leaving the loop ends the workers.
 
     Raises:
         UserError: a worker does not start.
     """
-    pool = Pool(plan, list(names))
+    todo = deque(names)
+    jobs = [Job(plan) for _ in range(min(plan.jobs, len(todo)))]
+    with contextlib.ExitStack() as stack:
+        for job in jobs:
+            stack.callback(job.close)
+        while todo or any(job.name for job in jobs):
+            for job in jobs:
+                if todo and not job.name:
+                    job.begin(todo.popleft())
+            busy = [job for job in jobs if job.name]
+            wait([job.worker.future for job in busy], POLL, FIRST_COMPLETED)
+            yield from filter(None, [job.look() for job in busy])
+
+
+@contextlib.contextmanager
+def _inherited(output, **variables):
+    """What processes get that are started meanwhile: a descriptor for all they print, and environment variables.
+
+    Set here, because a process prints and reads its variables while it imports, before any function of ours runs.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before, own = {name: os.environ.get(name) for name in variables}, [os.dup(1), os.dup(2)]
     try:
-        for _ in names:
-            row = pool.results.get()
-            if isinstance(row, Exception):
-                raise row
-            yield row
+        os.environ.update(variables)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        yield
     finally:
-        pool.close()
+        for place, descriptor in enumerate(own, 1):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})

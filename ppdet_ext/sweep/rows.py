@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError, nearest
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, dict]:
     """Rows by name, the last of a name counting. No file: no rows. A half-written last line is left out."""
     path = Path(path)
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows = {}
+    rows: dict[str, dict] = {}
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -24,19 +25,19 @@ def read(path):
     return rows
 
 
-def rewrite(path, rows):
+def rewrite(path: str | Path, rows: dict[str, dict]) -> None:
     """Start the file with these rows (as ``read`` gives them) and no others."""
     with open(path, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows.values())
 
 
-def append(path, row):
+def append(path: str | Path, row: dict) -> None:
     """Add a row at the file's end."""
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def listed(known, path):
+def listed(known: Sequence[str], path: str | Path) -> list[str]:
     """Those of ``known`` that a file lists, in its order: one a line; empty lines and lines with # do not count.
 
     Raises:
@@ -54,7 +55,7 @@ def listed(known, path):
     return list(dict.fromkeys(wanted))
 
 
-def remaining(names, rows, retry=False):
+def remaining(names: Sequence[str], rows: dict[str, dict], retry: bool = False) -> list[str]:
     """Names without a row; with ``retry`` also those whose row is not ok."""
     done = {name for name, row in rows.items() if not retry or row["status"] == "ok"}
     return [name for name in names if name not in done]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,13 +16,14 @@ from . import pool, rows
 SHOWN = {"ok": "ok", "short": "falls short", "failed": "failed"}  # beside the bar -> status
 
 
-def run(names, path, plan, resume=False, retry=False):
+def run(names: Sequence[str], path: str | Path, plan: pool.Plan, resume: bool = False,
+        retry: bool = False) -> dict[str, dict]:
     """Measure names and return all rows of the file by name, those of earlier runs among them.
 
     Args:
         path: .jsonl file, to which each row is added when it is there. Without ``resume`` an old one is moved aside
             (``.previous.jsonl``).
-        plan: pool.Plan.
+        plan: how to measure.
         resume: keep the file's rows and leave out the names that have one.
         retry: with ``resume``, measure those again that are not ok.
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import math
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..files import atomic_path
@@ -40,11 +41,11 @@ COUNTS = {
 }
 
 
-def write(rows, folder, facts=()):
+def write(rows: Iterable[dict], folder: str | Path, facts: Sequence[str] = ()) -> tuple[Path, Path]:
     """Write sweep.csv and sweep.md.
 
     Args:
-        rows: list of dicts; a key that is not there is an empty cell.
+        rows: what ``measure`` gives; a key that is not there is an empty cell.
         facts: lines of text above the tables (tolerances and the like).
 
     Returns:
@@ -61,17 +62,17 @@ def write(rows, folder, facts=()):
     return paths
 
 
-def short(rows):
+def short(rows: Iterable[dict]) -> list[dict]:
     """Those that are not ok."""
     return [row for row in rows if row["status"] != "ok"]
 
 
-def summary(rows):
+def summary(rows: Sequence[dict]) -> str:
     """The counts, one a line."""
     return "\n".join(f"{label}: {sum(map(counts, rows))}" for label, counts in COUNTS.items())
 
 
-def page(rows, facts=()):
+def page(rows: Sequence[dict], facts: Sequence[str] = ()) -> str:
     """The markdown page."""
     parts = ["# Every backbone through the bridge, measured",
              "Written by tools/sweep_bridge.py; all figures, guards and reasons in full: [sweep.csv](sweep.csv).",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import torch
 from torch import fx
 
+from ..errors import Unsupported
 from .aliases import Alias
 from .fx_nodes import training_mode
 
@@ -32,7 +33,7 @@ class ValueProxy(fx.Proxy, Alias):
         """``convert(value)``, as a branch or a loop count needs it; recorded as a guard."""
         if isinstance(self.value, torch.Tensor) and self.value.is_meta:
             raise self.tracer.error("data-dependent control flow: a tensor's content decides what to compute, which a "
-                                    "traced network cannot follow")
+                                    "traced network cannot follow", Unsupported)
         known = convert(self.value)
         self.tracer.add_guard(self, known)
         return known

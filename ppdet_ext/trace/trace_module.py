@@ -54,7 +54,7 @@ def _follow(tracer, model, name):
     try:
         return tracer.trace(model)
     except UserError as error:
-        raise UserError(f"{name} cannot be traced: {error}") from None
+        raise type(error)(f"{name} cannot be traced: {error}") from None
     except RecursionError:
         raise UserError(f"{name} cannot be traced: it calls itself without end") from None
     except NeedsValues:

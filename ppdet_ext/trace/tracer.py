@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from ..errors import UserError
+from ..errors import Unsupported, UserError
 from ..graph.ops import LEAVES, OPS
 from ..graph.ops._leaf_args import is_leaf
 from ..graph.ops._table import Op
@@ -153,9 +153,9 @@ class Tracer(fx.Tracer):
             raise self.error(f"the network refuses: {words(condition.node)} ({message})")
         self.create_node("call_function", guard, (condition.node, True, words(condition.node), False), {})
 
-    def error(self, what: str) -> UserError:
+    def error(self, what: str, kind: type[UserError] = UserError) -> UserError:
         """UserError that says where in the network and in which line of whose file it happened."""
-        return UserError(f"{what} (in {_place(self.scope.module_path, self.root)}, {_source_line()})")
+        return kind(f"{what} (in {_place(self.scope.module_path, self.root)}, {_source_line()})")
 
     def call_module(self, m: torch.nn.Module, forward: Any, args: tuple, kwargs: dict) -> Any:
         if self.computing:
@@ -188,14 +188,14 @@ class Tracer(fx.Tracer):
         if kind == "call_module":
             module = self.root.get_submodule(target)
             if not is_leaf(module):
-                kind = type(module).__name__
-                raise self.error(f"layer '{target}' is a {kind}, which has no Paddle twin yet; add one with "
-                                 f"@leaf('{kind}', ...) from ppdet_ext.graph.ops")
+                name = type(module).__name__
+                raise self.error(f"layer '{target}' is a {name}, which has no Paddle twin yet; add one with "
+                                 f"@leaf('{name}', ...) from ppdet_ext.graph.ops", Unsupported)
         elif kind in ("call_function", "call_method"):
             name = op_name(kind, target, None)
             if name not in OPS and target not in (guard, training_mode, builtins.getattr):
                 raise self.error(f"the operation {name} is not in the table; add it with @op('{name}') from "
-                                 "ppdet_ext.graph.ops")
+                                 "ppdet_ext.graph.ops", Unsupported)
 
     def _check_fresh(self, entry, target, arguments):
         metadata = target is builtins.getattr if entry is None else isinstance(entry, Op) and entry.metadata

@@ -1,23 +1,29 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Getting a file from the network into the cache folder: plain urllib, a progress bar, nothing left half-written."""
+"""Getting a file from the network into the cache folder: requests, a progress bar, nothing left half-written."""
+from __future__ import annotations
+
 import hashlib
-import http.client
 import logging
 import os
 import re
 import socket
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
+
+import requests
+from urllib3.util.retry import Retry
 
 from ..errors import UserError
 from ..files import atomic_path, sha256
 
 logger = logging.getLogger(__name__)
-CONNECT = 10  # seconds to reach a server
+CONNECT = 20  # seconds to reach a server, at all its addresses together
+SHORTEST = 2  # seconds for one of them
 TIMEOUT = 30  # seconds without a byte from it
-TRIES = 2
+TRIES = 2  # of a transfer that breaks off
+# of an answer that another try may change; Retry-After may be hours, so that it is not heeded
+RETRIES = Retry(total=2, connect=0, read=0, status=2, backoff_factor=1, status_forcelist=(429, 502, 503, 504),
+                respect_retry_after_header=False, raise_on_status=False)
 LONGEST = 150  # characters of a file name; the file system takes 255, with what a temporary file adds
 CHUNK = 1 << 18
 
@@ -38,12 +44,12 @@ class BrokenOff(OSError):
     """A transfer that began and did not end."""
 
 
-def home():
+def home() -> Path:
     """Where converted weights land: $PPDET_EXT_HOME, or ``weights`` in the working directory."""
     return Path(os.environ.get("PPDET_EXT_HOME") or "weights")
 
 
-def fetch(url, folder=None):
+def fetch(url: str, folder: str | Path | None = None) -> Path:
     """Download ``url`` once; later calls find it in ``folder`` (default ``home()/cache``).
 
     Raises:
@@ -56,15 +62,14 @@ def fetch(url, folder=None):
             logger.info("downloading %s", url)
             _download_again(url, target)
         return target
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise Unavailable(f"cannot download {url} ({_reason(error)})") from None
 
 
-def cache_name(url):
+def cache_name(url: str) -> str:
     """A file name for ``url``, its suffix kept; a query, strange characters and great length go into a digest."""
     parts = urllib.parse.urlparse(url)
-    host, *path = [parts.netloc.rpartition("@")[2].replace(":", "_"), *filter(None, parts.path.split("/"))]
-    plain = "--".join([host, *path])
+    plain = "--".join([parts.netloc.rpartition("@")[2].replace(":", "_"), *filter(None, parts.path.split("/"))])
     name = re.sub(r"[^\w.%+=-]", "_", plain, flags=re.ASCII)
     if name == plain and not parts.query and len(name) <= LONGEST:
         return name
@@ -73,7 +78,7 @@ def cache_name(url):
 
 
 def _download_again(url, target):
-    """Only what broke off is tried again: an answer such as 404, or none, would be the same the second time."""
+    """Only what broke off is tried again; answers such as 503 are ``RETRIES``'s, and 404 would stay 404."""
     for left in reversed(range(TRIES)):
         try:
             with atomic_path(target) as temporary:
@@ -85,13 +90,13 @@ def _download_again(url, target):
                 raise
 
 
-def expected_hash(url):
+def expected_hash(url: str) -> str:
     """The sha256 prefix in the file name of the places that write one, else ''."""
     found = re.search(r"-([0-9a-f]{8,64})\.[a-z.]+$", url)
     return found.group(1) if found and url.startswith(HASHED) else ""
 
 
-def check_hash(path, prefix, origin):
+def check_hash(path: str | Path, prefix: str, origin: str) -> None:
     """Raise UserError unless the file's sha256 begins with ``prefix``."""
     digest = sha256(path) if prefix else ""
     if not digest.startswith(prefix):
@@ -101,69 +106,46 @@ def check_hash(path, prefix, origin):
 
 def _download(url, path):
     from tqdm import tqdm
-    request = urllib.request.Request(url, headers={"User-Agent": "ppdet_ext"})
-    opener = urllib.request.build_opener(_Handler, _SecureHandler)
-    with opener.open(request, timeout=TIMEOUT) as answer, open(path, "wb") as file:
+    with _session() as session, \
+            session.get(url, stream=True, timeout=(_connect_seconds(url), TIMEOUT)) as answer, open(path, "wb") as file:
+        answer.raise_for_status()
         total = int(answer.headers.get("Content-Length") or 0)
         with tqdm(total=total or None, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[-1]) as bar:
-            for piece in _pieces(answer):
-                file.write(piece)
-                bar.update(len(piece))
-            if total and bar.n != total:
-                raise BrokenOff(f"it broke off after {bar.n} of {total} bytes")
+            try:
+                for piece in answer.iter_content(CHUNK):
+                    file.write(piece)
+                    bar.update(len(piece))
+            except requests.RequestException as error:
+                received = f" after {answer.raw.tell()} of {total} bytes" if total else f": {_reason(error)}"
+                raise BrokenOff(f"it broke off{received}") from None
 
 
-def _pieces(answer):
-    try:
-        yield from iter(lambda: answer.read(CHUNK), b"")
-    except (OSError, http.client.HTTPException) as error:
-        raise BrokenOff(f"it broke off: {error or type(error).__name__}") from None
+def _session():
+    session = requests.Session()
+    # without compression: Content-Length is then what arrives, and the progress bar knows it
+    session.headers.update({"User-Agent": "ppdet_ext", "Accept-Encoding": "identity"})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=RETRIES))
+    return session
 
 
-def _connect(address, timeout=None, _source=None):
-    """``socket.create_connection`` for the first address of each family (IPv6, IPv4), CONNECT seconds for each.
+def _connect_seconds(url):
+    """Seconds for each address of the server, so that all together take CONNECT.
 
-    Trying all addresses of a large site on a network that drops packets would take minutes.
+    A large site has sixteen, and a network that drops packets would else cost minutes.
     """
-    places = {}
-    for family, _kind, _protocol, _name, place in socket.getaddrinfo(*address, type=socket.SOCK_STREAM):
-        places.setdefault(family, place[:2])
-    for left, place in zip(reversed(range(len(places))), places.values()):
-        try:
-            connected = socket.create_connection(place, CONNECT)
-            connected.settimeout(timeout)
-            return connected
-        except OSError:
-            if not left:
-                raise
-    raise OSError(f"{address[0]} has no address")
-
-
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, *args, **settings):
-        super().__init__(*args, **settings)
-        self._create_connection = _connect
-
-
-class _SecureConnection(http.client.HTTPSConnection):
-    def __init__(self, *args, **settings):
-        super().__init__(*args, **settings)
-        self._create_connection = _connect
-
-
-class _Handler(urllib.request.HTTPHandler):
-    def http_open(self, request):
-        return self.do_open(_Connection, request)
-
-
-class _SecureHandler(urllib.request.HTTPSHandler):
-    def https_open(self, request):
-        return self.do_open(_SecureConnection, request)
+    parts = urllib.parse.urlsplit(url)
+    try:
+        places = socket.getaddrinfo(parts.hostname, parts.port or parts.scheme, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a proxy may know the name
+        return CONNECT
+    return max(CONNECT / len(places), SHORTEST)
 
 
 def _reason(error):
-    """One line."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP {error.code} {error.reason}"
-    reason = str(getattr(error, "reason", None) or error) or type(error).__name__
-    return " ".join(reason.split())
+    """One line: of an error that libraries have wrapped several times the first, which says most."""
+    if isinstance(error, requests.HTTPError):
+        return f"HTTP {error.response.status_code} {error.response.reason}"
+    while not isinstance(error, BrokenOff) and (error.__cause__ or error.__context__):
+        error = error.__cause__ or error.__context__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,6 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """From torch's layout to Paddle's and back: frozen rules, each with its inverse, and rename tables as data."""
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -13,9 +17,9 @@ class Transpose:
     """nn.Linear keeps its weight [in, out] in Paddle, [out, in] in torch. Which they are, the layer itself says."""
     kind: type
 
-    def to_paddle(self, tensors, layer):
+    def to_paddle(self, state: dict[str, np.ndarray], layer: nn.Layer) -> dict[str, np.ndarray]:
         names = linear_weights(layer, self.kind)
-        return {name: value.T if name in names else value for name, value in tensors.items()}
+        return {name: value.T if name in names else value for name, value in state.items()}
 
     to_torch = to_paddle  # its own inverse
 
@@ -26,11 +30,11 @@ class Suffix:
     torch: str
     paddle: str
 
-    def to_paddle(self, tensors, _layer):
-        return _swap_suffix(tensors, self.torch, self.paddle)
+    def to_paddle(self, state: dict[str, np.ndarray], _layer: nn.Layer) -> dict[str, np.ndarray]:
+        return _swap_suffix(state, self.torch, self.paddle)
 
-    def to_torch(self, tensors, _layer):
-        return _swap_suffix(tensors, self.paddle, self.torch)
+    def to_torch(self, state: dict[str, np.ndarray], _layer: nn.Layer) -> dict[str, np.ndarray]:
+        return _swap_suffix(state, self.paddle, self.torch)
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,14 @@ class Counter:
     torch: str
     beside: str  # a torch name that only a BatchNorm with statistics has
 
-    def to_paddle(self, tensors, _layer):
-        return {name: value for name, value in tensors.items() if name.rpartition(".")[2] != self.torch}
+    def to_paddle(self, state: dict[str, np.ndarray], _layer: nn.Layer) -> dict[str, np.ndarray]:
+        return {name: value for name, value in state.items() if name.rpartition(".")[2] != self.torch}
 
-    def to_torch(self, tensors, layer):
+    def to_torch(self, state: dict[str, np.ndarray], layer: nn.Layer) -> dict[str, np.ndarray]:
         norms = [f"{path}.".lstrip(".") for path, sub in layer.named_sublayers(include_self=True)
                  if isinstance(sub, nn.layer.norm._BatchNormBase)]
-        added = {path + self.torch: np.array(0, np.int64) for path in norms if path + self.beside in tensors}
-        return {**tensors, **added}
+        added = {path + self.torch: np.array(0, np.int64) for path in norms if path + self.beside in state}
+        return {**state, **added}
 
 
 RULES = (
@@ -57,37 +61,37 @@ RULES = (
 )
 
 
-def to_paddle(tensors, layer):
+def to_paddle(state: dict[str, np.ndarray], layer: nn.Layer) -> dict[str, np.ndarray]:
     """torch-layout ``{name: array}`` -> Paddle's, for ``layer``; names the layer does not have pass through."""
     for rule in RULES:
-        tensors = rule.to_paddle(tensors, layer)
-    return tensors
+        state = rule.to_paddle(state, layer)
+    return state
 
 
-def to_torch(tensors, layer):
+def to_torch(state: dict[str, np.ndarray], layer: nn.Layer) -> dict[str, np.ndarray]:
     """The exact inverse of ``to_paddle`` (num_batches_tracked comes back as 0)."""
     for rule in reversed(RULES):
-        tensors = rule.to_torch(tensors, layer)
-    return tensors
+        state = rule.to_torch(state, layer)
+    return state
 
 
-def linear_weights(layer, kind=nn.Linear):
+def linear_weights(layer: nn.Layer, kind: type = nn.Linear) -> set[str]:
     """Names of all weights of ``kind`` in ``layer``."""
     return {f"{path}.weight".lstrip(".") for path, sub in layer.named_sublayers(include_self=True)
             if isinstance(sub, kind)}
 
 
-def torch_names(layer):
+def torch_names(layer: nn.Layer) -> list[str]:
     """Names of ``layer``'s state dict in torch, in order."""
     return list(to_torch(dict.fromkeys(layer.state_dict(), np.empty((0, 0))), layer))
 
 
-def known_names(layer):
+def known_names(layer: nn.Layer) -> set[str]:
     """All names that a checkpoint may use for ``layer``: its own and torch's."""
     return {*layer.state_dict(), *torch_names(layer)}
 
 
-def classifiers(layer):
+def classifiers(layer: nn.Layer) -> tuple[str, ...]:
     """Paths of ``layer``'s classifier or classifiers; () where none is known."""
     graph = getattr(layer, "graph", None)
     paths = getattr(getattr(layer, "pretrained_cfg", None), "classifier", "") or getattr(layer, "CLASSIFIER", "") or \
@@ -95,44 +99,45 @@ def classifiers(layer):
     return (paths,) if isinstance(paths, str) else tuple(paths)
 
 
-def classes_of(tensors, layer):
-    """Outputs of ``layer``'s classifier in Paddle-layout ``tensors``; None where they have none."""
+def classes_of(state: dict[str, np.ndarray], layer: nn.Layer) -> int | None:
+    """Outputs of ``layer``'s classifier in Paddle-layout ``state``; None where they have none."""
     linears = linear_weights(layer)
     for weight in (f"{path}.weight" for path in classifiers(layer)):
-        if weight in tensors:
-            return tensors[weight].shape[-1 if weight in linears else 0]
+        if weight in state:
+            return state[weight].shape[-1 if weight in linears else 0]
     return None
 
 
-def _swap_suffix(tensors, old, new):
+def _swap_suffix(state, old, new):
     def swapped(name):
         head, dot, tail = name.rpartition(".")
         return head + dot + new if tail == old else name
-    return {swapped(name): value for name, value in tensors.items()}
+    return {swapped(name): value for name, value in state.items()}
 
 
 @dataclass(frozen=True)
 class RenameTable:
     """Another author's module names -> the source library's, one for one; ``modules`` holds the whole network."""
-    modules: dict
+    modules: dict[str, str]
 
-    def rename(self, tensors):
+    def rename(self, state: dict[str, Any]) -> dict[str, Any]:
         """Rename ``{module.leaf: array}``; modules the table does not know keep their name."""
-        return self._apply(tensors, self.modules)
+        return self._apply(state, self.modules)
 
-    def inverse(self, tensors):
-        return self._apply(tensors, {new: old for old, new in self.modules.items()})
+    def inverse(self, state: dict[str, Any]) -> dict[str, Any]:
+        """The other way: the source library's names -> the author's."""
+        return self._apply(state, {new: old for old, new in self.modules.items()})
 
-    def fits(self, tensors):
+    def fits(self, state: Iterable[str]) -> bool:
         """True when the tensors belong to exactly the modules of this table."""
-        return {name.rpartition(".")[0] for name in tensors} == set(self.modules)
+        return {name.rpartition(".")[0] for name in state} == set(self.modules)
 
     @staticmethod
-    def _apply(tensors, modules):
+    def _apply(state: dict[str, Any], modules: dict[str, str]) -> dict[str, Any]:
         def renamed(name):
             module, dot, leaf = name.rpartition(".")
             return modules.get(module, module) + dot + leaf
-        return {renamed(name): value for name, value in tensors.items()}
+        return {renamed(name): value for name, value in state.items()}
 
 
 # EfficientNet-PyTorch's naming (lukemelas, and ml-illustrated's Lite packages) -> timm's
@@ -159,7 +164,7 @@ RENAMES = {
 }
 
 
-def rename_table(name):
+def rename_table(name: str) -> RenameTable:
     """The rename table of that name.
 
     Raises:
@@ -170,6 +175,6 @@ def rename_table(name):
     return RENAMES[name]
 
 
-def find_rename(tensors):
+def find_rename(state: Iterable[str]) -> str:
     """The name of the table whose modules are exactly the checkpoint's, or ''."""
-    return next((name for name, table in RENAMES.items() if table.fits(tensors)), "")
+    return next((name for name, table in RENAMES.items() if table.fits(state)), "")

@@ -1,12 +1,16 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Putting arrays into a layer by exact name, and saying what fitted. Nothing is written before all has been checked."""
+from __future__ import annotations
+
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from paddle import nn
 
 from ..errors import UserError
 from .mapped import release
@@ -17,8 +21,8 @@ SHOWN = 4  # rows of each kind in a one-line message
 class Mismatch(NamedTuple):
     """A parameter whose shape in the checkpoint is another than in the layer."""
     name: str
-    wanted: tuple
-    given: tuple
+    wanted: tuple[int, ...]
+    given: tuple[int, ...]
 
     def __str__(self):
         return f"{self.name} (wanted {list(self.wanted)}, given {list(self.given)})"
@@ -31,17 +35,17 @@ class LoadReport:
     ``unused`` are keys dropped knowingly (``layer.unused_prefixes``); ``source``, ``sha256`` and ``meta`` say where the
     weights came from and which mean, std, ... belong to them.
     """
-    matched: tuple = ()
-    missing: tuple = ()
-    unexpected: tuple = ()
-    mismatched: tuple = ()
-    unused: tuple = ()
+    matched: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[Mismatch, ...] = ()
+    unused: tuple[str, ...] = ()
     layer: str = ""
     source: str = ""
     sha256: str = ""
-    meta: dict = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
 
-    def raise_for_problems(self, allow=()):
+    def raise_for_problems(self, allow: str | Sequence[str] = ()) -> None:
         """Raise UserError for what is missing, unexpected or mismatched and matches none of the globs in ``allow``."""
         missing = [name for name in self.missing if not _allowed(name, allow)]
         unexpected = [name for name in self.unexpected if not _allowed(name, allow)]
@@ -60,11 +64,11 @@ class LoadReport:
                         f"{problems}; where that is meant, allow it by name (--allow PATTERN, allow: [PATTERN])")
 
     @property
-    def wanted(self):
+    def wanted(self) -> int:
         """Number of parameters and buffers the layer has."""
         return len(self.matched) + len(self.missing) + len(self.mismatched)
 
-    def counts(self):
+    def counts(self) -> str:
         """One line: ``matched 240, missing 0, unexpected 0, shape-mismatched 0, unused 2``."""
         return (f"matched {len(self.matched)}, missing {len(self.missing)}, unexpected {len(self.unexpected)}, "
                 f"shape-mismatched {len(self.mismatched)}, unused {len(self.unused)}")
@@ -76,7 +80,8 @@ class LoadReport:
         return "\n".join(lines)
 
 
-def load_into(layer, tensors, allow=(), unused=(), label="", **about):
+def load_into(layer: nn.Layer, state: dict[str, np.ndarray], allow: str | Sequence[str] = (),
+              unused: Sequence[str] = (), label: str = "", **about: Any) -> LoadReport:
     """Copy Paddle-layout ``{name: array}`` into ``layer`` where name and shape are the layer's own.
 
     Args:
@@ -90,27 +95,27 @@ def load_into(layer, tensors, allow=(), unused=(), label="", **about):
         UserError: anything else is missing, unexpected or mismatched; the layer is then untouched.
     """
     own = layer.state_dict()
-    common = [name for name in own if name in tensors]
-    shapes = {name: (tuple(own[name].shape), tuple(tensors[name].shape)) for name in common}
-    extra = [name for name in tensors if name not in own]
+    common = [name for name in own if name in state]
+    shapes = {name: (tuple(own[name].shape), tuple(state[name].shape)) for name in common}
+    extra = [name for name in state if name not in own]
     dropped = tuple(name for name in extra if name.startswith(tuple(unused)))
     report = LoadReport(
         matched=tuple(name for name in common if shapes[name][0] == shapes[name][1]),
-        missing=tuple(name for name in own if name not in tensors),
+        missing=tuple(name for name in own if name not in state),
         unexpected=tuple(name for name in extra if name not in dropped),
         mismatched=tuple(Mismatch(name, *shapes[name]) for name in common if shapes[name][0] != shapes[name][1]),
         unused=dropped,
         layer=label or type(layer).__name__,
         **about)
     report.raise_for_problems(allow)
-    kinds = {name: _kind_of(name, own[name], tensors[name]) for name in report.matched}
+    kinds = {name: _kind_of(name, own[name], state[name]) for name in report.matched}
     for name, kind in kinds.items():  # one by one, so that no more than one is in memory twice
-        own[name].set_value(np.require(tensors[name], kind, ["C", "A"]))
-        release(tensors[name])
+        own[name].set_value(np.require(state[name], kind, ["C", "A"]))
+        release(state[name])
     return report
 
 
-def fold(names):
+def fold(names: Iterable[str]) -> list[str]:
     """``layers.0.w, layers.1.w, layers.2.w`` -> ``['layers.0...2.w (3)']``; first seen, first listed.
 
     Digits of names alike but for their numbers fold into ranges; the count says how many names a row stands for.

@@ -1,8 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What is known about a weight file beside its numbers: a small YAML file next to each converted one."""
+from __future__ import annotations
+
 import importlib.metadata
 import logging
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -14,7 +17,7 @@ logger = logging.getLogger(__name__)
 FROM_CFG = ("arch", "tag", "license", "input_size", "mean", "std", "interpolation", "crop_pct", "num_classes")
 
 
-def version():
+def version() -> str:
     """The installed version of this package; it goes into every file we write."""
     try:
         return importlib.metadata.version("ppdet-ext")
@@ -22,25 +25,25 @@ def version():
         return "unknown"
 
 
-def from_cfg(cfg):
+def from_cfg(cfg: Any) -> dict[str, Any]:
     """The plain-value dict of what ``cfg`` (a PretrainedCfg) says; tuples become lists, empty values are left out."""
     values = {key: getattr(cfg, key, None) for key in FROM_CFG}
     return {key: plain(value) for key, value in values.items() if value not in (None, "")}
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """Tuples as lists and numbers as Python's own, so that YAML and JSON write them without tags."""
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value.item() if hasattr(value, "item") else value
 
 
-def sidecar(path):
+def sidecar(path: str | Path) -> Path:
     """Where a weight file's metadata lies: the same name, ending in .yml."""
     return Path(path).with_suffix(".yml")
 
 
-def read(path):
+def read(path: str | Path) -> dict[str, Any]:
     """Metadata beside the weight file ``path``; {} where there is none, or a file of another kind (a warning)."""
     path = sidecar(path)
     found = _load(path) if path.exists() else {}
@@ -49,7 +52,7 @@ def read(path):
     return found or {}
 
 
-def require_free(path):
+def require_free(path: str | Path) -> None:
     """Raise UserError where metadata beside the weight file ``path`` would overwrite a file of another kind."""
     path = sidecar(path)
     if path.exists() and _load(path) is None:
@@ -66,7 +69,7 @@ def _load(path):
     return found if metadata else None
 
 
-def dump(values):
+def dump(values: dict[str, Any]) -> str:
     """``values`` as the text of a metadata file."""
     return yaml.safe_dump({key: plain(value) for key, value in values.items()}, sort_keys=False,
                           default_flow_style=None, allow_unicode=True)

@@ -1,6 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The one measure of parity, max|d| / max|ref|, for arrays and for networks stage by stage."""
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,20 +15,20 @@ LIMIT = 1e-4  # float32, same weights and input
 class StageParity(NamedTuple):
     """One row of a parity table."""
     name: str
-    shape: tuple
+    shape: tuple[int, ...]
     max_difference: float
     max_reference: float
     error: float
 
 
-def as_array(value):
+def as_array(value: Any) -> np.ndarray:
     """numpy array of a Paddle tensor, a torch tensor (detached, on the CPU) or anything array-like."""
     value = value.detach() if hasattr(value, "detach") else value
     value = value.cpu() if hasattr(value, "cpu") else value
     return value.numpy() if hasattr(value, "numpy") else np.asarray(value)
 
 
-def relative_error(out, ref):
+def relative_error(out: Any, ref: Any) -> float:
     """max|out - ref| / max|ref| in float64; inf where either holds a NaN or ref is all zero and out is not.
 
     Raises:
@@ -34,7 +37,7 @@ def relative_error(out, ref):
     return compare("", out, ref).error
 
 
-def compare(name, out, ref):
+def compare(name: str, out: Any, ref: Any) -> StageParity:
     """StageParity of one pair; see ``relative_error``."""
     out, ref = as_array(out).astype(np.float64), as_array(ref).astype(np.float64)
     if out.shape != ref.shape:
@@ -46,7 +49,7 @@ def compare(name, out, ref):
     return StageParity(name, out.shape, difference, reference, error)
 
 
-def compare_stages(paddle_feats, torch_feats, names=None):
+def compare_stages(paddle_feats: Any, torch_feats: Any, names: Sequence[str] | None = None) -> list[StageParity]:
     """Compare features one by one; both are lists, or dicts with the same keys (which then are the names)."""
     if isinstance(paddle_feats, dict):
         names, torch_feats = list(paddle_feats), [torch_feats[name] for name in paddle_feats]
@@ -57,7 +60,7 @@ def compare_stages(paddle_feats, torch_feats, names=None):
     return [compare(name, out, ref) for name, out, ref in zip(names, paddle_feats, torch_feats)]
 
 
-def table(rows):
+def table(rows: Sequence[StageParity]) -> str:
     """The rows as text, one a line."""
     width = max([5, *(len(row.name) for row in rows)])
     lines = [f"{'stage':{width}}  {'shape':>18}  {'max|d|':>10}  {'max|ref|':>10}  max|d|/max|ref|"]
@@ -66,7 +69,7 @@ def table(rows):
     return "\n".join(lines)
 
 
-def check(rows, limit=LIMIT):
+def check(rows: Sequence[StageParity], limit: float = LIMIT) -> None:
     """Raise UserError for rows above ``limit``."""
     worst = [row for row in rows if not row.error <= limit]
     if worst:

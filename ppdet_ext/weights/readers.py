@@ -1,19 +1,23 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """File suffix -> reader: one small function for each format, and the table that joins them."""
+from __future__ import annotations
+
 import collections
 import importlib
-import json
+import math
 import re
 from pathlib import Path
+from typing import Any, Callable
 
 import numpy as np
+from safetensors import safe_open
 
 from ..errors import UserError
-from . import numpy_pickle, torch_file
+from . import safe_pickle, torch_file
 from .mapped import map_file
-from .unpickle import AllowListUnpickler, Forbidden
+from .safe_pickle import AllowListUnpickler, Forbidden
 
-# safetensors' type names; what is not here is quantised (8 bits and fewer) or complex
+# safetensors' type names; numpy lacks bfloat16, and what is not here is quantised (8 bits and fewer) or complex
 SAFETENSORS_TYPES = {
     "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16,
     "I64": np.int64, "I32": np.int32, "I16": np.int16, "BOOL": np.bool_,
@@ -24,13 +28,13 @@ PADDLE_ALLOWED = {
     "collections.OrderedDict": collections.OrderedDict,
     "builtins.tuple": tuple,
     "__builtin__.tuple": tuple,
-    **numpy_pickle.ALLOWED,
+    **safe_pickle.NUMPY,
 }
 NO_QUANTISED = "quantised weights cannot be used for training; give the float32 or float16 file"
 SAFE_TORCH = (2, 6)  # before, weights_only=True could be tricked into running code: CVE-2025-32434
 
 
-def need(module, why):
+def need(module: str, why: str) -> Any:
     """Import ``module`` or say which command brings it."""
     try:
         return importlib.import_module(module)
@@ -39,34 +43,28 @@ def need(module, why):
         raise UserError(f"{why} needs {module}, which is not installed: pip install {target}") from None
 
 
-def read_safetensors(path):
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     """All tensors of a .safetensors file, as views of it; bfloat16 comes as float32.
 
-    Format: the README of huggingface/safetensors. A length, a JSON table and the numbers, without gaps.
+    safetensors reads and checks the table. Its own arrays would be copies, so ours are laid over the mapped file: the
+    numbers come after the table, in its order and without gaps.
     """
-    with open(path, "rb") as file:
-        content = map_file(file)
-    begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
-    if begin > len(content):
-        raise ValueError("its table reaches past its end")
-    table, data = json.loads(content[8:begin].tobytes()), content[begin:]
-    table.pop("__metadata__", None)
-    if sum(stop - start for start, stop in (entry["data_offsets"] for entry in table.values())) != len(data):
-        raise ValueError("its table is for another number of bytes")
-    return {name: _safetensor(path, name, data, **entry) for name, entry in table.items()}
+    with safe_open(path, framework="numpy") as table, open(path, "rb") as file:
+        content, parts = map_file(file), {name: table.get_slice(name) for name in table.offset_keys()}
+        for name, part in parts.items():
+            if part.get_dtype() not in SAFETENSORS_TYPES:
+                raise UserError(f"'{path}' holds '{name}' as {part.get_dtype()}: {NO_QUANTISED}")
+        types = {name: np.dtype(SAFETENSORS_TYPES[part.get_dtype()]) for name, part in parts.items()}
+        sizes = {name: types[name].itemsize * math.prod(part.get_shape()) for name, part in parts.items()}
+        numbers, found = content[len(content) - sum(sizes.values()):], {}
+        for name, part in parts.items():
+            array, numbers = numbers[:sizes[name]], numbers[sizes[name]:]
+            array = array.view(types[name]).reshape(part.get_shape())
+            found[name] = torch_file.widen_bfloat16(array) if part.get_dtype() == "BF16" else array
+    return found
 
 
-def _safetensor(path, name, data, dtype, shape, data_offsets):
-    if dtype not in SAFETENSORS_TYPES:
-        raise UserError(f"'{path}' holds '{name}' as {dtype}: {NO_QUANTISED}")
-    start, stop = data_offsets
-    if not 0 <= start <= stop <= len(data):
-        raise ValueError(f"'{name}' reaches past its end")
-    array = data[start:stop].view(SAFETENSORS_TYPES[dtype]).reshape(shape)
-    return torch_file.widen_bfloat16(array) if dtype == "BF16" else array
-
-
-def read_torch(path):
+def read_torch(path: str | Path) -> Any:
     """A torch.save file as nested containers of arrays: without torch where it holds only tensors, else through it."""
     try:
         return torch_file.read(path)
@@ -83,10 +81,10 @@ def _require_safe(torch, path):
                         "(CVE-2025-32434): pip install 'torch>=2.6', or give a .safetensors file")
 
 
-def read_paddle(path):
+def read_paddle(path: str | Path) -> dict[str, Any]:
     """A .pdparams file as ``paddle.save`` writes it. It is a pickle too, so paddle.load does not see it here."""
     with open(path, "rb") as file:
-        saved = numpy_pickle.real(AllowListUnpickler(file, PADDLE_ALLOWED).load())
+        saved = safe_pickle.with_arrays(AllowListUnpickler(file, PADDLE_ALLOWED).load())
     # protocols below 4 cut arrays of more than 1 GiB into pieces
     for name, info in saved.pop("UnpackBigParamInfor@@", {}).items():
         saved[name] = np.concatenate([saved.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
@@ -112,7 +110,7 @@ READERS = {
 }
 
 
-def reader_for(path):
+def reader_for(path: str | Path) -> tuple[Callable[[str | Path], Any], str]:
     """The row of ``READERS`` for this file name.
 
     Raises:
@@ -124,7 +122,7 @@ def reader_for(path):
     raise UserError(f"'{path}' has none of the known weight suffixes ({', '.join(READERS)})")
 
 
-def read_file(path):
+def read_file(path: str | Path) -> tuple[Any, str]:
     """``(content, 'torch'|'paddle')`` of a weight file.
 
     Raises:

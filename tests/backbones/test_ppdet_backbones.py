@@ -131,6 +131,7 @@ def test_recomputing_changes_nothing(make, monkeypatch):
     assert relative_error(*gradients) <= 1e-5 and calls
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("arch", ["focalnet_T_224_1k_lrf", "focalnet_L_384_22k_fl4", "focalnet_H_224_22k_fl3"])
 def test_focalnet_equals_timm_s(focalnet, arch):
     """In float64: LayerNorm over eight channels makes much of float32's rounding."""

@@ -93,12 +93,13 @@ def test_other_statistics_make_it_less_sure(model, images):
         assert confidence(logits(net, wrong)).mean() < own - 0.02
 
 
+@pytest.mark.torch
 def test_the_same_as_from_torch(model, images):
     torch = pytest.importorskip("torch", reason="compares with timm's model")
     timm = pytest.importorskip("timm", reason="compares with timm's model")
     reference = timm.create_model(ARCH).eval()
     checkpoint = read(SPEC)
-    tensors = layout_rules.rename_table(checkpoint.rename).rename(checkpoint.tensors)
+    tensors = layout_rules.rename_table(checkpoint.rename).rename(checkpoint.state)
     reference.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
     with torch.no_grad():
         wanted = reference(torch.from_numpy(images)).numpy()

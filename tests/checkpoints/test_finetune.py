@@ -33,15 +33,15 @@ def test_class_dependent_tensors_start_anew_and_the_rest_is_kept(pair):
     model, five = pair
     model.net.set_state_dict({name: paddle.full_like(value, 7) for name, value in model.net.state_dict().items()})
     start = finetune.fit_classes(five, model.net)
-    reset = {name for name in five if five[name].shape != start.tensors[name].shape}
+    reset = {name for name in five if five[name].shape != start.state[name].shape}
     assert reset == {*BIASES, *(name.replace("bias", "weight") for name in BIASES), LABELS}
-    assert_same({name: value for name, value in start.tensors.items() if name not in reset},
+    assert_same({name: value for name, value in start.state.items() if name not in reset},
                 {name: value for name, value in five.items() if name not in reset})
     for name in BIASES:
-        np.testing.assert_allclose(start.tensors[name], PRIOR, rtol=1e-6)
-        weight = start.tensors[name.replace("bias", "weight")]
+        np.testing.assert_allclose(start.state[name], PRIOR, rtol=1e-6)
+        weight = start.state[name.replace("bias", "weight")]
         assert weight.shape == (32, 3) and 0 < np.abs(weight).max() <= 1 / math.sqrt(32) + 1e-6
-    assert 0.5 < start.tensors[LABELS].std() < 1.5
+    assert 0.5 < start.state[LABELS].std() < 1.5
     kept, anew, copied = start.lines
     assert f"kept: {len(five) - 7} of {len(five)}" in kept and "rows copied (class_map): 0 of 3" in copied
     assert "reset: 7 tensors (5 classes -> 3" in anew and "dec_score_head.0...1.weight (2)" in anew
@@ -54,18 +54,18 @@ def test_rows_of_mapped_classes_are_copied(pair):
     for name in BIASES:
         weight = name.replace("bias", "weight")
         for own, other in ((1, 2), (0, 4)):
-            assert start.tensors[name][own] == five[name][other]
-            np.testing.assert_array_equal(start.tensors[weight][:, own], five[weight][:, other])
-        assert start.tensors[name][2] == pytest.approx(PRIOR)
-    np.testing.assert_array_equal(start.tensors[LABELS][[1, 0]], five[LABELS][[2, 4]])
+            assert start.state[name][own] == five[name][other]
+            np.testing.assert_array_equal(start.state[weight][:, own], five[weight][:, other])
+        assert start.state[name][2] == pytest.approx(PRIOR)
+    np.testing.assert_array_equal(start.state[LABELS][[1, 0]], five[LABELS][[2, 4]])
     assert start.lines[-1].endswith("2 of 3 classes: cat (1) from feline (2), ox (0) from e (4)")
 
 
 def test_as_many_classes_are_kept_unless_mapped(pair, tmp_path):
     model, _ = pair
     three = weights_of(model)
-    assert finetune.fit_classes(three, model.net).tensors is three
-    mapped = finetune.fit_classes(three, model.net, {0: 1}).tensors
+    assert finetune.fit_classes(three, model.net).state is three
+    mapped = finetune.fit_classes(three, model.net, {0: 1}).state
     assert mapped[BIASES[0]][0] == three[BIASES[0]][1] and mapped[BIASES[0]][1] == pytest.approx(PRIOR)
 
 
@@ -86,6 +86,7 @@ def test_a_checkpoint_for_80_classes_is_cocos():
     assert finetune.pair_classes({"auto": "car", 1: "person"}, (2, ["auto", "x"]), (80, None)) == [(0, 2), (1, 0)]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("project, output", [("paddledet", "a.pdparams"), ("torch", "a.pth"),
                                              ("torch", "a.safetensors"), ("hf", "folder")])
 def test_pretrain_weights_of_any_project(tmp_path, project, output, caplog):

@@ -6,8 +6,7 @@ import pytest
 from support import data_sets
 from support.paths import REPO
 
-from ppdet_ext.config import config_file
-from ppdet_ext.data import checks
+from ppdet_ext.config import config_file, keys
 from ppdet_ext.errors import UserError
 
 
@@ -27,7 +26,7 @@ def detector_values():
 
 
 def test_a_right_config_passes(tmp_path):
-    checks.check_keys(data_sets.load(tmp_path, detector_values()))
+    keys.check_keys(data_sets.load(tmp_path, detector_values()))
 
 
 @pytest.mark.parametrize("option, words", [
@@ -48,6 +47,9 @@ def test_a_right_config_passes(tmp_path):
     ("TrainReader.sample_transforms=[{RandomDistort: {prb: 1}}]", "RandomDistort has no setting 'prb'; did you mean"),
     ("TrainReader.sample_transforms=[Decode]", "write 'Decode' as 'Decode: {}'"),
     ("EvalReader.sample_transforms=[{Resize: {target_siz: 3}}]", "Resize has no setting 'target_siz'; did you mean"),
+    ("TrainReader.transform_schedulers=[{Resise: {stop_epoch: 1}}]", "'Resise' is not among the reader's transforms"),
+    ("TrainReader.transform_schedulers=[{Resize: {end_epoch: 1}}]", "write 'Resize: {start_epoch: 0, stop_epoch: 10}'"),
+    ("TrainReader.transform_schedulers=[{Resize: 3}]", "write 'Resize: {start_epoch: 0, stop_epoch: 10}'"),
     ("TrainDataset.name=COCODataSt", "unknown data set class 'COCODataSt'; did you mean COCODataSet"),
     ("TrainDataset.anno_pth=x", "TrainDataset (COCODataSet) has no setting 'anno_pth'; did you mean anno_path"),
     ("TestDataset.anno_pth=x", "TestDataset (ImageFolder) has no setting 'anno_pth'; did you mean anno_path"),
@@ -60,7 +62,7 @@ def test_a_right_config_passes(tmp_path):
 def test_misspelt(tmp_path, option, words):
     cfg = data_sets.load(tmp_path, detector_values(), [option])
     with pytest.raises(UserError) as caught:
-        checks.check_keys(cfg)
+        keys.check_keys(cfg)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -76,10 +78,10 @@ def test_misspelt(tmp_path, option, words):
 def test_an_option_must_name_something(tmp_path, option, words):
     values = {**detector_values(), "my_lab": {"room": 3}}
     cfg = data_sets.load(tmp_path, values)
-    checks.check_options(cfg, config_file.parse_options(["my_lab.room=4", "epoch=2", "seed=1", "norm_type=bn",
-                                                    "DETR.backbone.name=TimmBackbone"]), values)
+    keys.check_options(cfg, config_file.parse_options(["my_lab.room=4", "epoch=2", "seed=1", "norm_type=bn",
+                                                  "DETR.backbone.name=TimmBackbone"]), values)
     with pytest.raises(UserError) as caught:
-        checks.check_options(cfg, config_file.parse_options([option]), values)
+        keys.check_options(cfg, config_file.parse_options([option]), values)
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -93,26 +95,26 @@ def test_an_option_must_name_something(tmp_path, option, words):
 ])
 def test_keys_that_a_mode_needs(tmp_path, mode, change, words):
     values = {**detector_values(), "snapshot_epoch": 1, "worker_num": 0}
-    checks.check_needed(data_sets.load(tmp_path, values), mode)
+    keys.check_needed(data_sets.load(tmp_path, values), mode)
     with pytest.raises(UserError, match=words):
-        checks.check_needed(data_sets.load(tmp_path, {**values, **change}), mode)
+        keys.check_needed(data_sets.load(tmp_path, {**values, **change}), mode)
 
 
 def test_a_key_at_the_wrong_place_is_warned_of(tmp_path, caplog):
     logger = logging.getLogger("ppdet.engine")
     logger.addHandler(caplog.handler)
     try:
-        checks.check_keys(data_sets.load(tmp_path, {**detector_values(), "batch_size": 3}))
+        keys.check_keys(data_sets.load(tmp_path, {**detector_values(), "batch_size": 3}))
     finally:
         logger.removeHandler(caplog.handler)
     assert "'batch_size' has no effect at the top level; did you mean TrainReader.batch_size?" in caplog.text
 
 
 def test_a_users_own_key_passes(tmp_path):
-    checks.check_keys(data_sets.load(tmp_path, {**detector_values(), "notes": "anything", "my_lab": {"room": 3}}))
+    keys.check_keys(data_sets.load(tmp_path, {**detector_values(), "notes": "anything", "my_lab": {"room": 3}}))
 
 
 @pytest.mark.parametrize("path", sorted(map(str, (REPO / "configs").glob("rtdetr*/*.yml"))) + sorted(
     map(str, (REPO / "configs").glob("*.yml"))))
 def test_configs_of_the_repository(path):
-    checks.check_keys(config_file.load(path))
+    keys.check_keys(config_file.load(path))

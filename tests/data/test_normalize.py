@@ -10,6 +10,7 @@ from ppdet.data.transform import NormalizeImage
 
 from ppdet_ext.data import normalize
 from ppdet_ext.errors import UserError
+from ppdet_ext.weights.pretrained_weights import converted_path
 
 IMAGENET = normalize.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", "net.a1")
 HALF = normalize.Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "lite")
@@ -172,7 +173,7 @@ def test_numbers_beside_a_weight_file(tmp_path):
 @pytest.mark.parametrize("name", ["TimmBackbone", "TorchvisionBackbone"])
 def test_numbers_beside_weights_converted_by_hand(tmp_path, monkeypatch, pretrained, mean, name):
     monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path))
-    file = pretrained.converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
+    file = converted_path("torchvision/resnet18" if name == "TorchvisionBackbone" else "resnet18")
     file.write_bytes(b"not read here")
     file.with_suffix(".yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
     cfg = real(tmp_path, {"arch": "resnet18", "pretrained": pretrained}, name)

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ppdet_ext.data import sample
+from ppdet_ext.data import digit_pictures, sample
 from ppdet_ext.errors import UserError
 from ppdet_ext.files import sha256
 
-SMALL = sample.Spec(train=25, val=4, size=96)
+SMALL = digit_pictures.Spec(train=25, val=4, size=96)
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +32,24 @@ def annotations(root, split):
 def test_same_seed_same_files(made, tmp_path):
     sample.make(tmp_path / "again", SMALL)
     assert hashes(tmp_path / "again") == hashes(made)
-    sample.make(tmp_path / "other", sample.Spec(train=25, val=4, size=96, seed=1))
+    sample.make(tmp_path / "other", digit_pictures.Spec(train=25, val=4, size=96, seed=1))
     assert hashes(tmp_path / "other")["train/000000.jpg"] != hashes(made)["train/000000.jpg"]
 
 
 def test_an_image_does_not_depend_on_the_number_of_images():
-    left, right = sample.draw("train", 3, SMALL), sample.draw("train", 3, sample.Spec(train=400, val=80, size=96))
+    left = digit_pictures.draw("train", 3, SMALL)
+    right = digit_pictures.draw("train", 3, digit_pictures.Spec(train=400, val=80, size=96))
     assert np.array_equal(left[0], right[0]) and left[1] == right[1]
 
 
 def test_splits_share_no_digit_and_no_photograph():
-    photographs = [set(files) for _, files, _ in sample.SPLITS.values()]
+    photographs = [set(files) for _, files, _ in digit_pictures.SPLITS.values()]
     assert not photographs[0] & photographs[1]
-    digits = [{image.tobytes() for images in sample._digits(split).values() for image in images}
+    digits = [{image.tobytes() for images in digit_pictures._digits(split).values() for image in images}
               for split in ("train", "val")]
     assert len(digits[0]) > 1000 and len(digits[1]) > 300
     assert not digits[0] & digits[1]
-    everything = [sample.photograph(*file) for files in photographs for file in files]
+    everything = [digit_pictures.photograph(*file) for files in photographs for file in files]
     assert len({image.tobytes() for image in everything}) == len(everything)
 
 
@@ -72,24 +73,24 @@ def test_coco_content(made):
 
 
 def test_boxes_are_tight_around_the_ink():
-    digit = sample._digits("train")[5][0]
+    digit = digit_pictures._digits("train")[5][0]
     for seed in range(5):
-        ink = sample._ink(np.random.default_rng(seed), digit, 60) > 0.5
+        ink = digit_pictures._ink(np.random.default_rng(seed), digit, 60) > 0.5
         assert ink[0].any() and ink[-1].any() and ink[:, 0].any() and ink[:, -1].any()
         assert 35 < ink.shape[0] < 75
 
 
 def test_boxes_overlap_little():
     for number in range(20):
-        boxes = [box for _, box in sample.draw("val", number, sample.Spec(size=96))[1]]
+        boxes = [box for _, box in digit_pictures.draw("val", number, digit_pictures.Spec(size=96))[1]]
         for place, box in enumerate(boxes):
-            assert sample._shared(box, boxes[:place]) <= 0.2
+            assert digit_pictures._shared(box, boxes[:place]) <= 0.2
 
 
 def test_contrast():
     rng = np.random.default_rng(0)
     for grey in (0, 60, 128, 200, 255):
-        colours = np.array([sample._colour(rng, np.full((4, 4, 3), grey, "float32"), 90) for _ in range(50)])
+        colours = np.array([digit_pictures._colour(rng, np.full((4, 4, 3), grey, "float32"), 90) for _ in range(50)])
         assert np.abs(colours @ [0.299, 0.587, 0.114] - grey).min() > 55  # a tint may be cut at 0 or 255
 
 
@@ -150,9 +151,9 @@ def test_a_failure_leaves_the_old_set(made, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spec, words", [
-    (sample.Spec(difficulty="esy"), "did you mean easy"),
-    (sample.Spec(digit=(0.5, 0.2)), "digit size range"),
-    (sample.Spec(train=0), "train >= 1"),
+    (digit_pictures.Spec(difficulty="esy"), "did you mean easy"),
+    (digit_pictures.Spec(digit=(0.5, 0.2)), "digit size range"),
+    (digit_pictures.Spec(train=0), "train >= 1"),
 ])
 def test_impossible_parameters(tmp_path, spec, words):
     with pytest.raises(UserError, match=words):

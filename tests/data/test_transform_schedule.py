@@ -3,9 +3,7 @@
 import pytest
 from ppdet.core.workspace import create
 
-from ppdet_ext import UserError
 from ppdet_ext.config import config_file
-from ppdet_ext.data import transform_schedule
 
 SCHEDULE = """
 _BASE_: [{base}]
@@ -40,14 +38,3 @@ def test_a_broken_off_epoch_is_told_by_the_trainer(reader):
     loader.dataset.set_epoch(5)
     loader.loader = iter(loader.dataloader)  # as Trainer.resume_weights does
     assert {batch["image"].shape[-1] for batch in loader} == {32}
-
-
-@pytest.mark.parametrize("schedulers, words", [
-    ([{"Resise": {"stop_epoch": 1}}], "'Resise' is not among.*did you mean Resize"),
-    ([{"Resize": {"end_epoch": 1}}], "start_epoch: 0, stop_epoch: 10"),
-    ([{"Resize": 3}], "start_epoch: 0, stop_epoch: 10"),
-])
-def test_wrong_schedules(schedulers, words):
-    reader = {"sample_transforms": [{"Resize": {}}], transform_schedule.KEY: schedulers}
-    with pytest.raises(UserError, match=words):
-        transform_schedule.check("TrainReader", reader)

@@ -359,21 +359,25 @@ def test_another_python_converts(known_model, tmp_path, monkeypatch):
 
 def test_what_onnx_needs_is_said_before_anything_is_exported(known_trainer, tmp_path, monkeypatch):
     monkeypatch.delenv(to_onnx.VARIABLE, raising=False)
-    with monkeypatch.context() as patch, pytest.raises(UserError) as found:
+    with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "paddle2onnx", None)
-        export.export_model(known_trainer, tmp_path / "inference", onnx=True)
+        with pytest.raises(UserError) as found:
+            export.export_model(known_trainer, tmp_path / "inference", onnx=True)
     assert str(found.value).startswith("--onnx needs paddle2onnx; run: pip install ")
     assert "\n" not in str(found.value) and "python -m venv .venv-onnx" in str(found.value)
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="it needs Paddle 3, in an environment of its"):
+    with monkeypatch.context() as patch:
         patch.setattr(to_onnx.paddle, "__version__", "2.6.2")
-        to_onnx.require()
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="is no program that can be run"):
+        with pytest.raises(UserError, match="it needs Paddle 3, in an environment of its"):
+            to_onnx.require()
+    with monkeypatch.context() as patch:
         patch.setenv(to_onnx.VARIABLE, str(tmp_path / "none"))
-        to_onnx.require()
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="that runs it: pip install onnxruntime"):
+        with pytest.raises(UserError, match="is no program that can be run"):
+            to_onnx.require()
+    with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxruntime", None)
         patch.setitem(sys.modules, "openvino", None)
-        to_onnx.require()
+        with pytest.raises(UserError, match="that runs it: pip install onnxruntime"):
+            to_onnx.require()
     assert not (tmp_path / "inference").exists()
 
 

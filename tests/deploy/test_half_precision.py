@@ -214,6 +214,7 @@ def nncf_python():
     return os.environ.get(NNCF_PYTHON) or (sys.executable if importlib.util.find_spec("nncf") else None)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(nncf_python() is None, reason=f"no nncf here, and {NNCF_PYTHON} names no Python that has it")
 def test_int8_is_near(detector, pictures, tmp_path):
     folder = Path(pictures[0]).parent

@@ -8,12 +8,13 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from support.detector_cases import build_detector, eval_batch, frozen_norm_train, golden_targets, train_batch
 
 from ppdet_ext.detector import DINOLoss, HungarianMatcher, HybridEncoder
+from ppdet_ext.detector.anchors import make_anchors
 from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_of_levels
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh
-from ppdet_ext.detector.decoder import make_anchors
-from ppdet_ext.detector.denoising import _noisy_boxes, attention_mask, contrastive_denoising
+from ppdet_ext.detector.denoising import attention_mask, contrastive_denoising, noisy_boxes
 from ppdet_ext.detector.flat_attention import sample_flat
 from ppdet_ext.detector.hybrid_encoder import double_size, sincos_position_embedding
+from ppdet_ext.detector.outputs import DenoisingMeta
 from ppdet_ext.errors import UserError
 from ppdet_ext.weights import relative_error
 
@@ -160,19 +161,19 @@ class TestDenoising:
 
     def test_positives_hold_each_box_once_a_group(self):
         boxes, classes, made = self.make(noise=1e-6, labels=0.0)
-        assert made.meta["dn_num_group"] == 2 and made.meta["dn_num_split"] == [12, 7]
-        for image, index in enumerate(made.meta["dn_positive_idx"]):
+        assert made.meta.groups == 2 and made.meta.split == [12, 7]
+        for image, index in enumerate(made.meta.positives):
             assert len(index) == 2 * len(classes[image])
             content = made.content.numpy()[image, index, 0]
             assert content.tolist() == np.tile(classes[image][:, 0], 2).tolist()
-            restored = paddle.nn.functional.sigmoid(made.boxes).numpy()[image, index]
+            restored = paddle.nn.functional.sigmoid(made.raw_boxes).numpy()[image, index]
             assert np.allclose(restored, np.tile(boxes[image], [2, 1]), atol=1e-3)
 
     def test_negatives_move_further_than_positives(self):
         # away from the image's border, where corners would be clipped
         boxes = paddle.to_tensor([[0.5, 0.5, 0.1, 0.2], [0.45, 0.5, 0.2, 0.1]]).tile([50, 1]).unsqueeze(0)
         negative = np.arange(100) % 4 >= 2
-        moved = cxcywh_to_xyxy(_noisy_boxes(boxes, negative, 1.0)) - cxcywh_to_xyxy(boxes)
+        moved = cxcywh_to_xyxy(noisy_boxes(boxes, negative, 1.0)) - cxcywh_to_xyxy(boxes)
         shift = (moved.abs() / (boxes[..., 2:] / 2).tile([1, 1, 2])).numpy()[0]
         assert (shift[~negative] <= 1 + 1e-4).all()
         assert (shift[negative] >= 1 - 1e-4).all() and (shift[negative] <= 2 + 1e-4).all()
@@ -224,8 +225,7 @@ class TestLoss:
         groups, classes_count = 2, 10
         paddle.seed(1)
         dn_boxes, dn_logits = paddle.rand([2, 3, 8, 4]) * 0.5 + 0.2, paddle.randn([2, 3, 8, classes_count])
-        meta = {"dn_positive_idx": [np.array([0, 1, 4, 5]), np.array([], "int64"), np.array([0, 4])],
-                "dn_num_group": groups, "dn_num_split": [8, 5]}
+        meta = DenoisingMeta([np.array([0, 1, 4, 5]), np.array([], "int64"), np.array([0, 4])], groups, [8, 5])
         loss = DINOLoss(classes_count, HungarianMatcher(use_focal_loss=True), use_focal_loss=True, use_vfl=True)
         gt = [paddle.to_tensor(b) for b in boxes], [paddle.to_tensor(c) for c in classes]
         terms = loss(paddle.rand([2, 3, 5, 4]), paddle.randn([2, 3, 5, classes_count]), *gt, dn_out_bboxes=dn_boxes,
@@ -233,7 +233,7 @@ class TestLoss:
 
         wanted = np.zeros((2, 3))
         for layer in range(2):
-            for image, positives in enumerate(meta["dn_positive_idx"]):
+            for image, positives in enumerate(meta.positives):
                 prob = 1 / (1 + np.exp(-dn_logits.numpy()[layer, image].astype("float64")))
                 cost = -0.75 * prob**2 * np.log(1 - prob)
                 for k, query in enumerate(positives):
@@ -259,7 +259,7 @@ class TestLoss:
         own = matcher.match(layers, logits, *gt)
         same = [[tuple(part.tolist() for part in pair) for pair in images] for images in own]
         found = [[tuple(part.tolist() for part in pair) for pair in images]
-                 for images in shared._match(layers, logits, *gt)]
+                 for images in shared.match(layers, logits, *gt)]
         assert found == [same[:-1][index]] * 3 + [same[-1]]
 
     def test_softmax_scores_are_refused(self):

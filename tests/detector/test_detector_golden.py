@@ -19,9 +19,9 @@ from support.detector_cases import (
 )
 from support.paths import FILES
 
+from ppdet_ext import kernels
 from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.config import config_file
-from ppdet_ext.kernels import dispatch
 from ppdet_ext.weights import relative_error
 
 NAMES = sorted(path.name[:-len(".tsv.gz")] for path in (FILES / "state_dict").glob("*.tsv.gz"))
@@ -59,7 +59,7 @@ def test_outputs_equal_the_golden_ones(name):
     side = SIDES.get(name, 640)
     model, batch = build_detector(config_of(name), eval_size=[side, side]), eval_batch(side, side)
     # discrete sampling rounds places to pixels: between two of them a convolution's own rounding decides
-    with dispatch.left_to_paddle() if "_dsp_" in name else nullcontext():
+    with nullcontext() if "_dsp_" in name else kernels.enabled():
         boxes, logits = in_same_order(*raw_outputs(model, batch), golden["dec_boxes"])
         with paddle.no_grad():
             found = model(batch)

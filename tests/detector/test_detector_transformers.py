@@ -21,6 +21,8 @@ from ppdet_ext.weights import relative_error
 torch = pytest.importorskip("torch", reason="compares with torch")
 transformers = pytest.importorskip("transformers", reason="compares with transformers' RTDetr")
 
+pytestmark = pytest.mark.torch
+
 CASES = {
     "r18": {
         "ours": {"ResNet": {"depth": 18}, "HybridEncoder": {"expansion": 0.5},
@@ -40,8 +42,6 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def pair(request):
     """Our detector and theirs with equal weights, both in eval mode."""
-    import ppdet_ext  # noqa: F401  registers
-
     case = CASES[request.param]
     sections = {**case["ours"], "RTDETRTransformer": {**case["ours"]["RTDETRTransformer"], "num_denoising": 0}}
     ours = build_detector(**sections)

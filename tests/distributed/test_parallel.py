@@ -18,10 +18,9 @@ from support.paths import REPO
 
 from ppdet_ext.cli import load_cfg
 from ppdet_ext.distributed import processes
-from ppdet_ext.engine import parallel
+from ppdet_ext.distributed.shared_evaluation import DistributedMetric, Share
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph.ops.timm_norm_leaves import BatchNormAct2d, SyncBatchNormAct2d, sync_batch_norms
-from ppdet_ext.kernels import dispatch
 from ppdet_ext.startup import environment
 
 # processes that share a busy machine are slow; these only end what hangs
@@ -102,6 +101,7 @@ def boxes_of(path):
             np.array([[record["score"], *record["bbox"]] for record in records]))
 
 
+@pytest.mark.multiproc
 def test_two_processes_train_and_evaluate_as_one(tmp_path, half_empty, tool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=4", "save_dir=one"], number=1)
@@ -131,7 +131,7 @@ def three(monkeypatch):
     state = types.SimpleNamespace(rank=0, parts=None)
     monkeypatch.setattr(processes, "count", lambda: 3)
     monkeypatch.setattr(processes, "rank", lambda: state.rank)
-    monkeypatch.setattr(processes, "gather", lambda thing: state.parts or [thing])
+    monkeypatch.setattr(processes, "all_gather", lambda thing: state.parts or [thing])
     return state
 
 
@@ -162,13 +162,13 @@ def test_shared_evaluation_has_the_ap_of_one_process(three, small_digits, tmp_pa
 
     seen = []
     for three.rank in (2, 1, 0):
-        shared = parallel.Gathered([metric(f"shared{three.rank}")], {})
-        for batch in parallel.Share(batches):
+        shared = DistributedMetric([metric(f"shared{three.rank}")])
+        for batch in Share(batches):
             shared.update(*batch)
         seen.insert(0, shared.seen)
     assert [len(part) for part in seen] == [3, 3, 2]
     three.parts = seen
-    shared._score(seen)
+    shared.score(seen)
     np.testing.assert_array_equal(shared.results["bbox"], alone.get_results()["bbox"])
     assert 0.1 < shared.results["bbox"][0] < 0.9
     assert (tmp_path / "shared0/bbox.json").read_text() == (tmp_path / "alone/bbox.json").read_text()
@@ -178,7 +178,7 @@ def test_every_batch_is_in_one_share(three):
     for number in range(8):
         shares = []
         for three.rank in range(3):
-            share = parallel.Share([[i] for i in range(number)])
+            share = Share([[i] for i in range(number)])
             assert len(share) == len(list(share))
             shares += share
         assert sorted(shares) == [[i] for i in range(number)]
@@ -207,8 +207,9 @@ def test_threads_are_shared_among_neighbours(monkeypatch):
 
 # ---------------------------------------------------------------- in two processes, slowly
 @pytest.mark.slow
+@pytest.mark.multiproc
 def test_what_processes_do_together(tmp_path):
-    code, out = launch(tmp_path, REPO / "tests" / "parallel_worker.py")
+    code, _ = launch(tmp_path, REPO / "tests" / "support" / "parallel_worker.py")
     logs = [(tmp_path / "log" / f"workerlog.{rank}").read_text() for rank in (0, 1)]
     assert code == 0, "\n".join(logs)
     assert all(log.count(" passed") == 5 for log in logs)
@@ -217,7 +218,8 @@ def test_what_processes_do_together(tmp_path):
 # a picture that goes bad after the data set was checked, in one process
 FAILING = """\
 from ppdet.data.transform import operators
-from ppdet_ext import UserError, processes
+from ppdet_ext import UserError
+from ppdet_ext.distributed import processes
 def apply(self, sample, context=None):
     raise UserError(f"image {sample['im_id']} is unreadable")
 if processes.rank() == RANK:
@@ -226,6 +228,7 @@ if processes.rank() == RANK:
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank):
     (tmp_path / "failing.py").write_text(FAILING.replace("RANK", str(rank)))
@@ -238,9 +241,10 @@ def test_an_error_in_one_process_ends_all_in_one_line(tmp_path, half_empty, rank
 
 
 @pytest.mark.slow
+@pytest.mark.multiproc
 def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatch):
     # oneDNN's convolutions round differently for another batch size, and in the third epoch one match is nearly a tie
-    monkeypatch.setenv(dispatch.SWITCH, "0")
+    monkeypatch.setenv("PPDET_EXT_KERNELS", "0")
     options = [*FIXED, "epoch=5", "snapshot_epoch=5"]
     for number, batch in ((2, 2), (1, 4)):
         train(tmp_path, half_empty, [*options, f"TrainReader.batch_size={batch}", f"save_dir=by{number}",
@@ -249,13 +253,7 @@ def test_recomputing_two_processes_train_as_one(tmp_path, half_empty, monkeypatc
 
 
 @pytest.mark.slow
-def test_paddles_own_averaging_stands_a_batch_without_boxes(tmp_path, half_empty):
-    out = train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=2", "use_fused_allreduce_gradients=false",
-                                       "norm_type=bn", "RTDETRTransformer.num_denoising=0"])
-    assert out.count("best checkpoint:") == 1
-
-
-@pytest.mark.slow
+@pytest.mark.multiproc
 @pytest.mark.parametrize("options", [[], ["--slice_infer", "--slice_size", "64", "64"]])
 def test_the_evaluation_tool_in_two_processes(tmp_path, half_empty, tool, monkeypatch, options):
     monkeypatch.chdir(tmp_path)

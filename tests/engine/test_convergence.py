@@ -23,6 +23,8 @@ from ppdet_ext.detector import decoder, loss
 torch = pytest.importorskip("torch", reason="compares with torch")
 transformers = pytest.importorskip("transformers", reason="compares with transformers' RTDetr")
 
+pytestmark = pytest.mark.torch
+
 STEPS, WARMUP, BASE_LR, START, CLIP, DECAY = 20, 8, 1e-4, 0.001, 0.1, 1e-4
 SIZE, CLASSES, HIDDEN, HEADS, LAYERS, QUERIES, DENOISING = 64, 10, 64, 4, 3, 40, 20
 ENCODER = {"name": "TransformerLayer", "d_model": HIDDEN, "nhead": HEADS, "dim_feedforward": 128, "dropout": 0.0,

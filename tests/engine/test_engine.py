@@ -9,14 +9,16 @@ import numpy as np
 import paddle
 import pytest
 from paddle import nn
-from ppdet.core.workspace import AttrDict
 from support.trainers import trainer_of
 
 from ppdet_ext.deploy import visualize
-from ppdet_ext.engine import checkpointer, draw, load_weights, memory, metrics, plots, progress, training_report
+from ppdet_ext.distributed import processes
+from ppdet_ext.engine import checkpointer, draw, load_weights, metrics, plots, progress, training_report
 from ppdet_ext.engine.history import History
+from ppdet_ext.engine.hooks import Status
 from ppdet_ext.engine.predict import find_images
 from ppdet_ext.errors import UserError
+from ppdet_ext.startup import environment
 
 # no chance in the data or in denoising: two runs can be compared number by number
 DETERMINISTIC = ["RTDETRTransformer.num_denoising=0", "TrainReader.sample_transforms=[Decode: {}]"]
@@ -64,7 +66,7 @@ def test_a_broken_save_leaves_the_former_checkpoint(tmp_path, monkeypatch):
             raise OSError("no space left")
         real(value, path)
     monkeypatch.setattr(paddle, "save", full_disk)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="no space left"):
         checkpointer.save(tmp_path / "m", Detector().state_dict(), optimizer_of(layer), 2, ema=layer.state_dict())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
@@ -133,12 +135,12 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):
         np.testing.assert_allclose(ends[1][name], value, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
-def test_memory_is_given_back_once_behind_the_first_step(tiny_config, tmp_path, monkeypatch):
+def test_memory_is_given_back_once_after_the_first_step(tiny_config, tmp_path, monkeypatch):
     steps, given_back = [], []
     trainer = trainer_of(tiny_config, [f"save_dir={tmp_path}", "epoch=2"])
     step = trainer.optimizer.step
     monkeypatch.setattr(trainer.optimizer, "step", lambda: steps.append(1) or step())
-    monkeypatch.setattr(memory.runtime, "give_back_freed_memory", lambda: given_back.append(len(steps)))
+    monkeypatch.setattr(environment, "give_back_freed_memory", lambda: given_back.append(len(steps)))
     trainer.train(validate=True)
     assert given_back == [1] and len(steps) > 2
 
@@ -158,14 +160,14 @@ def first_run(tiny_config, tmp_path, aps, **best):
 
 def test_a_run_resumed_elsewhere_takes_its_best_model_along(tiny_config, tmp_path, monkeypatch):
     for part in ("_classes", "_picture"):
-        monkeypatch.setattr(training_report.Report, part, lambda self: None)
+        monkeypatch.setattr(training_report.TrainingReport, part, lambda self: None)
     folder = first_run(tiny_config, tmp_path, [0.4, 0.2], best_model=1)
     trainer = trainer_of(tiny_config, ["epoch=3", f"save_dir={tmp_path / 'second'}"])
     trainer.resume_weights(str(folder / "1.pdparams"))
     copied = {path.name for path in trainer.output.glob("best_model*")}
     assert copied == {f"best_model.{suffix}" for suffix in ("pdparams", "pdopt", "pdema", "bbox.json")}
     assert trainer.history.best()["epoch"] == 0
-    facts = training_report.Report(trainer).facts()
+    facts = training_report.TrainingReport(trainer).facts()
     assert facts["checkpoint"] == str(trainer.output / "best_model.pdparams") and facts["ap"] == {"AP": 0.4}
 
 
@@ -176,7 +178,7 @@ def test_a_best_model_that_is_not_there_is_not_reported(tiny_config, tmp_path, b
     trainer.resume_weights(str(folder / "1.pdparams"))
     assert not list(trainer.output.glob("best_model*")) and len(trainer.history.rows) == 2
     assert trainer.history.best() is None
-    assert training_report.Report(trainer).facts()["checkpoint"] == str(trainer.output / "model_final.pdparams")
+    assert training_report.TrainingReport(trainer).facts()["checkpoint"] == str(trainer.output / "model_final.pdparams")
     trainer.history.rows.append({"epoch": 2, "ap": {"AP": 0.3}})
     assert trainer.history.best()["epoch"] == 2
 
@@ -208,7 +210,7 @@ def test_resumed_average_goes_on_like_the_first(kind):
         first.update()
     saved = {name: np.array(value) for name, value in first.apply().items()}
     second = ModelEMA(layer, decay=0.9, ema_decay_type=kind)
-    load_weights._resume_ema(second, saved, 5)
+    load_weights.resume_average(second, saved, 5)
     for average in (first, second):
         average.update()
     for name, value in first.apply().items():
@@ -216,31 +218,13 @@ def test_resumed_average_goes_on_like_the_first(kind):
 
 
 # ---------------------------------------------------------------- history, progress, curves
-class Meter(types.SimpleNamespace):
-    @property
-    def avg(self):
-        return self.value
-
-
-class Stats:
-    def __init__(self, loss):
-        self.meters = {"loss": Meter(value=loss), "loss_bbox": Meter(value=loss / 2)}
-
-    def log(self):
-        return f"loss: {self.meters['loss'].value:.6f}"
-
-
-class Clock(types.SimpleNamespace):
-    avg = global_avg = 2.0
-
-    def __str__(self):
-        return "2.0000"
-
-
-def status_of(loss=1.0, epoch=0, step=0, mode="train"):
-    return {"mode": mode, "epoch_id": epoch, "step_id": step, "steps_per_epoch": 10, "learning_rate": 1e-3,
-            "training_staus": Stats(loss), "batch_time": Clock(), "data_time": Clock(), "sample_num": 4,
-            "cost_time": 2.0}
+def status_of(loss=1.0, epoch=0, step=0, ap=None):
+    status = Status(log_iter=2, epoch=epoch, step=step, steps_per_epoch=10, learning_rate=1e-3, images=4, seconds=2.0,
+                    ap=metrics.ap_values([Result(ap)]) if ap is not None else {})
+    status.losses.update({"loss": paddle.to_tensor(loss), "loss_bbox": paddle.to_tensor(loss / 2)})
+    for clock in (status.batch_time, status.data_time):
+        clock.update(2.0)
+    return status
 
 
 class Result:
@@ -254,18 +238,16 @@ class Result:
 
 
 def trainer_stub(tmp_path):
-    cfg = AttrDict(epoch=5, log_iter=2, TrainReader={"batch_size": 4})
-    return types.SimpleNamespace(output=tmp_path, cfg=cfg, _metrics=[])
+    return types.SimpleNamespace(output=tmp_path, cfg={"epoch": 5, "log_iter": 2, "TrainReader": {"batch_size": 4}})
 
 
 def epoch(history, number, losses, ap=None):
-    history.on_epoch_begin(status_of(epoch=number))
+    history.before_epoch(status_of(epoch=number))
     for step, loss in enumerate(losses):
-        history.on_step_end(status_of(loss, number, step))
-    history.on_epoch_end(status_of(losses[-1], number))
+        history.after_step(status_of(float(loss), number, step))
+    history.after_epoch(status_of(float(losses[-1]), number))
     if ap is not None:
-        history.model._metrics = [Result(ap)]
-        history.on_epoch_end(status_of(epoch=number, mode="eval"))
+        history.after_evaluation(status_of(epoch=number, ap=ap))
 
 
 def test_history_keeps_means_and_finds_the_best(tmp_path):
@@ -293,15 +275,14 @@ def test_damaged_curves_are_one_line(tmp_path, content):
 
 def test_of_several_processes_only_the_first_keeps_a_history(tmp_path, monkeypatch):
     (tmp_path / "old.json").write_text('[{"epoch": 0}]')
-    monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
     for rank, rows in ((1, 0), (0, 2)):
-        monkeypatch.setattr("paddle.distributed.get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(processes, "rank", lambda rank=rank: rank)
         history = History(trainer_stub(tmp_path))
         history.load(tmp_path / "old.json", before=1)
         status = status_of(2.0, epoch=1)
-        history.on_epoch_begin(status)
-        history.on_step_end(status)
-        history.on_epoch_end(status)
+        history.before_epoch(status)
+        history.after_step(status)
+        history.after_epoch(status)
         assert len(history.rows) == rows
         assert (tmp_path / "curves.json").exists() == (rank == 0)
 
@@ -309,9 +290,9 @@ def test_of_several_processes_only_the_first_keeps_a_history(tmp_path, monkeypat
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_training_stops_at_a_loss_that_is_no_number(tmp_path, loss):
     history = History(trainer_stub(tmp_path))
-    history.on_epoch_begin(status_of())
-    with pytest.raises(UserError, match="epoch 0, step 7.*base_lr"):
-        history.on_step_end(status_of(loss, step=7))
+    history.before_epoch(status_of())
+    with pytest.raises(UserError, match=r"epoch 0, step 7.*base_lr"):
+        history.after_step(status_of(loss, step=7))
 
 
 def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
@@ -319,26 +300,27 @@ def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
     progress.log.addHandler(caplog.handler)
     try:
         for step in range(4):
-            shown.on_step_end(status_of(1.5, 1, step))
-        shown.on_step_end(status_of(mode="eval"))
-        shown.on_epoch_end(status_of(mode="eval"))
+            shown.after_step(status_of(1.5, 1, step))
+        shown.after_evaluation_step(status_of())
+        shown.after_evaluation(status_of())
     finally:
         progress.log.removeHandler(caplog.handler)
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 4  # steps 0 and 2, the evaluation's step 0 and its end
-    assert lines[1].startswith("Epoch: [1] [ 2/10] learning_rate: 0.001000 loss: 1.500000 eta: 0:01:16 batch_cost: "
-                               "2.0000 data_cost: 2.0000 ips: 2.0000 images/s, max_mem: ")
+    assert lines[1].startswith("Epoch: [1] [ 2/10] learning_rate: 0.001000 loss: 1.500000 loss_bbox: 0.750000 "
+                               "eta: 0:01:16 batch_cost: 2.0000 data_cost: 2.0000 ips: 2.0000 images/s, max_mem: ")
     assert lines[2:] == ["Eval iter: 0", "Total sample number: 4, average FPS: 2.0"]
 
 
 def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
     screen = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(progress.sys, "stderr", screen)
     shown = progress.Progress(trainer_stub(tmp_path), terminal=True)
-    shown.on_epoch_begin(status_of(epoch=1))
+    shown.before_epoch(status_of(epoch=1))
     shown.bar.mininterval = 0
-    shown.on_step_end(status_of(1.5, 1, 0))
-    shown.on_epoch_end(status_of(epoch=1))
+    shown.after_step(status_of(1.5, 1, 0))
+    shown.after_epoch(status_of(epoch=1))
     for part in ("Epoch 2/5", "loss=1.500", "lr=1.00e-03", "MB", "eta=0:01:20"):
         assert part in screen.getvalue()
 

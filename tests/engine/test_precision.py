@@ -9,7 +9,7 @@ from support.detector_cases import build_detector, train_batch
 from support.half_on_cpu import half_on_cpu
 
 from ppdet_ext import cli
-from ppdet_ext.detector import decoder, flat_attention, loss, matcher
+from ppdet_ext.detector import RTDETRTransformer, decoder, flat_attention, loss, matcher
 from ppdet_ext.engine import precision
 from ppdet_ext.engine.precision import Precision
 from ppdet_ext.engine.trainer import Trainer
@@ -50,7 +50,7 @@ def train(model, level, dtype, steps=3):
     batch = train_batch(64, 64, 2, num_classes=5)
     for _ in range(steps):
         paddle.seed(3)  # the same denoising queries
-        with mixed.applied(model):
+        with mixed.auto_cast():
             total = model(batch)["loss"]
         scaler.scale(total).backward()
         precision.widen_gradients(model.parameters())
@@ -100,12 +100,12 @@ def test_what_needs_float32_gets_it(half, monkeypatch, level, dtype):
             return function(*args, **kwargs)
         monkeypatch.setattr(owner, name, watched)
 
-    watch(matcher.HungarianMatcher, "_assign", lambda self, boxes, logits, target: (boxes, logits))
+    watch(matcher.HungarianMatcher, "assign", lambda self, boxes, logits, target: (boxes, logits))
     watch(loss, "varifocal_loss", lambda logits, score, label: (logits, score, label))
     watch(loss, "iou_and_giou", lambda a, b: (a, b))
     watch(decoder, "inverse_sigmoid", lambda x: (x,))
-    watch(flat_attention, "_two_pixels", lambda position, size: (position,))
-    watch(decoder.RTDETRTransformer, "forward", lambda self, feats, *_: feats)
+    watch(flat_attention, "two_pixels", lambda position, size: (position,))
+    watch(RTDETRTransformer, "forward", lambda self, feats, *_: feats)
     train(small("tf_efficientnet_lite0"), level, dtype, steps=1)
     inside = {name: kinds for name, kinds in seen.items() if name != "forward"}
     assert set(map(frozenset, inside.values())) == {frozenset({"float32"})} and len(inside) == 5
@@ -155,7 +155,7 @@ def test_recomputing_keeps_the_precision(half, level, dtype, limit):
         mixed = Precision.of({"amp": True, "amp_level": level, "amp_dtype": dtype})
         mixed.decorate(model, paddle.optimizer.AdamW(1e-3, parameters=model.parameters()))
         paddle.seed(3)
-        with mixed.applied(model):
+        with mixed.auto_cast():
             total = model(train_batch(64, 64, 2, num_classes=5))["loss"]
         total.backward()
         found.append(np.concatenate([parameter.grad.astype("float32").numpy().ravel()
@@ -175,7 +175,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(half):
     scaler.scale(total).backward()
     scaler.step(optimizer)
     scaler.update()
-    assert np.array_equal(layer.weight.numpy(), before) and float(scaler._scale) == 2.0 ** 39
+    assert np.array_equal(layer.weight.numpy(), before) and float(scaler.state_dict()["scale"]) == 2.0 ** 39
 
 
 def trainer_of(config, *options):

@@ -10,6 +10,8 @@ from ppdet_ext.trace.from_torch import trace_module
 
 torch = pytest.importorskip("torch", reason="tracing needs torch")
 
+pytestmark = pytest.mark.torch
+
 
 class Masked(torch.nn.Module):
     """Adds a mask and a grid that depend on the image's size; ``noise`` does not."""

@@ -16,6 +16,8 @@ torch = pytest.importorskip("torch", reason="leaves are compared with torch's")
 timm = pytest.importorskip("timm", reason="leaves are compared with timm's")
 torchvision = pytest.importorskip("torchvision", reason="leaves are compared with torchvision's")
 
+pytestmark = pytest.mark.torch
+
 from support.leaf_cases import CASES  # noqa: E402
 from timm.layers import norm_act  # noqa: E402
 

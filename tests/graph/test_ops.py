@@ -15,6 +15,8 @@ from ppdet_ext.weights.parity import relative_error
 torch = pytest.importorskip("torch", reason="the reference is torch")
 timm = pytest.importorskip("timm", reason="some operations are timm's functions")
 pytest.importorskip("torchvision", reason="some operations are torchvision's functions")
+
+pytestmark = pytest.mark.torch
 warnings.filterwarnings("ignore", module="torch")
 
 from support.torch_calls import arguments, arrays, flat, torch_call, torch_function  # noqa: E402

@@ -16,6 +16,7 @@ from support.detector_cases import build_detector, frozen_norm_train, train_batc
 from support.half_on_cpu import half_on_cpu
 from support.paths import REPO
 
+from ppdet_ext import kernels
 from ppdet_ext.kernels import convolution, dispatch, onednn
 from ppdet_ext.weights.parity import relative_error
 
@@ -86,7 +87,7 @@ def close(found, wanted, tolerance=TOLERANCE):
 
 
 def by_paddle(function):
-    with dispatch.left_to_paddle():
+    with kernels.disabled():
         return function()
 
 
@@ -264,14 +265,20 @@ def test_a_detectors_step_is_the_same(taken):
     close(gradients.values(), gradients_wanted.values())
 
 
-SCRIPT = "import ppdet_ext, paddle; print('patched', hasattr(paddle.nn.functional.conv._conv_nd, '__wrapped__'))"
+SCRIPT = """
+import ppdet_ext, paddle
+from ppdet_ext import kernels
+with kernels.enabled():
+    print('patched', hasattr(paddle.nn.functional.conv._conv_nd, '__wrapped__'), kernels.active())
+"""
 
 
+@pytest.mark.parametrize("name", kernels.SWITCHES)
 @pytest.mark.parametrize("value, patched", [("0", False), ("1", True)])
-def test_the_switch(value, patched):
+def test_the_switch(name, value, patched):
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, cwd=REPO,
-                          env={**os.environ, dispatch.SWITCH: value, "PYTHONPATH": str(REPO)})
-    assert f"patched {patched}" in done.stdout
+                          env={**os.environ, name: value, "PYTHONPATH": str(REPO)})
+    assert f"patched {patched} {patched}" in done.stdout
 
 
 # in this order: what the first one lets go is destroyed by the library

@@ -88,7 +88,11 @@ def check_trains_and_exports(model, tmp_path):
     loss.backward()
     optimizer.step()
     assert np.isfinite(float(loss)) and np.abs(parameter.numpy() - before).max() > 1e-4
+    check_exports(backbone, tmp_path)
 
+
+def check_exports(backbone, tmp_path):
+    """The exported model gives what the layer gives; it is exported first."""
     class Wrapper(nn.Layer):
         def __init__(self):
             super().__init__()
@@ -102,9 +106,10 @@ def check_trains_and_exports(model, tmp_path):
     full = {} if paddle.__version__.startswith("2") else {"full_graph": True}
     spec = [{"image": paddle.static.InputSpec([None, 3, None, None], name="image")}]
     images = paddle.rand([2, 3, 96, 64])
-    wanted = wrapper({"image": images})
     paddle.jit.save(paddle.jit.to_static(wrapper, input_spec=spec, **full), str(tmp_path / "model"))
-    for given, feature in zip(paddle.jit.load(str(tmp_path / "model"))(images), wanted):
+    wanted = backbone({"image": images})
+    exported = paddle.jit.load(str(tmp_path / "model"))(images)
+    for given, feature in zip([exported] if len(wanted) == 1 else exported, wanted):
         np.testing.assert_allclose(given.numpy(), feature.numpy(), atol=1e-6)
 
 
@@ -206,7 +211,7 @@ def test_a_plain_class_keeps_its_own_bases_and_settings():
         def forward(self, x):
             return self.scaled(self.conv(x))
 
-    assert list(registry.names._schema("Scaled").schema) == ["width", "power"]
+    assert list(registry.schema_of("Scaled").schema) == ["width", "power"]
     layer = registry.build({"name": "Scaled", "width": 5})
     assert (layer.out_shape, layer.power) == ([ShapeSpec(5, stride=8)], 2)
 
@@ -230,11 +235,51 @@ def reads_image_key(self, inputs):
 
 
 def annotated(self, batch: dict):
-    return [self.stage1(self.stem(list(batch.values())[0]))]
+    return [self.stage1(self.stem(next(iter(batch.values()))))]
 
 
 def takes_tensor(self, inputs):
     return [self.stage1(self.stem(inputs))]
+
+
+def reads_other_keys(self, inputs):
+    return [self.stage1(self.stem(inputs["image"])) * inputs.get("scale", 1)]
+
+
+def says_image(self, x):
+    return [self.stage1(self.stem(x))] if "image" else None
+
+
+def asks_a_network_that_takes_both(self, x):
+    if not hasattr(self, "inner"):
+        self.inner = registry.build({"name": "TimmBackbone", "arch": "resnet18"})
+    return [self.inner(x)[0], self.stem(x)]
+
+
+def swallows_errors(self, inputs):
+    try:
+        return [self.stage1(self.stem(inputs["image"]))]
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("forward, wants", [
+    (reads_image_key, True), (reads_other_keys, True), (annotated, True), (swallows_errors, True),
+    (takes_tensor, False), (says_image, False), (asks_a_network_that_takes_both, False),
+])
+def test_a_dry_run_finds_what_forward_takes(forward, wants):
+    register(plain_class(forward))
+    backbone = registry.build("CSPResNet")
+    assert backbone({"image": paddle.rand([2, 3, 64, 64])})[0].shape[2:] == [8, 8]
+    assert backbone.takes_batch is wants
+
+
+@pytest.mark.parametrize("forward", [reads_image_key, takes_tensor])
+def test_a_static_graph_may_be_the_first_to_ask(forward, tmp_path):
+    cls = plain_class(forward)
+    cls.out_shape = [ShapeSpec(8, stride=8)]
+    register(cls)
+    check_exports(registry.build("CSPResNet"), tmp_path)
 
 
 @pytest.mark.parametrize("forward", [reads_image_key, annotated, takes_tensor])
@@ -336,6 +381,7 @@ class CSPResNet:
 """
 
 
+@pytest.mark.torch
 def test_the_guides_listing(tmp_path, monkeypatch):
     """Word for word but for the weights, which are a download; through a file, as --import takes it."""
     pytest.importorskip("timm", reason="the listing builds a timm network")
@@ -354,6 +400,7 @@ def test_the_guides_listing(tmp_path, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.torch
 def test_the_guides_listing_trains_and_exports(tmp_path, tiny_config, tool, monkeypatch):
     """With a smaller network, in our own tools, and run without torch in the end."""
     pytest.importorskip("timm", reason="the listing builds a timm network")

@@ -35,7 +35,7 @@ class FromShape:
 
     @classmethod
     def from_config(cls, cfg, input_shape):
-        return {"channels": [spec for spec in input_shape]}
+        return {"channels": list(input_shape)}
 
 
 @pytest.fixture

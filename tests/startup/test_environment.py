@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.patches import compat
-from ppdet_ext.startup import environment
+from ppdet_ext.startup import environment, requirements
 
 
 def python(code, **environment):
@@ -24,7 +23,7 @@ def python(code, **environment):
 def test_import_needs_no_torch_and_registers_everything():
     status, out = python(
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'timm', 'torchvision', 'transformers', 'x2paddle']))\n"
-        "import ppdet_ext, rt_detr_paddle\n"
+        "import ppdet_ext; ppdet_ext.setup(); import rt_detr_paddle\n"
         "from ppdet.core.workspace import global_config as g\n"
         "names = ['DETR', 'HybridEncoder', 'RTDETRTransformer', 'DINOHead', 'DINOLoss', 'HungarianMatcher',\n"
         "         'DETRPostProcess', 'TransformerLayer', 'TimmBackbone', 'TorchvisionBackbone', 'ResNet']\n"
@@ -62,10 +61,11 @@ def test_runtime_sets_threads_but_not_over_the_users():
 
 def test_paddle_imported_first_is_said():
     unset = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
-    for code, said in (("import paddle, ppdet_ext", True), ("import ppdet_ext, paddle", False)):
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=unset, text=True, capture_output=True)
+    for code, said in (("import paddle, ppdet_ext", True), ("import ppdet_ext", False)):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code + "; ppdet_ext.setup()"], env=unset,
+                              text=True, capture_output=True)
         assert done.returncode == 0
-        assert ("Paddle was imported before ppdet_ext" in done.stdout + done.stderr) == said
+        assert ("Paddle was imported before ppdet_ext.setup()" in done.stdout + done.stderr) == said
 
 
 def test_libraries_that_opencv_misses():
@@ -75,7 +75,7 @@ def test_libraries_that_opencv_misses():
         return types.SimpleNamespace(__version__="1.23.5")
 
     with pytest.raises(UserError, match="libGL.so.1.*apt-get install libgl1"):
-        compat.check_environment(load=load)
+        requirements.check_environment(load=load)
 
 
 def test_instruction_set_for_amd_only(monkeypatch):
@@ -87,7 +87,7 @@ def test_instruction_set_for_amd_only(monkeypatch):
 
 def test_wrong_python():
     with pytest.raises(UserError, match="Python 3.12 is not supported.*3.9 to 3.11"):
-        compat.check_environment(version=(3, 12, 1))
+        requirements.check_environment(version=(3, 12, 1))
 
 
 @pytest.mark.parametrize("missing, words", [
@@ -95,7 +95,7 @@ def test_wrong_python():
     ("ppdet", "pip install paddledet==2.6.0"), ("pkg_resources", r'pip install "setuptools<81"')])
 def test_missing_package(missing, words):
     with pytest.raises(UserError, match=f"'{missing}' is missing.*{words}"):
-        compat.check_environment(find=lambda name: None if name == missing else object())
+        requirements.check_environment(find=lambda name: None if name == missing else object())
 
 
 def test_numpy_too_new_for_opencv():
@@ -106,15 +106,15 @@ def test_numpy_too_new_for_opencv():
 
     words = r'OpenCV does not load with numpy 2.4.6 \(numpy.core.*\); .*"numpy<1.24"'
     with pytest.raises(UserError, match=words) as error:
-        compat.check_environment(load=load)
+        requirements.check_environment(load=load)
     assert "\n" not in str(error.value)
 
 
 def test_a_mistake_while_importing_is_one_line():
     status, out = python("import importlib.util as u\nfind = u.find_spec\n"
                          "u.find_spec = lambda name, *a: None if name == 'sklearn' else find(name, *a)\n"
-                         "import ppdet_ext")
-    assert status != 0
+                         "import ppdet_ext; ppdet_ext.setup()")
+    assert status == 2
     assert [line for line in out.splitlines() if line] == [
         "error: the package 'sklearn' is missing: paddledet imports it without asking for it; install it with pip "
         "install scikit-learn"]

@@ -9,9 +9,11 @@ from support import environments
 from support.environments import REPO, TEST_SECONDS, other_python
 
 PACKAGES = ("-e", ".", "paddlepaddle==2.6.2", "pytest")
-TESTS = ("tests/test_detector_golden.py", "tests/test_detector.py", "tests/test_end_to_end.py")
+TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector.py",
+         "tests/engine/test_end_to_end.py")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(paddle.__version__.startswith("2.6"), reason="runs under Paddle 2.6 already")
 def test_under_paddle_26():
     python = other_python("paddle26", PACKAGES)
@@ -22,7 +24,7 @@ def test_under_paddle_26():
     print(done.stdout.strip().splitlines()[-1])
 
 
-def test_an_environment_is_made_anew_when_its_packages_or_setup_py_change(tmp_path, monkeypatch):
+def test_an_environment_is_made_anew_when_its_packages_or_pyproject_change(tmp_path, monkeypatch):
     calls = []
 
     def run(command, timeout, **_):
@@ -33,8 +35,8 @@ def test_an_environment_is_made_anew_when_its_packages_or_setup_py_change(tmp_pa
     monkeypatch.delenv("PPDET_EXT_TOY_PYTHON", raising=False)
     monkeypatch.setattr(environments, "REPO", tmp_path)
     monkeypatch.setattr(environments.subprocess, "run", run)
-    setup = tmp_path / "setup.py"
-    # each: what setup.py says, what is asked for, whether it is installed (two commands)
+    setup = tmp_path / "pyproject.toml"
+    # each: what pyproject.toml says, what is asked for, whether it is installed (two commands)
     for text, packages, anew in (("1", ("-e", "."), True), ("1", ("-e", "."), False), ("2", ("-e", "."), True),
                                  ("2", ("a",), True), ("3", ("a",), False), ("3", ("b",), True)):
         setup.write_text(text)

@@ -6,11 +6,8 @@ import cv2
 import numpy as np
 import yaml
 
-import ppdet_ext  # noqa: F401  registers the detector and the backbones
 from ppdet_ext.config import config_file
-from ppdet_ext.data import reading
 
-reading.install()  # compat does it too
 SIZE = (40, 30)  # width, height
 NAMES = ["cat", "dog"]
 

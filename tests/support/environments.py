@@ -15,8 +15,8 @@ def other_python(name, packages):
     """The Python that PPDET_EXT_<NAME>_PYTHON names, or of .venv-<name> in the repository, made on first use.
 
     Args:
-        packages: what pip installs there; a change makes the environment anew, as does one of setup.py if ``-e .`` is
-            among them.
+        packages: what pip installs there; a change makes the environment anew, as does one of pyproject.toml if
+            ``-e .`` is among them.
     """
     given = os.environ.get(f"PPDET_EXT_{name.upper()}_PYTHON")
     if given:
@@ -34,5 +34,5 @@ def other_python(name, packages):
 def _key(packages):
     lines = list(packages)
     if "-e" in packages:
-        lines.append(f"setup.py {hashlib.sha256((REPO / 'setup.py').read_bytes()).hexdigest()}")
+        lines.append(f"pyproject.toml {hashlib.sha256((REPO / 'pyproject.toml').read_bytes()).hexdigest()}")
     return "\n".join(lines)

@@ -3,12 +3,17 @@
 import time
 
 import numpy as np
-import paddle
-from paddle import nn
 
-from ppdet_ext import cli
-from ppdet_ext.distributed import processes
-from ppdet_ext.engine import parallel
+import ppdet_ext
+
+ppdet_ext.setup()
+
+import paddle  # noqa: E402  after setup()
+from paddle import nn  # noqa: E402
+
+from ppdet_ext import cli  # noqa: E402
+from ppdet_ext.distributed import processes  # noqa: E402
+from ppdet_ext.distributed.gradients import average_gradients  # noqa: E402
 
 SLOW_SECONDS = 35  # gloo gives up after 30
 
@@ -16,16 +21,16 @@ SLOW_SECONDS = 35  # gloo gives up after 30
 def patience():
     if processes.is_main():
         time.sleep(SLOW_SECONDS)
-    assert float(processes.total(paddle.to_tensor([1.0 + processes.rank()]))) == 3
-    assert processes.largest(5 - processes.rank()) == 5
-    assert processes.gather({"rank": processes.rank(), "text": "x" * 10**processes.rank()}) == [
+    assert float(processes.all_reduce_sum(paddle.to_tensor([1.0 + processes.rank()]))) == 3
+    assert processes.all_reduce_max(5 - processes.rank()) == 5
+    assert processes.all_gather({"rank": processes.rank(), "text": "x" * 10**processes.rank()}) == [
         {"rank": 0, "text": "x"}, {"rank": 1, "text": "x" * 10}]
 
 
 def random_numbers():
     cli.start_workers({"seed": 3})
     for draw in (np.random.rand, lambda: float(paddle.rand([1]))):
-        numbers = processes.gather(draw())
+        numbers = processes.all_gather(draw())
         assert numbers[0] != numbers[1]
 
 
@@ -35,7 +40,7 @@ def gradients():
     users = [(0, 1), (0,), (1,), ()]
     used = [layer for layer, ranks in zip(layers, users) if processes.rank() in ranks]
     sum(layer(paddle.ones([1, 2])).sum() * (processes.rank() + 1) for layer in used).backward()
-    parallel.average_gradients([parameter for layer in layers for parameter in layer.parameters()])
+    average_gradients([parameter for layer in layers for parameter in layer.parameters()])
     assert layers[3].weight.grad is None
     assert [float(layer.bias.grad) for layer in layers[:3]] == [1.5, 0.5, 1.0]
 
@@ -43,8 +48,8 @@ def gradients():
 def initial_weights():
     paddle.seed(processes.rank())
     layer = nn.Linear(3, 3)
-    before = processes.gather(layer.weight.numpy())
-    processes.copy_from_main(layer)
+    before = processes.all_gather(layer.weight.numpy())
+    processes.broadcast_from_main(layer)
     assert np.abs(before[0] - before[1]).max() > 0
     np.testing.assert_array_equal(layer.weight.numpy(), before[0])
 
@@ -66,7 +71,7 @@ def whole_batch_norm():
         found.append((y, x.grad, norm.weight.grad, norm.bias.grad, norm._mean, norm._variance))
     wanted, given = found
     given = [value.numpy() for value in given]
-    given[2:4] = [processes.total(paddle.to_tensor(value)).numpy() for value in given[2:4]]
+    given[2:4] = [processes.all_reduce_sum(paddle.to_tensor(value)).numpy() for value in given[2:4]]
     wanted = [value.numpy()[mine] if value.ndim == 4 else value.numpy() for value in wanted]
     for a, b in zip(given, wanted):
         assert np.abs(a - b).max() <= 2e-6 * np.abs(b).max(), np.abs(a - b).max()

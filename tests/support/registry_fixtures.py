@@ -5,7 +5,7 @@ import logging
 import pytest
 from ppdet.core.workspace import global_config
 
-from ppdet_ext.registry import names
+from ppdet_ext import registry
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def clean_registry():
     for name, section in sections.items():
         entries[name].clear()
         entries[name].update(section)
-    names._replaced_by_us.clear()
+    registry.announce_replaced()
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ def measure(name, factor=1):
             time.sleep(0.02)
     if name == "raises":
         raise ValueError("no such thing")
+    if name == "exits":
+        sys.exit(3)
     return {"name": name, "status": "ok", "reason": "", "forward": [factor * 1e-6], "pid": os.getpid(),
             "threads": os.environ["OMP_NUM_THREADS"]}
 '''
@@ -45,7 +47,7 @@ def measure(name, factor=1):
 def fake(tmp_path, monkeypatch):
     """fake(...) is a Plan whose workers measure with FAKE."""
     (tmp_path / "fake_sweep.py").write_text(FAKE)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.syspath_prepend(tmp_path)
     return lambda **settings: pool.Plan(measure="fake_sweep:measure", **settings)
 
 
@@ -61,27 +63,31 @@ def gone(pid):
 
 
 # ---------------------------------------------------------------- workers
+@pytest.mark.multiproc
 def test_a_lost_worker_costs_one_row(fake):
     plan = fake(settings={"factor": 2}, describe=lambda name: {"family": name[0]})
-    found = measured(["dies", "raises", "dies unless first", "fine"], plan)
+    found = measured(["dies", "raises", "exits", "dies unless first", "fine"], plan)
     assert {name: row["status"] for name, row in found.items()} == {
-        "dies": "failed", "raises": "failed", "dies unless first": "ok", "fine": "ok"}
+        "dies": "failed", "raises": "failed", "exits": "failed", "dies unless first": "ok", "fine": "ok"}
     assert "SIGKILL" in found["dies"]["reason"] and "last words" in found["dies"]["reason"]
     assert found["dies"]["family"] == "d" and found["raises"]["reason"] == "ValueError: no such thing"
     assert found["fine"]["forward"] == [2e-6]
     assert all(gone(row["pid"]) for row in found.values() if "pid" in row)
 
 
+@pytest.mark.multiproc
 def test_a_worker_that_hangs_is_replaced(fake):
     found = list(pool.measure_all(["hangs", "hangs"], fake(time_limit=0.5)))
     assert [(row["status"], row["reason"]) for row in found] == [("failed", "takes more than 0.5 s")] * 2
 
 
+@pytest.mark.multiproc
 def test_a_worker_that_grows_is_replaced(fake):
     found = measured(["grows", "fine"], fake(memory=0.9))
     assert "needs more than 0.9 GiB" in found["grows"]["reason"] and found["fine"]["status"] == "ok"
 
 
+@pytest.mark.multiproc
 def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
     monkeypatch.setattr(pool, "RECYCLE", 2)
     monkeypatch.setattr(pool, "cores", lambda: 6)
@@ -90,12 +96,14 @@ def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
     assert len({row["pid"] for row in found.values()}) >= 2
 
 
+@pytest.mark.multiproc
 def test_a_worker_that_does_not_start_ends_the_sweep(fake):
     with pytest.raises(UserError, match="does not start.*No module named 'no_such_module'"):
         measured(["a"], pool.Plan(measure="no_such_module:measure"))
 
 
 # ---------------------------------------------------------------- rows
+@pytest.mark.multiproc
 def test_a_sweep_goes_on_where_it_was_broken_off(fake, tmp_path):
     path = tmp_path / "out" / "sweep.jsonl"
     plan = fake()
@@ -172,6 +180,8 @@ def test_csv_has_everything(tmp_path):
 
 
 # ---------------------------------------------------------------- the tool
+@pytest.mark.slow
+@pytest.mark.torch
 def test_tool_measures_real_models(tool, tmp_path, capsys):
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the originals")
@@ -188,12 +198,13 @@ def test_tool_measures_real_models(tool, tmp_path, capsys):
     print({name: [row[error] for error in sweep_report.ERRORS] for name, row in found.items()})
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("rows_there, code", [(ROWS[:2], 0), (ROWS[:2] + ROWS[5:6], 1)])
 def test_exit_code_tells_whether_a_model_falls_short(tool, tmp_path, monkeypatch, rows_there, code):
     module = tool("sweep_bridge")
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the sweep's names come from them")
-    monkeypatch.setattr(module, "sweep", lambda *args: {row["name"]: row for row in rows_there})
+    monkeypatch.setattr("ppdet_ext.sweep.run.run", lambda *args: {row["name"]: row for row in rows_there})
     with pytest.raises(SystemExit) as done:
         module.main(["--filter", "resnet18", "--out", str(tmp_path)])
     assert done.value.code == code
@@ -205,6 +216,7 @@ def test_tool_says_what_is_missing(tool, monkeypatch, tmp_path):
         tool("sweep_bridge").main(["--out", str(tmp_path)])
 
 
+@pytest.mark.torch
 def test_tool_refuses_a_filter_without_names(tool, tmp_path):
     for package in ("torch", "timm", "torchvision"):
         pytest.importorskip(package, reason="the sweep's names come from them")

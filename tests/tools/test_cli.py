@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Command lines and configs: options, flags, what a config may not do, and one line per mistake."""
 import argparse
+import logging
 import re
 import shutil
 import subprocess
@@ -134,7 +135,8 @@ def test_flags_left_out_do_not_override_the_config(tiny_config):
 
 
 def test_device(monkeypatch):
-    monkeypatch.setattr(cli, "_gpu_there", lambda: False)
+    import paddle
+    monkeypatch.setattr(paddle.device, "is_compiled_with_cuda", lambda: False)
     cfg = {"use_gpu": True}
     assert cli.set_device(cfg) == "cpu" and cfg["use_gpu"] is False
     for arguments in ({"device": "gpu"}, {"asked": True}):
@@ -264,11 +266,11 @@ def test_infer_takes_best_model_and_skips_what_it_cannot_read(trained, tool, sma
     folder.mkdir()
     (folder / "good.jpg").write_bytes((small_digits / "val/000000.jpg").read_bytes())
     (folder / "broken.jpg").write_bytes(b"no picture")
-    cli.log.addHandler(caplog.handler)
+    logging.getLogger("ppdet.engine").addHandler(caplog.handler)
     try:
         tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
     finally:
-        cli.log.removeHandler(caplog.handler)
+        logging.getLogger("ppdet.engine").removeHandler(caplog.handler)
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["good.jpg"]
     assert re.search("Skipped '.*broken.jpg': broken, or not an image", caplog.text)
     assert list((tmp_path / "vdl_log_dir/image").glob("vdlrecords*"))

@@ -10,6 +10,8 @@ from ppdet_ext.trace.from_torch import trace_module
 
 torch = pytest.importorskip("torch", reason="tracing needs torch")
 
+pytestmark = pytest.mark.torch
+
 
 def part_of_a_part(x):
     y = x * 1

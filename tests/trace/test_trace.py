@@ -8,7 +8,7 @@ from support.paths import FILES
 
 from ppdet_ext.backbones import create_model, list_models
 from ppdet_ext.backbones.modules import TimmBackbone
-from ppdet_ext.backbones.traced import BridgedNet
+from ppdet_ext.backbones.traced import TracedNet
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph import graph_file, store
 from ppdet_ext.graph.graph import Graph, Node, Ref
@@ -100,9 +100,10 @@ def test_an_unknown_operation_in_a_graph_is_named():
     made = Graph("net", [Node("x", "input"), Node("y", "call", "torch.fft.fft2", [Ref("x")])],
                  {"features": [Ref("y")]}, features=[{"num_chs": 3, "reduction": 1, "module": ""}])
     with pytest.raises(UserError, match="torch.fft.fft2"):
-        BridgedNet(made, features_only=True)
+        TracedNet(made, features_only=True)
 
 
+@pytest.mark.torch
 def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
     torch = pytest.importorskip("torch", reason="tracing needs torch")
     from ppdet_ext.graph.layer import GraphLayer
@@ -138,6 +139,7 @@ def test_tracing_keeps_sizes_open_and_names_what_it_cannot_follow():
     assert words and not any("0x" in text for text in words)
 
 
+@pytest.mark.torch
 def test_parameters_are_known_to_begin_as_the_originals_do():
     torch = pytest.importorskip("torch", reason="tracing needs torch")
     weights = pytest.importorskip("timm.layers.weight_init", reason="its truncated normal numbers")
@@ -166,6 +168,7 @@ def test_parameters_are_known_to_begin_as_the_originals_do():
     assert set(vars(net)[INITIALIZERS]) == set(fills)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["test_resnet", "vit_small_resnet50d_s16_224", "swinv2_cr_tiny_ns_224"])
 def test_the_class_that_is_seen_before_a_network_is_made_is_its_class(name):
     timm = pytest.importorskip("timm", reason="its networks are made")
@@ -174,6 +177,7 @@ def test_the_class_that_is_seen_before_a_network_is_made_is_its_class(name):
     timm.create_model("test_resnet")  # timm is as it was
 
 
+@pytest.mark.torch
 def test_coordinates_are_augmented_in_training_alone():
     torch = pytest.importorskip("torch", reason="tracing needs torch")
     eva = pytest.importorskip("timm.models.eva", reason="timm's network is traced")
@@ -196,6 +200,7 @@ def test_coordinates_are_augmented_in_training_alone():
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", [
     name if name in ("test_resnet", "test_vit2", "lcnet_035") else pytest.param(name, marks=pytest.mark.slow)
     for name in dict.fromkeys(["test_resnet", "test_vit2", "lcnet_035", *REPRESENTATIVES])])

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""tools/convert_weights.py: what it writes, what it prints, and how it fails."""
+"""convert backbone: what it writes, what it prints, and how it fails."""
 import os
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from support.paths import REPO
 
 from ppdet_ext.backbones import create_model
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import convert_backbone, load_pretrained, parity, to_torch
+from ppdet_ext.weights import convert_backbone, load_pretrained, parity, to_torch, verify_backbone
 
 
 def run_tool(*args, cwd):
@@ -44,11 +44,14 @@ def torch_resnet(tmp_path):
     return save_random(tmp_path / "resnet18.pth", "resnet18")
 
 
-@pytest.mark.parametrize("arch, stage", [("resnet18", "act1"), ("torchvision/resnet18", "relu"),
-                                         ("cspresnet50", "stages.3")])
+@pytest.mark.torch
+@pytest.mark.parametrize("arch, stage", [
+    ("resnet18", "act1"), ("torchvision/resnet18", "relu"),
+    pytest.param("cspresnet50", "stages.3", marks=pytest.mark.slow)])
 def test_converts_verifies_and_describes(tmp_path, arch, stage):
     checkpoint = save_random(tmp_path / "source.pth", arch)
-    done = run_tool("--arch", arch, "--checkpoint", checkpoint, "-o", "out/net.pdparams", "--verify", cwd=tmp_path)
+    done = run_tool("backbone", "--arch", arch, "--checkpoint", checkpoint, "-o", "out/net.pdparams", "--verify",
+                    cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for words in ("missing 0, unexpected 0, shape-mismatched 0, unused 0", "sha256:", "normalisation:", f"\n{stage} ",
                   "max|d|/max|ref|"):
@@ -68,7 +71,7 @@ def test_converts_verifies_and_describes(tmp_path, arch, stage):
 @pytest.mark.parametrize("arch", ["resnet18", "torchvision/resnet18"])
 def test_the_default_output_is_where_pretrained_true_looks(tmp_path, tool, monkeypatch, arch, capsys):
     monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path / "home"))
-    call(tool, monkeypatch, "--arch", arch, "--checkpoint", paddle_file(tmp_path / "given.pdparams"))
+    call(tool, monkeypatch, "backbone", "--arch", arch, "--checkpoint", paddle_file(tmp_path / "given.pdparams"))
     assert len(list((tmp_path / "home").iterdir())) == 2 and str(tmp_path / "home") in capsys.readouterr().out
     assert float(create_model(arch, pretrained=True).fc.bias[0]) == 5
 
@@ -77,9 +80,9 @@ def test_nothing_is_written_where_verify_fails(tmp_path, tool, monkeypatch, caps
     given, output = paddle_file(tmp_path / "given.pdparams"), tmp_path / "w.pdparams"
     output.write_bytes(b"good ones")
     bad = [parity.compare("layer3", np.ones(1), np.full(1, 2.0))]
-    monkeypatch.setattr(convert_backbone, "verify", lambda *_: bad)
+    monkeypatch.setattr(verify_backbone, "verify", lambda *_: bad)
     with pytest.raises(UserError, match="parity lost: layer3"):
-        call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", given, "-o", output, "--verify")
+        call(tool, monkeypatch, "backbone", "--arch", "resnet18", "--checkpoint", given, "-o", output, "--verify")
     assert output.read_bytes() == b"good ones" and not (tmp_path / "w.yml").exists()
     assert "layer3" in capsys.readouterr().out
 
@@ -88,7 +91,8 @@ def test_another_file_of_the_metadatas_name_is_kept(tmp_path, tool, monkeypatch)
     given, config = paddle_file(tmp_path / "given.pdparams"), tmp_path / "mine.yml"
     config.write_text("architecture: DETR\n")
     with pytest.raises(UserError, match="mine.yml.*another kind of file"):
-        call(tool, monkeypatch, "--arch", "resnet18", "--checkpoint", given, "-o", tmp_path / "mine.pdparams")
+        call(tool, monkeypatch, "backbone", "--arch", "resnet18", "--checkpoint", given, "-o",
+             tmp_path / "mine.pdparams")
     assert config.read_text() == "architecture: DETR\n" and not (tmp_path / "mine.pdparams").exists()
 
 
@@ -106,8 +110,9 @@ def paddle_file(path):
     return path
 
 
+@pytest.mark.torch
 def test_failures_are_one_line_and_write_nothing(tmp_path, torch_resnet):
-    done = run_tool("--arch", "resnet34", "--checkpoint", torch_resnet, "-o", "w.pdparams", cwd=tmp_path)
+    done = run_tool("backbone", "--arch", "resnet34", "--checkpoint", torch_resnet, "-o", "w.pdparams", cwd=tmp_path)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.returncode == 2 and len(errors) == 1 and "resnet34" in errors[0] and "missing" in errors[0]
     assert "Traceback" not in done.stderr and not list(tmp_path.glob("w.*"))
@@ -120,10 +125,11 @@ def test_failures_are_one_line_and_write_nothing(tmp_path, torch_resnet):
 ])
 def test_wrong_arguments(tmp_path, tool, monkeypatch, name, settings, message):
     with pytest.raises(UserError, match=message):
-        call(tool, monkeypatch, "--arch", "resnet18", "-o", tmp_path / name, *settings)
+        call(tool, monkeypatch, "backbone", "--arch", "resnet18", "-o", tmp_path / name, *settings)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.torch
 def test_another_head_where_allowed(tmp_path, torch_resnet):
     net = create_model("resnet18", num_classes=7)
     output = tmp_path / "w.pdparams"
@@ -134,6 +140,7 @@ def test_another_head_where_allowed(tmp_path, torch_resnet):
     assert len(report.matched) == 100 and "fc.weight" not in paddle.load(str(output))
 
 
+@pytest.mark.torch
 def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
     """The backbone inside a torch detector; a student beside its teacher."""
     torch = pytest.importorskip("torch", reason="makes the checkpoint")
@@ -144,7 +151,7 @@ def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
     torch.save(detector, tmp_path / "detector.pth")
     both = {f"{who}.{name}": value for who in ("teacher", "student") for name, value in random.items()}
     torch.save(both, tmp_path / "both.pth")
-    common = ("--arch", "resnet18", "-o", tmp_path / "w.pdparams", "--checkpoint")
+    common = ("backbone", "--arch", "resnet18", "-o", tmp_path / "w.pdparams", "--checkpoint")
     with pytest.raises(UserError, match="holds this network more than once.*--part teacher."):
         call(tool, monkeypatch, *common, tmp_path / "both.pth")
     for more in ([tmp_path / "detector.pth"], [tmp_path / "both.pth", "--part", "student."]):
@@ -154,21 +161,23 @@ def test_a_detectors_file_and_a_part_of_a_file(tmp_path, tool, monkeypatch):
         np.testing.assert_array_equal(given["layer1.0.bn1._mean"].numpy(), random["layer1.0.bn1.running_mean"].numpy())
 
 
+@pytest.mark.torch
 def test_verify_sees_wrong_weights(torch_resnet):
     net = create_model("resnet18")
     _, converted = convert_backbone.convert(net, net.pretrained_cfg, torch_resnet)
-    parity.check(convert_backbone.verify(net, net.pretrained_cfg, converted))
+    parity.check(verify_backbone.verify(net, net.pretrained_cfg, converted.torch_state(net)))
     weight = net.layer3[0].conv1.weight
     weight.set_value(weight * 1.01)
-    rows = convert_backbone.verify(net, net.pretrained_cfg, converted)
+    rows = verify_backbone.verify(net, net.pretrained_cfg, converted.torch_state(net))
     assert rows[1].error < 1e-5 < 1e-3 < rows[-1].error
     with pytest.raises(UserError, match="parity lost: layer3"):
         parity.check(rows)
 
 
+@pytest.mark.torch
 def test_a_paddle_file_is_verified_through_the_inverse_rules(tmp_path, torch_resnet):
     net = create_model("resnet18")
     convert_backbone.write(*convert_backbone.convert(net, net.pretrained_cfg, torch_resnet), tmp_path / "a.pdparams")
     report, converted = convert_backbone.convert(net, net.pretrained_cfg, tmp_path / "a.pdparams")
     assert report.meta["source"] == str(torch_resnet)
-    parity.check(convert_backbone.verify(net, net.pretrained_cfg, converted))
+    parity.check(verify_backbone.verify(net, net.pretrained_cfg, converted.torch_state(net)))

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""bridge.rules: torch's layout and Paddle's, there and back to the last bit."""
+"""layout_rules: torch's layout and Paddle's, there and back to the last bit."""
 import numpy as np
 import pytest
 from paddle import nn

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""bridge.report: exact names, one clear line, nothing written unless all of it fits; and parity's measure."""
+"""load_report: exact names, one clear line, nothing written unless all of it fits; and parity's measure."""
 import numpy as np
 import pytest
 from paddle import nn

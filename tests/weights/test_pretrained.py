@@ -10,8 +10,8 @@ import pytest
 from paddle import nn
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import metadata, pretrained
-from ppdet_ext.weights.pretrained import load_pretrained
+from ppdet_ext.weights import metadata, pretrained_weights, writers
+from ppdet_ext.weights.pretrained_weights import load_pretrained
 from ppdet_ext.weights.readers import read_file
 
 SIDECAR = {"arch": "tiny", "tag": "", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "license": "mit"}
@@ -62,7 +62,7 @@ def test_from_a_file_and_again_from_the_cache(source_file, cfg, home, monkeypatc
     assert (report.meta["tag"], report.meta["license"]) == ("", "unknown")  # the file did not say
     kept = list((home / "cache").glob("tiny-*.pdparams"))
     assert len(kept) == 1 and report.sha256[:16] in kept[0].name and metadata.read(kept[0])["sha256"] == report.sha256
-    monkeypatch.setattr(pretrained, "to_paddle", None)  # not needed again
+    monkeypatch.setattr(pretrained_weights, "to_paddle", None)  # not needed again
     again = Tiny()
     assert load_pretrained(again, cfg, str(path)).matched == report.matched
     np.testing.assert_array_equal(again.fc.weight.numpy(), tensors["fc.weight"].T)
@@ -77,6 +77,7 @@ def test_a_headless_net_does_not_spoil_the_cache_for_a_whole_one(source_file, cf
     np.testing.assert_array_equal(whole.fc.weight.numpy(), tensors["fc.weight"].T)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("in_chans", [1, 2, 4, 7])
 def test_other_input_channels_as_timm_does_it(source_file, cfg, in_chans):
     path, tensors = source_file
@@ -94,7 +95,7 @@ def test_other_input_channels_as_timm_does_it(source_file, cfg, in_chans):
 
 def test_false_is_random_and_says_so(cfg):
     report = load_pretrained(Tiny(), cfg, False)
-    assert report.source == pretrained.RANDOM and report.matched == () and report.meta["mean"] == [0.485, 0.456, 0.406]
+    assert report.source == pretrained_weights.RANDOM and report.matched == () and report.meta["mean"] == [0.485, 0.456, 0.406]
 
 
 def test_true_must_be_had(cfg):
@@ -103,16 +104,16 @@ def test_true_must_be_had(cfg):
 
 
 def test_auto_warns_loudly(cfg, caplog, monkeypatch):
-    monkeypatch.setattr(pretrained.logger, "propagate", True)
+    monkeypatch.setattr(pretrained_weights.logger, "propagate", True)
     monkeypatch.setattr(logging.getLogger("ppdet_ext"), "propagate", True)
     with caplog.at_level(logging.WARNING):
         report = load_pretrained(Tiny(), cfg, "auto")
-    assert report.source == pretrained.RANDOM and "RANDOM INITIALISATION" in caplog.text
+    assert report.source == pretrained_weights.RANDOM and "RANDOM INITIALISATION" in caplog.text
 
 
 def put_converted(folder, name, filled=3, **about):
     tensors = {key: np.full(value.shape, filled, np.float32) for key, value in Tiny().state_dict().items()}
-    pretrained.save(tensors, {**SIDECAR, **about}, folder / name)
+    writers.write_with_metadata(tensors, {**SIDECAR, **about}, folder / name)
 
 
 @pytest.mark.parametrize("spec", [True, "auto"])
@@ -162,13 +163,14 @@ def test_another_yaml_file_beside_weights_is_not_their_metadata(source_file, cfg
 def test_weights_and_metadata_are_written_both_or_neither(home, monkeypatch, broken):
     put_converted(home, "tiny.pdparams")
     before = {path.name: path.read_bytes() for path in home.iterdir()}
-    target = (pretrained, "write_tensors") if broken == "weights" else (metadata, "dump")
+    target = (writers, "write_paddle") if broken == "weights" else (metadata, "dump")
     monkeypatch.setattr(*target, lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         put_converted(home, "tiny.pdparams", filled=4, tag="new")
     assert {path.name: path.read_bytes() for path in home.iterdir()} == before
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("kind", ["safetensors", "pth"])
 def test_one_tensor_at_a_time_is_in_memory(tmp_path, cfg, kind):
     """Reading, filling the layer and writing the cache: numpy's memory, which tracemalloc sees, stays below a third."""
@@ -194,7 +196,7 @@ def test_one_tensor_at_a_time_is_in_memory(tmp_path, cfg, kind):
 def test_what_is_written_paddle_reads(tmp_path):
     tensors = {"turned": np.arange(6, dtype=np.float32).reshape(2, 3).T, "none": np.empty((0, 2), np.float32),
                "half": np.ones(3, np.float16), "count": np.array(7), "mask": np.array([True, False])}
-    pretrained.write_tensors(tensors, tmp_path / "w.pdparams")
+    writers.write_paddle(tensors, tmp_path / "w.pdparams")
     for read in (paddle.load(str(tmp_path / "w.pdparams"), return_numpy=True), read_file(tmp_path / "w.pdparams")[0]):
         assert list(read) == list(tensors)
         for name, value in tensors.items():

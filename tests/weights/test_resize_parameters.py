@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""bridge.resize: matrices against torch's F.interpolate, parameters against timm's and torchvision's own functions."""
+"""Resizing: matrices against torch's F.interpolate, parameters against timm's and torchvision's own functions."""
 import numpy as np
 import pytest
 
@@ -27,6 +27,7 @@ def close(ours, reference):
     assert error <= 1e-5
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("mode, antialias, corners", MODES)
 def test_matrix_equals_interpolate(mode, antialias, corners):
     interpolate, torch = torch_function(), pytest.importorskip("torch")
@@ -40,6 +41,7 @@ def test_matrix_equals_interpolate(mode, antialias, corners):
             np.testing.assert_allclose(matrix @ value.numpy() @ matrix.T, reference, atol=1e-9)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("mode, antialias", [("nearest", False), ("bilinear", False), ("bicubic", True)])
 def test_matrix_heeds_scale_factor(mode, antialias):
     interpolate, torch = torch_function(), pytest.importorskip("torch")
@@ -64,6 +66,7 @@ ABSOLUTE = [(196, 400, None, 0), (197, 401, None, 1), (198, 402, None, 2), (577,
             (197, 521, (20, 26), 1), (196, 520, (20, 26), 0)]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("old, new, grid, prefix", ABSOLUTE)
 def test_absolute_embeddings_equal_timm(old, new, grid, prefix):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
@@ -74,6 +77,7 @@ def test_absolute_embeddings_equal_timm(old, new, grid, prefix):
     close(resize_to("trunk.pos_embed", value[0], (new, 6), grid), reference[0])
 
 
+@pytest.mark.torch
 def test_flexivit_has_its_own_interpolation():
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     value, settings = array(1, 226, 4), dict(interpolation="bilinear", antialias=False)
@@ -84,6 +88,7 @@ def test_flexivit_has_its_own_interpolation():
     close(resize_to("patch_embed.proj.weight", kernel, (3, 2, 16, 16), arch="flexivit_small"), reference)
 
 
+@pytest.mark.torch
 def test_absolute_maps():
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     value = array(1, 14, 14, 8)
@@ -93,6 +98,7 @@ def test_absolute_maps():
     close(resize_to("pos_embed", turned, (1, 8, 20, 26)), reference.permute(0, 3, 1, 2))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("old, new", [((16, 49), (16, 64)), ((4, 49), (4, 16))])
 def test_nest_blocks(old, new):
     nest, torch = pytest.importorskip("timm.models.nest"), pytest.importorskip("torch")
@@ -101,6 +107,7 @@ def test_nest_blocks(old, new):
           nest.resize_pos_embed(torch.from_numpy(value), torch.zeros(1, *new, 5)))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("old, window, extra", [(7, (8, 8), 0), (14, (20, 20), 3), (16, (7, 7), 0), (14, (20, 26), 3),
                                                 (7, (12, 7), 0), (7, (24, 24), 0), (2, (5, 5), 0), (1, (3, 3), 0)])
 def test_bias_tables_equal_timm(old, window, extra):
@@ -115,6 +122,7 @@ def test_bias_tables_equal_timm(old, window, extra):
     close(resize_to("relative_position_bias_table", maps, wanted, grid), reference)
 
 
+@pytest.mark.torch
 def test_attention_biases_equal_timm():
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
     value = array(3, 196)
@@ -122,6 +130,7 @@ def test_attention_biases_equal_timm():
     close(resize_to("blocks.0.attention_biases", value, (3, 256)), reference)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("axis", "hw")
 def test_decomposed_distances_equal_sam(axis):
     sam, torch = pytest.importorskip("timm.models.vision_transformer_sam"), pytest.importorskip("torch")
@@ -132,6 +141,7 @@ def test_decomposed_distances_equal_sam(axis):
     close(ours[index], reference)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("old, new", [(16, 14), (14, 16), (8, 16), (16, 32)])
 def test_patch_kernels_equal_timm(old, new):
     timm, torch = pytest.importorskip("timm"), pytest.importorskip("torch")
@@ -140,6 +150,7 @@ def test_patch_kernels_equal_timm(old, new):
     close(resize_to("patch_embed.proj.weight", value, (4, 3, new, new)), reference)
 
 
+@pytest.mark.torch
 def test_torchvision_embeddings():
     vit, torch = pytest.importorskip("torchvision.models.vision_transformer"), pytest.importorskip("torch")
     value = array(1, 197, 6)
@@ -147,6 +158,7 @@ def test_torchvision_embeddings():
     close(resize_to("encoder.pos_embedding", value, (1, 401, 6)), state["encoder.pos_embedding"])
 
 
+@pytest.mark.torch
 @pytest.mark.slow
 @pytest.mark.parametrize("arch, old, new", [("vit_tiny_patch16_224", 224, 320), ("beit_base_patch16_224", 224, 256),
                                             ("swin_tiny_patch4_window7_224", 224, 256),

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""bridge.source and its readers: every format, without torch where promised, and nothing unsafe or half-read."""
+"""weights.source, readers and unwrap: every format, without torch where promised, and nothing unsafe or half-read."""
 import _codecs
 import json
 import os
@@ -16,8 +16,9 @@ from support.paths import FILES
 
 from ppdet_ext.errors import UserError
 from ppdet_ext.weights import readers, source, torch_file
+from ppdet_ext.weights.unwrap import unwrap
 
-# tests/data/bridge/*.pth hold one dict, saved by torch 2.14 in both of its formats
+# tests/support/files/bridge/*.pth hold one dict, saved by torch 2.14 in both of its formats
 DATA = FILES / "bridge"
 BASE = np.arange(24, dtype=np.float32)
 EXPECTED = {
@@ -40,15 +41,16 @@ def no_torch(monkeypatch):
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
 def test_torch_files_are_read_without_torch(name, no_torch):
     checkpoint = source.read(DATA / name)
-    brain = checkpoint.tensors.pop("brain")
-    assert checkpoint.framework == "torch" and set(checkpoint.tensors) == set(EXPECTED)
+    brain = checkpoint.state.pop("brain")
+    assert checkpoint.framework == "torch" and set(checkpoint.state) == set(EXPECTED)
     for key, wanted in EXPECTED.items():
-        np.testing.assert_array_equal(checkpoint.tensors[key], wanted)
-        assert checkpoint.tensors[key].dtype == wanted.dtype
+        np.testing.assert_array_equal(checkpoint.state[key], wanted)
+        assert checkpoint.state[key].dtype == wanted.dtype
     np.testing.assert_allclose(brain, BASE / 3, rtol=2**-8)
     assert brain.dtype == np.float32
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
 def test_torch_files_as_torch_reads_them(name):
     torch = pytest.importorskip("torch", reason="compares with torch.load")
@@ -106,11 +108,11 @@ def test_what_only_torch_can_read_says_so(tmp_path, no_torch):
 
 @pytest.mark.parametrize("name, damage, words", [
     ("zip.pth", lambda content: content.replace(BASE.tobytes(), BASE[::-1].tobytes()), "CRC"),
-    ("w.safetensors", lambda content: content[:-4], "another number of bytes"),
-    ("w.safetensors", lambda content: content + bytes(4), "another number of bytes"),
-    ("w.safetensors", lambda content: content.replace(b"[0,96]", b"[1,97]"), "reaches past"),
-    ("w.safetensors", lambda content: content.replace(b"[24]", b"[23]"), "reshape"),
-    ("w.safetensors", lambda content: bytes([255] * 6) + content, "table reaches past"),
+    ("w.safetensors", lambda content: content[:-4], "not fully covered"),
+    ("w.safetensors", lambda content: content + bytes(4), "not fully covered"),
+    ("w.safetensors", lambda content: content.replace(b"[0,96]", b"[1,97]"), "invalid offset"),
+    ("w.safetensors", lambda content: content.replace(b"[24]", b"[23]"), "invalid shape"),
+    ("w.safetensors", lambda content: bytes([255] * 6) + content, "header too large"),
     ("w.safetensors", lambda content: b"", "0 bytes"),
 ])
 def test_files_with_other_bytes_are_refused(tmp_path, name, damage, words):
@@ -131,7 +133,7 @@ def test_tensors_that_reach_past_their_storage_are_refused(change):
     storage = torch_file.Storage(torch_file.StorageType(np.float32), "0", 24, BASE)
     view = dict(offset=0, shape=(4, 6), strides=(6, 1))
     assert torch_file.TensorView(storage, **view).array().shape == (4, 6)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="past its storage|bad shape"):
         torch_file.TensorView(storage, **{**view, **change}).array()
 
 
@@ -168,7 +170,7 @@ def test_safetensors_with_half_precision(tmp_path, no_torch):
                          "half": {"dtype": "F16", "shape": [24], "data_offsets": [48, 96]}}).encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header + bits.tobytes() + BASE.astype(np.float16).tobytes())
-    tensors = source.read(path).tensors
+    tensors = source.read(path).state
     np.testing.assert_array_equal(tensors["brain"], BASE.reshape(4, 6))
     np.testing.assert_array_equal(tensors["half"], BASE)
     assert {value.dtype for value in tensors.values()} == {np.dtype(np.float32)}
@@ -190,13 +192,13 @@ def test_pdparams_as_paddle_saves_them(tmp_path):
     for path in (bare, arrays):
         checkpoint = source.read(path)
         assert checkpoint.framework == "paddle"
-        np.testing.assert_array_equal(checkpoint.tensors["weight"], layer.weight.numpy())
-    assert set(source.read(bare).tensors) == {"weight", "bias"}
+        np.testing.assert_array_equal(checkpoint.state["weight"], layer.weight.numpy())
+    assert set(source.read(bare).state) == {"weight", "bias"}
 
 
 def test_pdparams_of_another_paddle():
     """paddle262.pdparams: Linear(3, 4).state_dict() with weights 0 to 11, saved by Paddle 2.6.2."""
-    tensors = source.read(DATA / "paddle262.pdparams").tensors
+    tensors = source.read(DATA / "paddle262.pdparams").state
     np.testing.assert_array_equal(tensors["weight"], BASE[:12].reshape(3, 4))
     np.testing.assert_array_equal(tensors["bias"], np.zeros(4, np.float32))
 
@@ -252,7 +254,7 @@ def test_what_a_pickled_dtype_claims_of_its_fields_is_not_looked_at(tmp_path):
     claims = Shaped(np.dtype, ("f4", False, True), (3, "<", ("f4",), ("a",), {"a": 1}, 8, 1, 63))  # 63: holds pointers
     path = tmp_path / "x.pdparams"
     path.write_bytes(pickle.dumps({"w": pickled_array(claims, bytes(4))}))
-    np.testing.assert_array_equal(source.read(path).tensors["w"], np.zeros(1, np.float32))
+    np.testing.assert_array_equal(source.read(path).state["w"], np.zeros(1, np.float32))
 
 
 @pytest.mark.parametrize("make", [save_safetensors, save_pdparams, *(
@@ -278,7 +280,7 @@ def test_truncated_files_are_named(tmp_path, make, request):
     lambda tensors: {"best": np.float32(1) * BASE[:1], "state_dict": {f"module.{k}": v for k, v in tensors.items()}},
 ])
 def test_wrappers_of_training_scripts(wrap):
-    assert set(source.unwrap(wrap({"a.weight": BASE, "b.weight": BASE}))) == {"a.weight", "b.weight"}
+    assert set(unwrap(wrap({"a.weight": BASE, "b.weight": BASE}))) == {"a.weight", "b.weight"}
 
 
 NAMES = ("conv.weight", "fc.weight")
@@ -307,7 +309,7 @@ def joined(*parts):
     ({"epoch": 1, "state_dict": state("", 1), "state_dict_ema": state("", 2)}, "state_dict", 1),
 ])
 def test_a_network_inside_something_larger(content, part, start):
-    found = source.unwrap(content, "x.pth", set(NAMES), part)
+    found = unwrap(content, "x.pth", set(NAMES), part)
     assert set(found) == {*NAMES, *(key for key in content if key.startswith("model_ema"))}
     np.testing.assert_array_equal(found["conv.weight"], (BASE + start) / 3)
 
@@ -323,7 +325,7 @@ def test_a_network_inside_something_larger(content, part, start):
 ])
 def test_what_was_taken_off_or_widened_is_said(content, lines, caplog):
     caplog.set_level("INFO")
-    assert set(source.unwrap(content, "x.pth", set(NAMES))) == set(NAMES)
+    assert set(unwrap(content, "x.pth", set(NAMES))) == set(NAMES)
     assert len(caplog.messages) == len(lines)
     for message, line in zip(caplog.messages, lines):
         assert line in message and message.startswith("'x.pth'")
@@ -333,14 +335,14 @@ def test_widened_bfloat16_is_said(caplog):
     caplog.set_level("INFO")
     source.read(DATA / "zip.pth")  # one of its tensors is
     assert "bfloat16" not in caplog.text
-    source.unwrap({"w": torch_file.widen_bfloat16((BASE / 3).view(np.uint32).astype(">u4").astype(np.uint16))}, "x")
+    unwrap({"w": torch_file.widen_bfloat16((BASE / 3).view(np.uint32).astype(">u4").astype(np.uint16))}, "x")
     assert "'x': its numbers are bfloat16; widened to float32" in caplog.text
 
 
 def test_without_the_networks_names_nothing_is_guessed():
     """A detector's own names begin with backbone."""
     content = state("module.backbone.")
-    assert set(source.unwrap(content)) == set(state("backbone."))
+    assert set(unwrap(content)) == set(state("backbone."))
 
 
 @pytest.mark.parametrize("content", [
@@ -350,12 +352,12 @@ def test_without_the_networks_names_nothing_is_guessed():
 def test_a_network_held_twice_is_the_users_choice(content):
     with pytest.raises(UserError, match=r"'x.pth' holds this network more than once: \w+\. \(2 names\), "
                                         r"\w+\. \(2 names\); choose one .*--part (student|encoder_q)\."):
-        source.unwrap(content, "x.pth", set(NAMES))
+        unwrap(content, "x.pth", set(NAMES))
 
 
 def test_an_unknown_part_lists_what_there_is():
     with pytest.raises(UserError, match=r"no names that begin with 'nose\.'; it holds backbone\. \(2\), neck\. \(1\)"):
-        source.unwrap(joined(state("backbone."), {"neck.w": BASE}), "x.pth", set(NAMES), "nose")
+        unwrap(joined(state("backbone."), {"neck.w": BASE}), "x.pth", set(NAMES), "nose")
 
 
 @pytest.mark.parametrize("tensors", [
@@ -366,9 +368,10 @@ def test_an_unknown_part_lists_what_there_is():
 ])
 def test_quantised_weights_are_refused(tensors):
     with pytest.raises(UserError, match=r"'x.pth' holds 'fc\.\S+' \(\w+\): quantised weights cannot be used"):
-        source.unwrap(tensors, "x.pth")
+        unwrap(tensors, "x.pth")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("make", [
     lambda torch: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
     lambda torch: torch.ones(3).to(torch.float8_e4m3fn),
@@ -382,7 +385,7 @@ def test_quantised_torch_files_are_refused(tmp_path, make):
 
 def test_no_tensors_is_an_error():
     with pytest.raises(UserError, match="no tensors"):
-        source.unwrap({"lr": 0.1})
+        unwrap({"lr": 0.1})
 
 
 @pytest.mark.parametrize("spec, message", [

@@ -1,152 +1,17 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""tools/convert_weights.py --via x2paddle: what is kept of it, and one line for each way in which it fails.
-
-x2paddle itself runs only where $X2PADDLE_PYTHON (or this environment) has it; a stand-in of the process is used else.
-"""
-import importlib.util
-import json
-import os
+"""x2paddle itself, in an environment of its own: a small network through both of its formats."""
 import subprocess
-import sys
 
-import numpy as np
 import pytest
+from support.environments import other_python
 
-from ppdet_ext.errors import UserError
-from ppdet_ext.x2paddle import _x2paddle_worker as worker
 from ppdet_ext.x2paddle import convert_model
 
-PYTHON = os.environ.get("X2PADDLE_PYTHON") or (sys.executable if importlib.util.find_spec("x2paddle") else None)
-VERSIONS = {"x2paddle": "1.6.0", "paddlepaddle": "3.3.1", "torch": "2.14.1"}
-
-
-@pytest.fixture
-def model(tmp_path):
-    path = tmp_path / "net.pt"
-    path.write_bytes(b"TorchScript")
-    return path
-
-
-def play(monkeypatch, report, outputs=()):
-    """In place of the process: a report, the files x2paddle writes, and for each shape (ours, theirs)."""
-    def run(job, _python, folder):
-        made = folder / "made"
-        (made / "inference_model").mkdir(parents=True)
-        (made / "x2paddle_code.py").write_text(f"paddle.load(r'{job['output']}/model.pdparams')")
-        runs = []
-        for index, (shape, values) in enumerate(zip(job["shapes"], outputs)):
-            if isinstance(values, dict):
-                runs.append({"shape": shape, **values})
-                continue
-            path = folder / f"{index}.npz"
-            np.savez(path, image=0, **{f"{name}_0": value for name, value in zip(("ours", "theirs"), values)})
-            runs.append({"shape": shape, "file": str(path)})
-        return {"versions": VERSIONS, **({"runs": runs} if runs else {}), **report}
-    monkeypatch.setattr(convert_model, "_run", run)
-
-
-def convert(tool, monkeypatch, *args):
-    monkeypatch.setattr(sys, "argv", ["convert_weights.py", "--via", "x2paddle", *map(str, args)])
-    tool("convert_weights").main()
-
-
-def test_what_is_written_and_said(tmp_path, model, monkeypatch, tool, capsys):
-    play(monkeypatch, {}, [(np.ones(3), np.full(3, 1 + 1e-6))])
-    convert(tool, monkeypatch, "--model", model, "-o", tmp_path / "out", "--input-shape", 1, 3, 64, 64)
-    shown = capsys.readouterr().out
-    assert "x2paddle 1.6.0" in shown and "output0" in shown and "1.000e-06" in shown
-    about = json.loads((tmp_path / "out" / "x2paddle.json").read_text())
-    assert about["shape"] == [1, 3, 64, 64] and about["parity"][0]["error"] < 1e-5 and len(about["sha256"]) == 64
-    assert (tmp_path / "out" / "x2paddle_code.py").read_text() == f"paddle.load(r'{tmp_path}/out/model.pdparams')"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.pt", "out"]
-
-
-@pytest.mark.parametrize("report, outputs, message", [
-    ({"step": "convert", "error": "KeyError: 'aten::x'"}, (), "x2paddle 1.6.0 fails on 'net.pt' at its step 'convert' "
-     r"\(with torch 2.14.1, paddlepaddle 3.3.1\): KeyError: 'aten::x'"),
-    ({}, [{"step": "run", "error": "TypeError: x"}], "at its step 'run'"),
-    ({}, [(np.ones(3), np.ones(3) * 2)], "parity lost: output0 5.00e-01"),
-    ({}, [(np.ones(3), np.ones(4))], r"another result than the model: output0: shape \(3,\), reference \(4,\)"),
-    ({"versions": {}, "step": "convert", "error": "x"}, (), r'needs x2paddle: pip install "ppdet-ext\[x2paddle\]"'),
-])
-def test_failures_are_one_line_and_write_nothing(tmp_path, model, monkeypatch, report, outputs, message):
-    play(monkeypatch, report, outputs)
-    with pytest.raises(UserError, match=message) as error:
-        convert_model.convert(model, tmp_path / "out")
-    assert "\n" not in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["net.pt"]
-
-
-def test_other_shapes_are_told_not_raised(tmp_path, model, monkeypatch):
-    play(monkeypatch, {}, [(np.ones(3), np.ones(3)), (np.ones(3), np.ones(3) * 2), {"step": "run", "error": "no"}])
-    outcome = convert_model.convert(model, tmp_path / "out", [(1, 3, 8, 8), (2, 3, 8, 8), (1, 3, 9, 9)])
-    assert outcome.others == {"2x3x8x8": 0.5, "1x3x9x9": "fails at 'run': no"}
-
-
-def test_no_reference_is_said(tmp_path, model, monkeypatch):
-    play(monkeypatch, {}, [(np.ones(3),)])
-    outcome = convert_model.convert(model, tmp_path / "out")
-    assert outcome.rows is None and "NOT COMPARED" in convert_model.summary(outcome, "out")
-
-
-@pytest.mark.parametrize("args, message", [
-    (["--model", "x.onnx", "-o", "out"], "no model file 'x.onnx'"),
-    (["--model", "x.pb", "-o", "out"], "takes .onnx"),
-    (["--model", "x.onnx"], "belong together"),
-    (["-o", "out"], "belong together"),
-])
-def test_wrong_arguments(tmp_path, tool, monkeypatch, args, message):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=message):
-        convert(tool, monkeypatch, *args)
-
-
-def test_an_existing_folder_is_kept(tmp_path, model):
-    (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="out' exists"):
-        convert_model.convert(model, tmp_path / "out")
-
-
-def test_a_process_that_dies(tmp_path, model):
-    with pytest.raises(UserError, match="process ended with code 1"):
-        convert_model.convert(model, tmp_path / "out", python="/bin/false")
-    with pytest.raises(UserError, match="X2PADDLE_PYTHON: '/nowhere/python' cannot be run"):
-        convert_model.convert(model, tmp_path / "out", python="/nowhere/python")
-
-
-def test_the_worker_names_the_step_and_the_swallowed_reason():
-    def gen_model():
-        try:
-            raise AssertionError("only dilations = 0")
-        except AssertionError:
-            raise Exception("convert failed node") from None
-    try:
-        gen_model()
-    except Exception as error:
-        found = worker.failure(error)
-    assert found == {"step": "export", "error": "Exception: convert failed node <- AssertionError: only dilations = 0"}
-
-
-def test_the_worker_finds_the_operators_that_are_lacking(tmp_path, monkeypatch):
-    def refuse(_job):
-        print("Converting ...\n========= 2 OPs are not supported yet ===========\naten::einsum\naten::ceil")
-        raise Exception("Model is not supported yet.")
-    monkeypatch.setitem(worker.CONVERT, "torch", refuse)
-    with pytest.raises(worker.Stopped, match="^2 OPs are not supported yet aten::einsum aten::ceil$"):
-        worker.convert({"kind": "torch", "output": str(tmp_path)})
-
-
-@pytest.mark.parametrize("said, message", [("only caffe", "only caffe"), ("", r"exit\(\) without a word")])
-def test_the_worker_outlives_exit(tmp_path, monkeypatch, said, message):
-    def leave(_job):
-        print(said)
-        raise SystemExit(0)
-    monkeypatch.setitem(worker.CONVERT, "torch", leave)
-    with pytest.raises(worker.Stopped, match=message):
-        worker.convert({"kind": "torch", "output": str(tmp_path)})
-
-
+# setup.py's extra x2paddle, without the rest of this package
+PACKAGES = ("x2paddle==1.6.0", "six", "requests", "astor", "treelib", "pandas", "onnx<1.19", "onnxruntime",
+            "paddlepaddle==3.3.1", "torch==2.14.1", "numpy<1.24", "setuptools<81")
 EXPORT = """
-import sys, torch, torchvision
+import sys, torch
 torch.manual_seed(0)
 net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
                           torch.nn.MaxPool2d(3, 2, 1), torch.nn.Conv2d(8, 4, 1)).eval()
@@ -156,12 +21,12 @@ torch.onnx.export(net, image, sys.argv[1] + "/net.onnx", dynamo=False, opset_ver
 """
 
 
-@pytest.mark.skipif(PYTHON is None, reason="x2paddle is an optional extra: pip install ppdet-ext[x2paddle]")
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.pt", "net.onnx"])
 def test_x2paddle_itself(tmp_path, name):
-    subprocess.run([PYTHON, "-W", "ignore", "-c", EXPORT, str(tmp_path)], check=True, timeout=300)
-    outcome = convert_model.convert(tmp_path / name, tmp_path / "out", [(1, 3, 32, 32)], PYTHON)
+    python = other_python("x2paddle", PACKAGES)
+    subprocess.run([python, "-W", "ignore", "-c", EXPORT, str(tmp_path)], check=True, timeout=300)
+    outcome = convert_model.convert(tmp_path / name, tmp_path / "out", [(1, 3, 32, 32)], python)
     print(convert_model.summary(outcome, tmp_path / "out"))
-    assert (tmp_path / "out" / "model.pdparams").is_file()
-    if outcome.rows is not None:
-        assert outcome.rows[0].error < 1e-5
+    assert (tmp_path / "out" / "model.pdparams").is_file() and outcome.rows[0].error < 1e-5

@@ -1,7 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What the backbones under PaddleDetection's names share: features of a batch, frozen parts, weights to start from."""
-from collections.abc import Mapping
+from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
 from paddle import nn
 from ppdet.modeling.shape_spec import ShapeSpec
 
@@ -15,7 +19,7 @@ from ..modules import weights_wanted
 STRIDES = (4, 8, 16, 32)
 
 
-def chosen(where, arch, table):
+def chosen(where: str, arch: str, table: Mapping[str, Any]) -> Any:
     """The entry of a table of archs.
 
     Raises:
@@ -26,29 +30,29 @@ def chosen(where, arch, table):
     return table[arch]
 
 
-def image_of(inputs):
+def image_of(inputs: Mapping[str, Any] | paddle.Tensor) -> paddle.Tensor:
     """ppdet's batch (a dict with 'image') or an image -> the image."""
     return inputs["image"] if isinstance(inputs, Mapping) else inputs
 
 
-def shapes_of(channels, indices):
+def shapes_of(channels: Sequence[int], indices: Sequence[int]) -> list[ShapeSpec]:
     """ShapeSpec of the stages at ``indices``, whose strides are 4, 8, 16, 32."""
     return [ShapeSpec(channels=channels[index], stride=STRIDES[index]) for index in indices]
 
 
-def freeze(*layers):
+def freeze(*layers: nn.Layer) -> None:
     """Take the layers' parameters out of training."""
     for layer in layers:
         for parameter in layer.parameters():
             parameter.stop_gradient = True
 
 
-def batch_norms(layer):
+def batch_norms(layer: nn.Layer) -> list[nn.Layer]:
     """All batch normalisations inside a layer."""
     return [part for part in layer.sublayers() if isinstance(part, nn.layer.norm._BatchNormBase)]
 
 
-def start_from(layer, spec, url, new=()):
+def start_from(layer: nn.Layer, spec: bool | str, url: str, new: Sequence[str] = ()) -> None:
     """Fill a backbone with weights of a classifier; what the classifier has beside it is left.
 
     Args:
@@ -62,14 +66,14 @@ def start_from(layer, spec, url, new=()):
         return
     checkpoint = source.read(url if spec is True else spec)
     own = layer.state_dict()
-    tensors = {name: value for name, value in checkpoint.tensors.items() if name in own}
-    load_into(layer, tensors, allow=tuple(new), source=checkpoint.source)
+    state = {name: value for name, value in checkpoint.state.items() if name in own}
+    load_into(layer, state, allow=tuple(new), source=checkpoint.source)
 
 
 class Stage(nn.Layer):
     """Blocks on maps [B, H, W, C]; the next stage's input is made by ``downsample`` (None in the last stage)."""
 
-    def __init__(self, blocks, downsample):
+    def __init__(self, blocks: Sequence[nn.Layer], downsample: nn.Layer | None):
         super().__init__()
         self.blocks = nn.LayerList(blocks)
         self.downsample = downsample
@@ -87,7 +91,7 @@ class StagedBackbone(nn.Layer):
         use_checkpoint: recompute blocks in the backward pass.
     """
 
-    def __init__(self, dim, stages, out_indices, use_checkpoint):
+    def __init__(self, dim: int, stages: int, out_indices: Sequence[int], use_checkpoint: bool):
         super().__init__()
         self.channels = [dim * 2 ** index for index in range(stages)]
         self.out_indices = list(out_indices)
@@ -97,20 +101,20 @@ class StagedBackbone(nn.Layer):
             self.add_sublayer(f"norm{index}", nn.LayerNorm(self.channels[index]))
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> list[ShapeSpec]:
         return shapes_of(self.channels, self.out_indices)
 
     @property
-    def feature_norms(self):
+    def feature_norms(self) -> list[str]:
         """Patterns of what a classifier's weights lack."""
         return [f"norm{index}.*" for index in self.out_indices]
 
-    def freeze_stages(self, frozen_stages):
+    def freeze_stages(self, frozen_stages: int) -> None:
         """-1 nothing, 0 the patch embedding, k >= 2 also the first k - 1 stages (PaddleDetection's counting)."""
         if frozen_stages >= 0:
-            freeze(self.patch_embed, *self.layers[:max(frozen_stages - 1, 0)])
+            freeze(self.patch_embed, *list(self.layers)[:max(frozen_stages - 1, 0)])
 
-    def run_stages(self, x):
+    def run_stages(self, x: paddle.Tensor) -> list[paddle.Tensor]:
         """Map [B, H/4, W/4, C] -> list of features [B, C, H/stride, W/stride]."""
         features = {}
         for index, stage in enumerate(self.layers):

@@ -1,6 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""FocalNet (Yang et al. 2022, arXiv:2203.11926) under PaddleDetection's parameter names (develop's ppdet/modeling/
-backbones/focalnet.py, which 2.6.0 lacks). Inside, maps are [B, H, W, C]."""
+"""FocalNet (Yang et al. 2022, arXiv:2203.11926) under PaddleDetection's parameter names.
+
+They are those of develop's ppdet/modeling/backbones/focalnet.py, which 2.6.0 lacks. Inside, maps are [B, H, W, C].
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import paddle
 from paddle import nn
 from ppdet.core.workspace import serializable
@@ -22,7 +29,7 @@ def _small(dim, depth, levels, drop_path_rate, file):
 
 
 def _large(dim, levels, window, file, **switches):
-    """Overlapping embeddings, LayerNorm behind each branch, learnt scales of the branches."""
+    """Overlapping embeddings, LayerNorm after each branch, learnt scales of the branches."""
     return dict(dim=dim, depths=[2, 2, 18, 2], levels=levels, window=window, drop_path_rate=0.5, url=_URL.format(file),
                 conv_embed=True, post_norm=True, layer_scale=True, **switches)
 
@@ -53,7 +60,7 @@ class FocalModulation(nn.Layer):
         mean_of_levels: the sum over the levels becomes their mean.
     """
 
-    def __init__(self, dim, levels, window, norm, mean_of_levels):
+    def __init__(self, dim: int, levels: int, window: int, norm: bool, mean_of_levels: bool):
         super().__init__()
         self.split = [dim, dim, levels + 1]
         self.share = 1.0 / (levels + 1) if mean_of_levels else 1.0
@@ -67,7 +74,7 @@ class FocalModulation(nn.Layer):
         if norm:
             self.ln = nn.LayerNorm(dim)
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         query, context, gates = transposed(self.f(x), [0, 3, 1, 2]).split(self.split, axis=1)
         gates, total = gates.split(self.split[-1], axis=1), 0
         for layer, gate in zip(self.focal_layers, gates):
@@ -79,9 +86,10 @@ class FocalModulation(nn.Layer):
 
 
 class Block(nn.Layer):
-    """Modulation, then a perceptron, each with a skip; LayerNorm before the branches, or behind (``post_norm``)."""
+    """Modulation, then a perceptron, each with a skip; LayerNorm before the branches, or after (``post_norm``)."""
 
-    def __init__(self, dim, drop_rate, levels, window, post_norm, layer_scale, norm_in_modulation, mean_of_levels):
+    def __init__(self, dim: int, drop_rate: float, levels: int, window: int, post_norm: bool, layer_scale: float,
+                 norm_in_modulation: bool, mean_of_levels: bool):
         super().__init__()
         self.post_norm = post_norm
         self.norm1 = nn.LayerNorm(dim)
@@ -93,7 +101,7 @@ class Block(nn.Layer):
         self.gamma_1, self.gamma_2 = (
             self.create_parameter([dim], default_initializer=start) if layer_scale else 1.0 for _ in range(2))
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         x = x + self.drop_path(self.gamma_1 * self._branch(self.norm1, self.modulation, x))
         return x + self.drop_path(self.gamma_2 * self._branch(self.norm2, self.mlp, x))
 
@@ -108,21 +116,21 @@ class Embed(nn.Layer):
         overlapping: (kernel size, padding) of overlapping patches; None where they are as large as the stride.
     """
 
-    def __init__(self, in_chs, out_chs, stride, overlapping, norm=True):
+    def __init__(self, in_chs: int, out_chs: int, stride: int, overlapping: tuple[int, int] | None, norm: bool = True):
         super().__init__()
         self.stride = stride
         kernel_size, padding = overlapping or (stride, 0)
         self.proj = nn.Conv2D(in_chs, out_chs, kernel_size, stride, padding)
         self.norm = nn.LayerNorm(out_chs) if norm else nn.Identity()
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.norm(transposed(self.proj(pad_image(x, self.stride)), [0, 2, 3, 1]))
 
 
 class Downsample(Embed):
     """An ``Embed`` from map to map."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return super().forward(transposed(x, [0, 3, 1, 2]))
 
 
@@ -136,7 +144,7 @@ class FocalNet(StagedBackbone):
         out_indices (list): stages whose features are returned.
         frozen_stages (int): -1 freezes nothing, 0 the patch embedding, k >= 2 also the first k - 1 stages.
         drop_path_rate (float): stochastic depth of the last block; None is the arch's own.
-        patch_norm (bool): LayerNorm behind the patch embeddings.
+        patch_norm (bool): LayerNorm after the patch embeddings.
         pretrained (bool|str): true (ImageNet weights of the arch), false, or a path or URL. Unlike develop's, false is
             the default: the config's pretrain_weights has the backbone.
         use_checkpoint (bool): recompute blocks in the backward pass, for less memory.
@@ -146,13 +154,13 @@ class FocalNet(StagedBackbone):
     """
 
     def __init__(self,
-                 arch='focalnet_T_224_1k_srf',
-                 out_indices=(0, 1, 2, 3),
-                 frozen_stages=-1,
-                 drop_path_rate=None,
-                 patch_norm=True,
-                 pretrained=False,
-                 use_checkpoint=False):
+                 arch: str = 'focalnet_T_224_1k_srf',
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 drop_path_rate: float | None = None,
+                 patch_norm: bool = True,
+                 pretrained: bool | str = False,
+                 use_checkpoint: bool = False):
         variant = dict(chosen("FocalNet", arch, ARCHS))
         url, dim, depths = (variant.pop(name) for name in ("url", "dim", "depths"))
         overlapping = variant.pop("conv_embed", False)
@@ -160,7 +168,7 @@ class FocalNet(StagedBackbone):
         super().__init__(dim, len(depths), out_indices, use_checkpoint)
         block = {**dict.fromkeys(SWITCHES, False), **variant}
         self.patch_embed = Embed(3, dim, 4, (7, 2) if overlapping else None, patch_norm)
-        rates = paddle.linspace(0, own_rate if drop_path_rate is None else drop_path_rate, sum(depths)).tolist()
+        rates: Any = paddle.linspace(0, own_rate if drop_path_rate is None else drop_path_rate, sum(depths)).tolist()
         for index, depth in enumerate(depths):
             chs, first = self.channels[index], sum(depths[:index])
             down = Downsample(chs, 2 * chs, 2, (3, 1) if overlapping else None) if index + 1 < len(depths) else None
@@ -168,6 +176,6 @@ class FocalNet(StagedBackbone):
         start_from(self, pretrained, url, new=self.feature_norms)
         self.freeze_stages(frozen_stages)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch or an image [B, 3, H, W] -> list of [B, C, ceil(H/stride), ceil(W/stride)]."""
         return self.run_stages(self.patch_embed(image_of(inputs)))

@@ -1,8 +1,18 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""PPHGNetV2 under PaddleDetection's parameter names (develop's ppdet/modeling/backbones/hgnet_v2.py, which 2.6.0
-lacks). The network is hgnetv2.py's; what differs is two names and the border of one pooling."""
+"""PPHGNetV2 under PaddleDetection's parameter names.
+
+They are those of develop's ppdet/modeling/backbones/hgnet_v2.py, which 2.6.0 lacks. The network is hgnetv2.py's; what
+differs is two names and the border of one pooling.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import paddle
 from paddle import nn
 from ppdet.core.workspace import serializable
+from ppdet.modeling.shape_spec import ShapeSpec
 
 from ...errors import UserError
 from ...nn import recomputed
@@ -13,7 +23,7 @@ from .common import batch_norms, chosen, freeze, image_of, shapes_of
 #: PaddleDetection's name -> timm's
 ARCHS = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
 
-# the learnt scales and biases behind activations move at this share of their stage's rate
+# the learnt scales and biases after activations move at this share of their stage's rate
 AFFINE_RATE = 0.01
 
 
@@ -23,18 +33,18 @@ class NamedBlock(Block):
     def _add_aggregation(self, squeeze, excitation):
         self.aggregation_squeeze_conv, self.aggregation_excitation_conv = squeeze, excitation
 
-    def aggregate(self, x):
+    def aggregate(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.aggregation_excitation_conv(self.aggregation_squeeze_conv(x))
 
 
 class PooledStem(Stem):
     """A stem whose pooling leaves what lies beyond the border out."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.pool = nn.MaxPool2D(2, stride=1, padding="SAME")
 
-    def pooled(self, x):
+    def pooled(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.pool(x)
 
 
@@ -45,7 +55,7 @@ class PPHGNetV2(nn.Layer):
 
     Args:
         arch (str): S, M, L, X or H.
-        use_lab (bool): a learnt scale and bias behind each activation.
+        use_lab (bool): a learnt scale and bias after each activation.
         lr_mult_list (list): factor on the learning rate of the stem and of the four stages.
         return_idx (list): stages whose features are returned.
         freeze_stem_only (bool): freeze_at >= 0 freezes the stem alone.
@@ -58,14 +68,14 @@ class PPHGNetV2(nn.Layer):
     """
 
     def __init__(self,
-                 arch,
-                 use_lab=False,
-                 lr_mult_list=[1.0, 1.0, 1.0, 1.0, 1.0],
-                 return_idx=[1, 2, 3],
-                 freeze_stem_only=True,
-                 freeze_at=0,
-                 freeze_norm=True,
-                 recompute=False):
+                 arch: str,
+                 use_lab: bool = False,
+                 lr_mult_list: Sequence[float] = [1.0, 1.0, 1.0, 1.0, 1.0],
+                 return_idx: Sequence[int] = [1, 2, 3],
+                 freeze_stem_only: bool = True,
+                 freeze_at: int = 0,
+                 freeze_norm: bool = True,
+                 recompute: bool = False):
         super().__init__()
         variant = VARIANTS[chosen("PPHGNetV2", arch, ARCHS)]
         if len(lr_mult_list) != 5:
@@ -79,12 +89,12 @@ class PPHGNetV2(nn.Layer):
         self.stages = nn.LayerList(self._make_stages(variant, use_lab))
         self._set_rates(lr_mult_list)
         if freeze_at >= 0:
-            freeze(self.stem, *([] if freeze_stem_only else self.stages[:freeze_at + 1]))
+            freeze(self.stem, *([] if freeze_stem_only else list(self.stages)[:freeze_at + 1]))
         if freeze_norm:
             freeze(*batch_norms(self))
 
     @staticmethod
-    def _make_stages(variant, affine):
+    def _make_stages(variant: Mapping[str, Any], affine: bool) -> Iterator[nn.Layer]:
         inputs = [variant["stem"][1], *(out_chs for _, out_chs, _ in variant["stages"])]
         for index, (mid_chs, out_chs, depth) in enumerate(variant["stages"]):
             kernel_size, light = STAGE_KINDS[index]
@@ -99,10 +109,10 @@ class PPHGNetV2(nn.Layer):
                     parameter.optimize_attr["learning_rate"] = own * factor
 
     @property
-    def out_shape(self):
+    def out_shape(self) -> list[ShapeSpec]:
         return shapes_of(self.channels, self.return_idx)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch or an image [B, 3, H, W] -> list of [B, C, H/stride, W/stride]."""
         if self.training and self.freeze_norm:
             # looked up each time: Layer.train() and SyncBatchNorm's conversion take the flag back

@@ -1,5 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The installed ppdet's ResNet with ``freeze_stem_only``, which RT-DETR's official configs set, and ``recompute``."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import paddle
 import paddle.nn.functional as F
 from ppdet.core.workspace import serializable
 from ppdet.modeling.backbones.resnet import ResNet as InstalledResNet
@@ -21,29 +27,29 @@ class ResNet(InstalledResNet):
     __shared__ = ['norm_type']
 
     def __init__(self,
-                 depth=50,
-                 ch_in=64,
-                 variant='b',
-                 lr_mult_list=[1.0, 1.0, 1.0, 1.0],
-                 groups=1,
-                 base_width=64,
-                 norm_type='bn',
-                 norm_decay=0,
-                 freeze_norm=True,
-                 freeze_at=0,
-                 return_idx=[0, 1, 2, 3],
-                 dcn_v2_stages=[-1],
-                 num_stages=4,
-                 std_senet=False,
-                 freeze_stem_only=False,
-                 recompute=False):
+                 depth: int = 50,
+                 ch_in: int = 64,
+                 variant: str = 'b',
+                 lr_mult_list: Sequence[float] = [1.0, 1.0, 1.0, 1.0],
+                 groups: int = 1,
+                 base_width: int = 64,
+                 norm_type: str = 'bn',
+                 norm_decay: float = 0,
+                 freeze_norm: bool = True,
+                 freeze_at: int = 0,
+                 return_idx: Sequence[int] = [0, 1, 2, 3],
+                 dcn_v2_stages: Sequence[int] = [-1],
+                 num_stages: int = 4,
+                 std_senet: bool = False,
+                 freeze_stem_only: bool = False,
+                 recompute: bool = False):
         super().__init__(depth, ch_in, variant, lr_mult_list, groups, base_width, norm_type, norm_decay, freeze_norm,
                          -1 if freeze_stem_only else freeze_at, return_idx, dcn_v2_stages, num_stages, std_senet)
         if freeze_stem_only and freeze_at >= 0:
             self._freeze_parameters(self.conv1)
         self.recompute = recompute
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any]) -> list[paddle.Tensor]:
         """ppdet's batch -> list of [B, C, H/stride, W/stride], the stages of ``return_idx``."""
         x = F.max_pool2d(self.conv1(inputs['image']), kernel_size=3, stride=2, padding=1)
         feats = []

@@ -1,10 +1,16 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""SwinTransformer under PaddleDetection's parameter names, as develop has it (ppdet/modeling/backbones/
-swin_transformer.py; 2.6.0's has no archs and pads maps along the wrong axes).
+"""SwinTransformer under PaddleDetection's parameter names, as develop has it.
+
+Develop's is ppdet/modeling/backbones/swin_transformer.py; 2.6.0's has no archs and pads maps along the wrong axes.
 
 Blocks are swin.py's. What differs: maps are padded before they are rolled, every stage keeps the full window, a stage
 ends with the merging that timm's next one begins with, and each feature has a LayerNorm.
 """
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -38,7 +44,7 @@ ARCHS = {
 class PaddedBlock(Block):
     """A block that pads the map to whole windows before rolling it."""
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         attended = attend_in_windows(self.attn, self.norm1(x), self.window, self.shift, pad_first=True)
         x = x + self.drop_path1(attended)
         return x + self.drop_path2(self.mlp(self.norm2(x)))
@@ -54,7 +60,7 @@ class SwinTransformer(StagedBackbone):
             they are not given.
         drop_path_rate (float): stochastic depth of the last block.
         ape (bool): absolute position embedding.
-        patch_norm (bool): LayerNorm behind the patch embedding.
+        patch_norm (bool): LayerNorm after the patch embedding.
         out_indices (list): stages whose features are returned.
         frozen_stages (int): -1 freezes nothing, 0 the patch embedding, k >= 2 also the first k - 1 stages.
         pretrained (bool|str): true (ImageNet weights of the arch), false, or a path or URL. Unlike develop's, false is
@@ -66,36 +72,36 @@ class SwinTransformer(StagedBackbone):
     """
 
     def __init__(self,
-                 arch='swin_T_224',
-                 pretrain_img_size=None,
-                 embed_dim=None,
-                 depths=None,
-                 num_heads=None,
-                 window_size=None,
-                 drop_path_rate=0.2,
-                 ape=False,
-                 patch_norm=True,
-                 out_indices=(0, 1, 2, 3),
-                 frozen_stages=-1,
-                 pretrained=False,
-                 use_checkpoint=False):
-        given = dict(pretrain_img_size=pretrain_img_size, embed_dim=embed_dim, depths=depths, num_heads=num_heads,
-                     window_size=window_size)
+                 arch: str = 'swin_T_224',
+                 pretrain_img_size: int | None = None,
+                 embed_dim: int | None = None,
+                 depths: Sequence[int] | None = None,
+                 num_heads: Sequence[int] | None = None,
+                 window_size: int | None = None,
+                 drop_path_rate: float = 0.2,
+                 ape: bool = False,
+                 patch_norm: bool = True,
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 frozen_stages: int = -1,
+                 pretrained: bool | str = False,
+                 use_checkpoint: bool = False):
+        given: dict[str, Any] = dict(pretrain_img_size=pretrain_img_size, embed_dim=embed_dim, depths=depths,
+                                     num_heads=num_heads, window_size=window_size)
         known = chosen("SwinTransformer", arch, ARCHS)
         sizes = {name: known[name] if value is None else value for name, value in given.items()}
         dim = sizes["embed_dim"]
         super().__init__(dim, len(sizes["depths"]), out_indices, use_checkpoint)
         self.patch_embed = PatchEmbed(3, dim)
         if not patch_norm:
-            self.patch_embed.norm = nn.Identity()
-        self.absolute_pos_embed = None
+            self.patch_embed.norm = nn.Identity()  # type: ignore[assignment]  # a layer of any kind
+        self.absolute_pos_embed: paddle.Tensor | None = None
         if ape:
             side = sizes["pretrain_img_size"] // PATCH
             self.absolute_pos_embed = self.create_parameter([1, dim, side, side], small_weights())
         self.layers.extend(self._make_stages(sizes, drop_path_rate))
         start_from(self, pretrained, known["url"], new=self.feature_norms)
         self.freeze_stages(frozen_stages)
-        if frozen_stages >= 1 and ape:
+        if frozen_stages >= 1 and self.absolute_pos_embed is not None:
             self.absolute_pos_embed.stop_gradient = True
 
     def _make_stages(self, sizes, drop_path_rate):
@@ -106,7 +112,7 @@ class SwinTransformer(StagedBackbone):
             yield Stage([PaddedBlock(dim, heads, window, window // 2 if block % 2 else 0, rates[first + block])
                          for block in range(depth)], PatchMerging(dim) if index + 1 < len(depths) else None)
 
-    def forward(self, inputs):
+    def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch or an image [B, 3, H, W] -> list of [B, C, ceil(H/stride), ceil(W/stride)]."""
         return self.run_stages(self._embed(image_of(inputs)))
 

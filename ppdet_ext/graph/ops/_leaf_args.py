@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from paddle import nn
 
-from ...errors import UserError, nearest
+from ...errors import Unsupported, UserError, nearest
 from ._table import LEAVES
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def read_leaf(module: torch.nn.Module) -> dict[str, Any]:
     """
     name = type(module).__name__
     if not is_leaf(module):
-        raise UserError(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
-                        "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
+        raise Unsupported(f"torch module {type(module).__module__}.{name} has no Paddle layer{nearest(name, LEAVES)}; "
+                          "add one with @ppdet_ext.graph.ops.leaf (docs/bridge.md)")
     _check(module, name)
     entry = LEAVES[name]
     args = {key.replace(".", "_"): _value(module, name, key) for key in entry.args

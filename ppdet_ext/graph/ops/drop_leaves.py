@@ -8,8 +8,9 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ...nn import DropPath
 from ._table import leaf
-from ._values import DType, Sizes, Tensor, size
+from ._values import DType, Sizes, Tensor
 
 
 def bernoulli(shape: Sizes, probability: float, dtype: DType) -> Tensor:
@@ -31,21 +32,6 @@ class Drop(nn.Layer):
         return f"rate={self.rate:.3f}"
 
 
-class DropPath(Drop):
-    """Stochastic depth (arXiv:1603.09382): zero each sample (``row``), or the whole batch, and scale the others up."""
-
-    def __init__(self, rate: float, scale_by_keep: bool = True, row: bool = True) -> None:
-        super().__init__(rate)
-        self.scale_by_keep = scale_by_keep
-        self.row = row
-
-    def dropped(self, x: Tensor) -> Tensor:
-        keep = 1.0 - self.rate
-        batch = size(x, 0) if self.row else 1
-        kept = bernoulli([batch] + [1] * (x.ndim - 1), keep, x.dtype)
-        return x * kept / keep if self.scale_by_keep and keep else x * kept
-
-
 @leaf("DropPath", args=("drop_prob", "scale_by_keep"), view=True)
 def drop_path(drop_prob: float, scale_by_keep: bool = True) -> nn.Layer:
     return DropPath(drop_prob or 0.0, scale_by_keep)
@@ -53,7 +39,7 @@ def drop_path(drop_prob: float, scale_by_keep: bool = True) -> nn.Layer:
 
 @leaf("StochasticDepth", args=("p", "mode"), view=True)
 def stochastic_depth(p: Any, mode: str) -> nn.Layer:
-    return DropPath(p, row=mode == "row")
+    return DropPath(p, per_sample=mode == "row")
 
 
 class DropBlock2d(Drop):

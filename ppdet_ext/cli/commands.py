@@ -1,0 +1,85 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""``ppdet-ext COMMAND ...``: every tool as one installed command, from a table."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..errors import UserError, nearest
+from . import run
+
+PROGRAM = "ppdet-ext"
+
+
+class Command(NamedTuple):
+    """A row: the command's name, its module below ``ppdet_ext``, the same as a file in tools/, what it does."""
+
+    name: str
+    module: str
+    tool: str
+    help: str
+    help_cn: str
+
+
+COMMANDS = (
+    Command("train", "cli.train", "train", "train a detector", "训练检测器"),
+    Command("eval", "cli.eval", "eval", "AP of a checkpoint or of an exported model", "评估检查点或导出模型的 AP"),
+    Command("infer", "cli.infer", "infer", "detect on pictures with a checkpoint", "用检查点检测图片"),
+    Command("export", "cli.export_model", "export_model", "checkpoint to Paddle Inference and ONNX",
+            "导出为 Paddle Inference 和 ONNX"),
+    Command("deploy", "cli.deploy_infer", "deploy_infer", "detect with an exported model", "用导出模型检测"),
+    Command("quantize", "deploy.quantize", "quantize_model", "model.onnx to INT8 for OpenVINO",
+            "把 model.onnx 量化为 OpenVINO 的 INT8"),
+    Command("convert", "convert_command", "convert_weights", "weights of backbones and detectors, both ways",
+            "双向转换骨干网络和检测器的权重"),
+    Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
+            "生成示例数据集"),
+    Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",
+            "把 timm 和 torchvision 的每个网络与原版比较"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the tool that the first word names; the other words are its own. Leaves the process as ``cli.run`` does."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    run(lambda: _main(words))
+
+
+def _main(words: list[str]) -> None:
+    if not words or words[0].startswith("-"):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a console that cannot show Chinese shows the English half
+        _parser().parse_args(words or ["--help"])
+        return
+    name, *rest = words
+    command = next((command for command in COMMANDS if command.name == name), None)
+    if command is None:
+        names = [command.name for command in COMMANDS]
+        raise UserError(f"{PROGRAM}: no command '{name}'{nearest(name, names)} (known: {', '.join(names)})")
+    sys.argv = [f"{PROGRAM} {name}", *rest]  # argparse writes the first of them before every usage and mistake
+    importlib.import_module(f"ppdet_ext.{command.module}").main(rest)
+
+
+def _parser() -> argparse.ArgumentParser:
+    rows = "\n".join(f"  {command.name:12}{command.help} | {command.help_cn}" for command in COMMANDS)
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, usage=f"{PROGRAM} COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="timm and torchvision backbones under RT-DETR, natively in PaddlePaddle.",
+        epilog=f"commands:\n{rows}\n\nflags of a command: {PROGRAM} COMMAND --help")
+    parser.add_argument("--version", action="version", version=_version())
+    return parser
+
+
+def _version() -> str:
+    import ppdet_ext
+    return f"{PROGRAM} {ppdet_ext.__version__}"
+
+
+def spelling(name: str) -> str:
+    """How the user of this process would start another command: as a file in tools/, or as ``ppdet-ext NAME``."""
+    tool = next(command.tool for command in COMMANDS if command.name == name)
+    return f"{PROGRAM} {name}" if sys.argv[0].startswith(PROGRAM) else f"python tools/{tool}.py"

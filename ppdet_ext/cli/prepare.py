@@ -1,0 +1,153 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""From a command line to a checked config, its device, its weights and its processes."""
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import random
+import sys
+import traceback
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import paddle
+
+from ..config import config_file
+from ..config.flags import DEVICES
+from ..data import checks, normalize, sample
+from ..distributed import processes
+from ..errors import UserError
+from . import commands
+
+log = logging.getLogger("ppdet.engine")
+# flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
+CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
+                "classwise", "output_eval", "bias", "enable_ce")
+NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names
+
+
+def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
+    """Command line -> ppdet's global config: loaded, checked, on its device, data set there, normalisation resolved.
+
+    Args:
+        args: what a :func:`config_parser` parser returned.
+        mode: 'train', 'eval' or 'test'.
+    Raises:
+        UserError: anything in the config that cannot work, or several processes for a tool that is for one.
+    """
+    if mode == "test" and processes.count() > 1:
+        raise UserError("this tool runs in one process: start it without paddle.distributed.launch")
+    for path in args.imports:
+        import_file(path)
+    cfg = config_file.load(args.config, args.opt)
+    options = config_file.parse_options(args.opt)
+    checks.check_options(cfg, options, config_file.read(args.config))
+    checks.check_keys(cfg)
+    checks.check_needed(cfg, mode)
+    for name in CONFIG_FLAGS:
+        value = getattr(args, name, None)
+        if value is not None and name not in options:
+            cfg[name] = value
+    cfg.setdefault("log_iter", 20)
+    cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports),
+                      "programs": {name: commands.spelling(name) for name in NEXT_COMMANDS}}
+    set_device(cfg, args.device, asked="use_gpu" in options)
+    sample.ensure(cfg)
+    validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
+    checks.check(cfg, mode, validate if mode == "train" else None)
+    normalize.resolve(cfg)
+    return cfg
+
+
+def import_file(path: str | os.PathLike[str]) -> None:
+    """Run a user's Python file, for what it registers. Modules beside it can be imported from it.
+
+    Raises:
+        UserError: the file is missing, is no Python file, or fails.
+    """
+    path = Path(path).expanduser()
+    if path.suffix != ".py" or not path.is_file():
+        raise UserError(f"--import: there is no Python file '{path}'")
+    if str(path.parent.resolve()) not in sys.path:
+        sys.path.append(str(path.parent.resolve()))
+    name = f"ppdet_ext_import_{path.stem}"
+    spec = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))  # a .py file has one, and a loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        cast(Loader, spec.loader).exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's file may raise
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        raise UserError(f"--import '{path}'{where}: {type(error).__name__}: {' '.join(str(error).split())}") from None
+
+
+def set_device(cfg: dict[str, Any], device: str = "auto", asked: bool = False) -> str:
+    """Set Paddle's device and ppdet's ``use_gpu``, ``use_npu``, ... to match.
+
+    'auto' takes the first of ``use_npu/xpu/mlu`` the config sets, else the GPU where one is there and ``use_gpu`` is
+    not false, else the CPU. ``asked``: the user wrote ``-o use_gpu=...``, which then decides.
+    Raises:
+        UserError: a device was asked for by name and is not there.
+    """
+    if asked:
+        device = "gpu" if cfg["use_gpu"] else "cpu"
+    elif device == "auto":
+        device = next((name for name in DEVICES[1:] if cfg.get(f"use_{name}")), None) or _gpu_or_cpu(cfg)
+    try:
+        if device == "gpu" and not _gpu_there():
+            raise ValueError("no CUDA in this paddlepaddle, or no GPU here")
+        paddle.set_device(device)
+    except ValueError as error:
+        raise UserError(f"device '{device}' cannot be used: {' '.join(str(error).split())}; try --device cpu") from None
+    for name in DEVICES:
+        cfg[f"use_{name}"] = name == device
+    return device
+
+
+def _gpu_there():
+    return paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0
+
+
+def _gpu_or_cpu(cfg):
+    return "gpu" if cfg.get("use_gpu", True) and _gpu_there() else "cpu"
+
+
+def current_device() -> str:
+    """'cpu', 'gpu', ...: what Paddle runs on, without a card's number."""
+    return paddle.get_device().split(":")[0]
+
+
+def required_weights(cfg: dict[str, Any]) -> str:
+    """The config's ``weights``, else the best_model that training with this config has written.
+
+    Raises:
+        UserError: there is none.
+    """
+    if cfg.get("weights"):
+        return cfg["weights"]
+    path = Path(cfg.get("save_dir", "output")) / cfg["filename"] / "best_model.pdparams"
+    if not path.is_file():
+        raise UserError(f"there is no '{path}': train first ({commands.spelling('train')} --eval), or name a "
+                        f"checkpoint: -o weights={path.with_name('model_final.pdparams')}")
+    return str(path)
+
+
+def start_workers(cfg: dict[str, Any]) -> None:
+    """Connect the processes of a data-parallel run, and set the random seed (``seed:``, or 0 with ``--enable_ce``).
+
+    Each process draws its own numbers: its number is added to the seed. Without a seed one process starts anywhere.
+    """
+    processes.start()
+    seed = 0 if cfg.get("enable_ce") else cfg.get("seed")
+    if seed is None and processes.count() > 1:
+        seed = processes.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
+    if seed is not None:
+        for start in (random.seed, np.random.seed, paddle.seed):
+            start(seed + processes.rank())

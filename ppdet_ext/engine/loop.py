@@ -1,0 +1,147 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The training loop: epochs, batches, steps of the optimizer; and an evaluation's batches.
+
+Both are plain: what else happens (log, curves, checkpoints, report) are hooks.
+"""
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import paddle
+from paddle import nn
+from ppdet.metrics import Metric
+
+from ..distributed import processes
+from ..distributed.gradients import average_gradients
+from .accumulation import GradientAccumulation
+from .hooks import Hook, Status, call
+from .metrics import ap_values
+from .precision import Precision, widen_gradients
+from .weight_average import WeightAverage
+
+
+@dataclass
+class TrainingLoop:
+    """Trains ``model``, epoch by epoch.
+
+    Args:
+        model: gives a dict with 'loss' for a batch, in train mode.
+        loader: gives an epoch's batches each time it is iterated over; ``loader.dataset.set_epoch`` is told the epoch.
+        optimizer: its own ``grad_clip`` clips.
+        schedule: the learning rate, which counts the optimizer's steps.
+        accumulation: which batches count as one.
+        precision: mixed precision.
+        average: the average of weights.
+        evaluate: called after every snapshot epoch.
+        snapshot_epochs: every so many epochs, and the last one, are snapshots: the model has the averaged weights while
+            hooks and evaluation see it.
+    """
+
+    model: nn.Layer
+    loader: Any
+    optimizer: paddle.optimizer.Optimizer
+    schedule: paddle.optimizer.lr.LRScheduler
+    accumulation: GradientAccumulation
+    precision: Precision = field(default_factory=Precision)
+    average: WeightAverage | None = None
+    evaluate: Callable[[], Any] | None = None
+    snapshot_epochs: int = 1
+    hooks: Sequence[Hook] = ()
+    status: Status = field(default_factory=Status)
+
+    def run(self, first: int, end: int) -> None:
+        """Train the epochs from ``first`` to ``end`` - 1.
+
+        Several processes: all call, with equal weights.
+        """
+        self.scaler = self.precision.scaler()
+        self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
+        self.status.start_clocks()
+        call(self.hooks, "before_train", self.status)
+        for epoch in range(first, end):
+            self.status.epoch = epoch
+            self._train_epoch()
+            is_snapshot = (epoch + 1) % self.snapshot_epochs == 0 or epoch == end - 1
+            with self.average.in_model() if self.average and is_snapshot else contextlib.nullcontext():
+                call(self.hooks, "after_epoch", self.status)
+                if self.evaluate and is_snapshot:
+                    self.evaluate()
+        call(self.hooks, "after_train", self.status)
+
+    def _train_epoch(self) -> None:
+        status = self.status
+        call(self.hooks, "before_epoch", status)
+        self.loader.dataset.set_epoch(status.epoch)
+        self.model.train()
+        start = time.time()
+        for step, data in enumerate(self.loader):
+            status.step = step
+            status.data_time.update(time.time() - start)
+            call(self.hooks, "before_step", status)
+            processes.barrier()  # reading data can take one process long
+            data["epoch_id"] = status.epoch
+            losses = self._train_batch(data)
+            status.losses.update(losses)
+            status.batch_time.update(time.time() - start)
+            call(self.hooks, "after_step", status)
+            start = time.time()
+
+    def _train_batch(self, data: dict[str, Any]) -> dict[str, paddle.Tensor]:
+        """Forward, backward and, where the batch ends a group, a step; the losses."""
+        step = self.status.step
+        with self.precision.auto_cast():
+            losses = self.model(data)
+        self.scaler.scale(losses["loss"] / self.accumulation.group_size(step)).backward()
+        self.status.learning_rate = self.optimizer.get_lr()
+        if self.accumulation.ends_group(step):
+            self._move_weights()
+        return losses
+
+    def _move_weights(self) -> None:
+        if processes.count() > 1:
+            average_gradients(self.model.parameters())
+        if self.precision.enabled:
+            widen_gradients(self.model.parameters())
+        if self.scaler.is_enable():
+            self.scaler.step(self.optimizer)  # skips where a gradient is not finite
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.schedule.step()
+        # zeros would lie beside everything that the next forward pass keeps for its backward
+        self.optimizer.clear_grad(set_to_zero=False)
+        if self.average:
+            self.average.update()
+
+
+@paddle.no_grad()
+def run_evaluation(model: nn.Layer, loader: Iterable, metrics: Sequence[Metric], precision: Precision,
+                   status: Status, hooks: Sequence[Hook] = ()) -> None:
+    """Evaluate ``model``; ``status`` gets the number of images, the seconds and the AP ({} where no metric has one).
+
+    Several processes: all call, each with its part of the batches and a DistributedMetric.
+    """
+    call(hooks, "before_evaluation", status)
+    model.eval()
+    images, start = 0, time.time()
+    for step, data in enumerate(loader):
+        status.step = step
+        with precision.auto_cast():
+            outputs = model(data)
+        for metric in metrics:
+            metric.update(data, outputs)
+        # several sizes of one picture come as a list
+        images += len((data[0] if isinstance(data, (list, tuple)) else data)["im_id"])
+        call(hooks, "after_evaluation_step", status)
+    status.images, status.seconds = sum(processes.all_gather(images)), time.time() - start
+    for metric in metrics:
+        metric.accumulate()
+        metric.log()
+    status.ap = ap_values(metrics)
+    call(hooks, "after_evaluation", status)
+    for metric in metrics:
+        metric.reset()

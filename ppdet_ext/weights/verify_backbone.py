@@ -1,0 +1,107 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The proof of a backbone's conversion: the source library's own network computes the same, stage by stage."""
+from __future__ import annotations
+
+from typing import Any, Callable
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from ..errors import UserError
+from . import parity
+from .readers import need
+
+# source library -> how it builds an untrained network of one of its names
+TORCH_BUILDERS = {
+    "timm": lambda lib, arch, classes: lib.create_model(arch, pretrained=False, num_classes=classes),
+    "torchvision": lambda lib, arch, classes: lib.models.get_model(
+        arch.rpartition("/")[2], weights=None, num_classes=classes),
+}
+
+
+def verify(layer: nn.Layer, cfg: Any, state: dict[str, np.ndarray], build: Callable[[Any], Any] | None = None,
+           seed: int = 0) -> list[parity.StageParity]:
+    """Compare ``layer`` with the source library's own network on the same weights and one random image.
+
+    The features of every stage (``layer.feature_info``) and the output, in eval mode.
+
+    Args:
+        layer: the network, filled.
+        cfg: its PretrainedCfg.
+        state: the same weights in torch's names and layout.
+        build: ``build(library)`` makes the library's network; None builds the one of ``cfg.arch``.
+
+    Returns:
+        One row a stage.
+
+    Raises:
+        UserError: torch or the source library is missing, or its network does not take the weights.
+    """
+    torch = need("torch", "--verify")
+    library = getattr(cfg, "source", None) or "timm"
+    if build is None:
+        classes = getattr(layer, "num_classes", cfg.num_classes)
+        reference = TORCH_BUILDERS[library](need(library, "--verify"), cfg.arch, classes).eval()
+    else:
+        reference = build(need(library, "--verify")).eval()
+    _load_torch(torch, reference, state)
+    image = np.random.RandomState(seed).randn(1, *cfg.input_size).astype(np.float32)
+    layer.eval()
+    with paddle.no_grad(), torch.no_grad():
+        ours = layer_outputs(layer, paddle.to_tensor(image))
+        theirs = torch_outputs(reference, layer.feature_info, torch.from_numpy(image))
+    return parity.compare_stages(ours, theirs)
+
+
+def layer_outputs(layer: nn.Layer, image: paddle.Tensor) -> dict[str, np.ndarray]:
+    """``{name: array}``: the features by the source's module names, and of a network with a head the 'output'."""
+    output = layer(image)
+    if isinstance(output, (list, tuple)):
+        return _named(layer.feature_info, output)
+    return {**_named(layer.feature_info, layer.forward_intermediates(image)), "output": parity.as_array(output)}
+
+
+def torch_outputs(model: Any, info: Any, image: Any) -> dict[str, np.ndarray]:
+    """The same of the torch network; ``info`` is the layer's feature_info."""
+    if hasattr(model, "forward_intermediates"):
+        indices = list(info.out_indices)
+        found = _named(info, model.forward_intermediates(image, indices=indices, intermediates_only=True))
+        return {**found, "output": parity.as_array(model(image))}
+    modules = dict(model.named_modules())
+    lacking = [name for name in info.module_name() if name not in modules]
+    if not lacking:
+        return _hooked(model, modules, info, image)
+    output = model(image)
+    if isinstance(output, (list, tuple)):  # timm's features_only, whose modules have names of their own
+        return _named(info, output)
+    raise UserError(f"{type(model).__name__} has no {', '.join(lacking)}: features cannot be compared by name")
+
+
+def _named(info, features):
+    return dict(zip(info.module_name(), map(parity.as_array, features)))
+
+
+def _hooked(model, modules, info, image):
+    found = {}
+
+    def keeper(name):
+        def keep(_module, _inputs, output):
+            found[name] = parity.as_array(output).copy()  # later modules may work in place
+        return keep
+    hooks = [modules[name].register_forward_hook(keeper(name)) for name in info.module_name()]
+    output = model(image)
+    for hook in hooks:
+        hook.remove()
+    found = {name: found[name] for name in info.module_name()}
+    return found if isinstance(output, (list, tuple)) else {**found, "output": parity.as_array(output)}
+
+
+def _load_torch(torch, model, state):
+    """Strict loading of the source's own tensors; only num_batches_tracked may be absent."""
+    tensors = {name: torch.from_numpy(np.array(value)) for name, value in state.items()}
+    result = model.load_state_dict(tensors, strict=False)
+    missing = [name for name in result.missing_keys if not name.endswith("num_batches_tracked")]
+    if missing or result.unexpected_keys:
+        raise UserError(f"the torch model lacks {missing[:3]} and does not know {result.unexpected_keys[:3]} of these "
+                        "weights; --verify wants a checkpoint that fits as it is")
