@@ -21,7 +21,6 @@ from ppdet_ext.deploy import (
     DeployError,
     Options,
     Predictor,
-    compare,
     compare_all,
     media,
     paddle_engine,
