@@ -21,6 +21,7 @@ from ppdet_ext.deploy import (
     DeployError,
     Options,
     Predictor,
+    compare,
     compare_all,
     media,
     paddle_engine,
