@@ -11,7 +11,7 @@ import paddle
 import paddle.nn.functional as F
 
 from ...kernels.transpose import transposed
-from ...weights.resize_parameters import interpolation_matrix
+from ...nn.interpolation import interpolation_matrix
 from . import _values
 from ._table import op
 from ._values import Sizes, Tensor, any_tensor, cast, is_tensor, known, per_axis
