@@ -12,6 +12,8 @@ from support.detections import of_bbox_json
 from support.paths import REPO
 from support.tiny import TINY
 
+from ppdet_ext.deploy import compare
+
 
 def shell(command, folder):
     """Run ``python tools/...`` as a user would, in ``folder``; return what it printed. Fails on a non-zero exit."""
