@@ -85,12 +85,10 @@ def write_checkpoint(arch, path):
 
 def convert_checkpoint(arch, path):
     """Memory that converting the checkpoint takes, in MiB."""
-    sys.path.insert(0, str(REPO / "tools"))
-    import convert_weights
-
     import ppdet_ext
+    from ppdet_ext.cli import convert_weights
     ppdet_ext.setup()
-    from ppdet_ext.weights import convert_backbone  # noqa: F401  as setup(), it would load while memory is measured
+    from ppdet_ext.weights import convert_backbone  # noqa: F401  what the command imports when it runs
     Path("/proc/self/clear_refs").write_text("5")  # the peak of importing does not count
     before, size = memory("VmRSS"), os.path.getsize(path) / 2**20
     sys.argv = ["convert_weights.py", "backbone", "--arch", arch, "--checkpoint", path, "-o", f"{path}.pdparams"]

@@ -28,7 +28,7 @@ from ppdet.data import reader as readers
 from side_by_side import compare
 
 from ppdet_ext.config import config_file
-from ppdet_ext.data import digit_pictures, normalize, quiet, sample
+from ppdet_ext.data import digit_pictures, normalization, sample, worker_threads
 from ppdet_ext.patches import ledger
 
 REPO = Path(__file__).resolve().parents[1]
@@ -48,7 +48,7 @@ def load(path, folder, images):
     sample.make(folder, digit_pictures.Spec(train=images, val=1, size=640))
     cfg = config_file.load(path, ["num_classes=10", f"TrainDataset.dataset_dir={folder}",
                              "TrainDataset.image_dir=train", "TrainDataset.anno_path=annotations/train.json"])
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     return cfg
 
 
@@ -128,7 +128,7 @@ def epoch(reader, workers, shared, source="ours", **settings):
             for _ in batches:
                 pass
         if workers:
-            quiet.wait_for_the_end(batches)
+            worker_threads.wait_for_the_end(batches)
     return read
 
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Convert weights: a backbone's, a whole detector's, an ONNX file; ``--help`` names the three commands."""
 from ppdet_ext.cli import run
-from ppdet_ext.cli.convert import main, parse_args
+from ppdet_ext.cli.convert_weights import main, parse_args
 
 __all__ = ["main", "parse_args"]
 

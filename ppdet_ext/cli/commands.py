@@ -34,7 +34,7 @@ COMMANDS = (
     Command("deploy", "cli.deploy_infer", "deploy_infer", "detect with an exported model", "用导出模型检测"),
     Command("quantize", "deploy.quantize", "quantize_model", "model.onnx to INT8 for OpenVINO",
             "把 model.onnx 量化为 OpenVINO 的 INT8"),
-    Command("convert", "cli.convert", "convert_weights", "weights of backbones and detectors, both ways",
+    Command("convert", "cli.convert_weights", "convert_weights", "weights of backbones and detectors, both ways",
             "双向转换骨干网络和检测器的权重"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),

@@ -19,7 +19,7 @@ import paddle
 
 from ..config import config_file
 from ..config.flags import DEVICES
-from ..data import checks, normalize, sample
+from ..data import checks, normalization, sample
 from ..distributed import processes
 from ..errors import UserError
 from . import commands
@@ -60,7 +60,7 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     sample.ensure(cfg)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     checks.check(cfg, mode, validate if mode == "train" else None)
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     return cfg
 
 

@@ -54,16 +54,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ..weights.readers import need
     for module in ("torch", *LIBRARIES):
         need(module, "the sweep")
-    from ..sweep import measure, originals, pool, rows, sweep_report
+    from ..sweep import measure, originals, rows, sweep_report, worker_pool
     from ..sweep.run import run as sweep
 
     names = originals.names(args.filter, args.library)
     names = rows.listed(names, args.list) if args.list else names
     if not names:
         raise UserError(f"no name of {' or '.join(args.library)} is like {' or '.join(args.filter)}")
-    plan = pool.Plan(settings={"reduce_above": args.reduce_above, "trace_above": args.trace_above}, jobs=args.jobs,
-                     time_limit=args.time_limit, memory=args.memory or pool.share_of_memory(args.jobs),
-                     describe=lambda name: {"library": LIBRARIES["/" in name], "family": originals.family(name)})
+    settings = {"reduce_above": args.reduce_above, "trace_above": args.trace_above}
+    plan = worker_pool.Plan(settings=settings, jobs=args.jobs, time_limit=args.time_limit,
+                            memory=args.memory or worker_pool.share_of_memory(args.jobs),
+                            describe=lambda name: {"library": LIBRARIES["/" in name], "family": originals.family(name)})
     found = list(sweep(names, Path(args.out) / "sweep.jsonl", plan, args.resume, args.retry).values())
     facts = [f"float32 tolerances: forward and export {measure.FORWARD:g}, gradients and BatchNorm statistics "
              f"{measure.GRADIENT:g} (max|d|/max|ref|); reduced depth above {args.reduce_above:g} M parameters"]

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from ppdet.data.transform.operators import RandomDistort
 
-from . import normalize
+from . import normalization
 
 DISTORT_TOLERANCE = 2e-3
 NORMALIZE_TOLERANCE = 2e-6
@@ -104,7 +104,7 @@ def normalize_at_once(apply: Callable) -> Callable:
             levels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1).repeat(3, axis=2)
             sample["image"] = cv2.LUT(image, apply(self, {"image": levels})["image"])
         else:
-            factor, offset = normalize.affine(vars(self))
+            factor, offset = normalization.affine(vars(self))
             matrix = np.column_stack([np.diag(factor), offset])
             sample["image"] = cv2.transform(image.astype(np.float32, copy=False), matrix)
         return sample

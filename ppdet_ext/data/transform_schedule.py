@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import quiet
+from . import worker_threads
 
 KEY = "transform_schedulers"
 
@@ -72,7 +72,7 @@ def next_of_epoch(call: Callable) -> Callable:
         try:
             return next(self.loader)
         except StopIteration:
-            quiet.wait_for_the_end(self.loader)
+            worker_threads.wait_for_the_end(self.loader)
             self.dataset.set_epoch(self.dataset._epoch + 1)
             self.loader = iter(self.dataloader)
             raise

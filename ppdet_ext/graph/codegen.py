@@ -71,7 +71,8 @@ class SourceWriter:
         filename = f"<{self.layer.graph.name} {next(_numbers)}>"
         linecache.cache[filename] = (len(self.code), None, self.code.splitlines(True), filename)
         exec(compile(self.code, filename, "exec"), self.namespace)  # noqa: S102  made of checked names, see above
-        return {name: self.namespace[name] for name in ("begin", "end", *(f"stage_{i}" for i in range(len(self.owned))))}
+        return {name: self.namespace[name] for name in ("begin", "end",
+                  *(f"stage_{i}" for i in range(len(self.owned))))}
 
     def _stages(self) -> list[list[Node]]:
         """Nodes in groups, each ending with a feature's module; what follows the last one is a group of its own."""
@@ -200,8 +201,8 @@ class SourceWriter:
 
     def _function(self, target: str) -> str:
         if target not in OPS:
-            raise Unsupported(f"{self.layer.graph.name} needs the operation {target}, which this version does not know; "
-                            "add it with @op from ppdet_ext.graph.ops")
+            raise Unsupported(f"{self.layer.graph.name} needs the operation {target}, which this version does not "
+                              "know; add it with @op from ppdet_ext.graph.ops")
         function = OPS[target].function
         name = function.__name__.lstrip("_")
         name = name if name.isidentifier() and not keyword.iskeyword(name) else "op"

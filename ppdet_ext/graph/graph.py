@@ -6,6 +6,7 @@ neither framework itself.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
@@ -78,7 +79,7 @@ class Graph:
         """The conditions under which the graph holds, in words, each once."""
         return list(dict.fromkeys(node.target for node in self.nodes if node.kind == "guard"))
 
-    def needed(self, refs: list[str]) -> list[Node]:
+    def needed(self, refs: Sequence[str]) -> list[Node]:
         """The nodes that the values ``refs`` depend on, in order, with the guards that were met on the way to them.
 
         A guard after the last of them says nothing of them, unless they are all that the network gives: then it may
@@ -95,7 +96,7 @@ class Graph:
         return [node for node in self.nodes if node.name in wanted]
 
 
-def _reached(producers: dict[str, Node], names: list[str]) -> set[str]:
+def _reached(producers: dict[str, Node], names: Sequence[str]) -> set[str]:
     """``names`` and all that their values are computed from."""
     found: set[str] = set()
     waiting = [str(name) for name in names]

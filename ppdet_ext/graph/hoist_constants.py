@@ -46,14 +46,15 @@ def hoist_constants(nodes: list[Node], outputs: Any) -> tuple[list[Node], list[H
             if sum(step.kind == "call" for step in steps) > 1:
                 numbers = [name for step in steps for name in step.inputs() if kinds[name] != "hoisted"]
                 functions.append(HoistedValue(node.name, list(dict.fromkeys(numbers)), steps))
-                node = Node(node.name, "hoisted", str(len(functions) - 1), [Ref(name) for name in functions[-1].numbers])
+                node = Node(node.name, "hoisted", str(len(functions) - 1),
+                    [Ref(name) for name in functions[-1].numbers])
         kept.append(node)
     return _used(kept, kinds, wanted), functions
 
 
 def _kinds(nodes: list[Node]) -> dict[str, str]:
     """'number' (a size, or what is computed from sizes), 'hoisted' (a value of these alone) or 'data', by node."""
-    kinds = {}
+    kinds: dict[str, str] = {}
     for node in nodes:
         inputs = {kinds[name] for name in node.inputs()}
         if node.kind == "const":

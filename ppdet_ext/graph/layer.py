@@ -5,7 +5,7 @@ The generated source can be read (``layer.code``), appears in tracebacks, and is
 """
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import paddle
 from paddle import nn
@@ -130,7 +130,8 @@ class GraphLayer(nn.Layer):
         if any(other.kind == "leaf" and other.target == node.target.rpartition(".")[0] for other in self._nodes):
             return
         owner, name = self.holder(paddle_name(node.target))
-        shape, dtype = self._graph.state[node.target], self._graph.dtypes.get(node.target, "float32")
+        shape: list[int] = self._graph.state[node.target]
+        dtype: Any = self._graph.dtypes.get(node.target, "float32")
         if name in owner._parameters or name in owner._buffers:
             return
         if node.target in self._graph.buffers:
@@ -150,7 +151,7 @@ class GraphLayer(nn.Layer):
 
 
 _HOLDERS = {"leaf": GraphLayer._hold_leaf, "param": GraphLayer._hold_parameter, "const": GraphLayer._hold_constant}
-_FILLS = {
+_FILLS: dict[str, Callable] = {
     "constant": lambda shape, value: paddle.full(shape, value),
     "normal": lambda shape, mean, std: paddle.normal(mean, std, shape),
     "uniform": lambda shape, low, high: paddle.uniform(shape, min=low, max=high),

@@ -43,7 +43,8 @@ class Limits:
 LIMITS = Limits()
 
 KINDS = ("input", "param", "const", "leaf", "call", "training", "guard")
-DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128"}
+DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64",
+          "complex128"}
 INITIALIZERS = {"constant": 1, "normal": 2, "uniform": 2}  # kind -> how many numbers it has
 PLAIN = (int, float, bool, type(None))
 LARGEST = 1 << 63  # Python's and torch's "to the end" in a slice
@@ -152,7 +153,8 @@ def _consts(value: Any, graph: Graph, reader: _Arguments) -> dict[str, np.ndarra
 
 
 def _nodes(value: Any, graph: Graph, reader: _Arguments) -> list[Node]:
-    _ensure(len(_list(value, "nodes")) <= reader.limits.nodes, "nodes", len(value), f"are more than {reader.limits.nodes}")
+    _ensure(len(_list(value, "nodes")) <= reader.limits.nodes, "nodes", len(value),
+           f"are more than {reader.limits.nodes}")
     nodes = []
     for index, fields in enumerate(value):
         where = index  # as words only where they are shown: most of the time goes here
@@ -168,7 +170,8 @@ def _nodes(value: Any, graph: Graph, reader: _Arguments) -> list[Node]:
             _refuse(where, [target, args, kwargs], "is not a text, a list and an object")
         check(target, args, kwargs, graph, where)
         reader.where = where
-        nodes.append(Node(name, kind, target, [reader.read(item) for item in args], reader.named(kwargs) if kwargs else {}))
+        nodes.append(Node(name, kind, target, [reader.read(item) for item in args],
+           reader.named(kwargs) if kwargs else {}))
         reader.refs[name] = Ref(name)
     _ensure(any(node.kind == "input" for node in nodes), "nodes", len(nodes), "have no input among them")
     return nodes
@@ -307,7 +310,7 @@ def _leaf(spec: Any, where: str, elements: int, level: int = 0) -> None:
     if type(args) is not dict or not args.keys() <= entry.names or type(children) is not dict \
             or not children.keys() <= set(entry.children):
         _refuse(where, spec, f"has settings that {kind} does not have")
-    for key, value in args.items():
+    for value in args.values():
         if type(value) is list:
             _numbers(value, where)
         elif type(value) is str:
@@ -324,7 +327,7 @@ def _leaf(spec: Any, where: str, elements: int, level: int = 0) -> None:
 
 def _parameters(args: dict[str, Any], where: str) -> int:
     """A bound below the number of elements of the parameters that a layer of these settings makes."""
-    sizes = []
+    sizes: list[Any] = []
     for key in PARAMETER_SIZES & args.keys():
         sizes += args[key] if type(args[key]) is list else [args[key]]
     if "in_channels" in args and "kernel_size" in args:
@@ -429,6 +432,10 @@ def _flag(value: Any, where: str) -> None:
     _ensure(type(value) is bool, where, value, "is not true or false")
 
 
+def _text(value: Any, where: str) -> None:
+    _printable(value, where)
+
+
 def _published(value: Any, where: str) -> None:
     """What is said of weights: where they are, how images are prepared; see backbones.manifest.PretrainedCfg."""
     _ensure(type(value) is dict and set(value) <= {"common", "tags"}, where, value, "is not {common, tags}")
@@ -442,7 +449,7 @@ def _published(value: Any, where: str) -> None:
 
 _PUBLISHED: dict[str, Callable[[Any, str], None]] = {
     "source": _word, "hf_hub_id": _matching(_HUB, "name on the hub"), "url": _matching(_URL, "address"),
-    "license": lambda value, where: _printable(value, where) and None, "interpolation": _word, "input_size": _image,
+    "license": _text, "interpolation": _word, "input_size": _image,
     "test_input_size": _image, "mean": _three, "std": _three, "crop_pct": _number, "test_crop_pct": _number,
     "num_classes": _number, "first_conv": _paths, "classifier": _paths}
 _INFO: dict[str, Callable[[Any, str], None]] = {

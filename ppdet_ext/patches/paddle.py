@@ -14,7 +14,8 @@ def _pointwise(name, *modules):
 
 ROWS = (
     Patch("dataloader_interval",
-          (Change("paddle.io.dataloader.dataloader_iter:MP_STATUS_CHECK_INTERVAL", "ppdet_ext.data.quiet:look_often"),),
+          (Change("paddle.io.dataloader.dataloader_iter:MP_STATUS_CHECK_INTERVAL",
+                   "ppdet_ext.data.worker_threads:look_often"),),
           "a reader's thread that ends late holds a lock which a newly forked worker then never gets", "paddle>=2.6"),
     Patch("sync_batch_norm_on_cpu",
           (Change("paddle.nn:SyncBatchNorm.forward", f"{_KERNELS}.sync_batch_norm:forward_anywhere"),),

@@ -77,7 +77,8 @@ def trace_forward(module: Any, shape: Sequence[int], where: str, forward: Callab
     def one_tensor(self, x):  # the defaults of other parameters hold
         return {"output": run(self, x)}
 
-    with from_torch._running(module, one_tensor):
+    from ..trace.trace_module import running
+    with running(module, one_tensor):
         graph = from_torch.trace_module(module, (2, *shape[1:]), where)
     different = graph.info.get("training_differs")
     if different:

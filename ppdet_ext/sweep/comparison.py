@@ -13,7 +13,7 @@ import torch
 from .. import kernels
 from ..backbones.traced import TracedNet
 from ..graph.graph import Graph
-from ..trace.tracer import AUGMENTATION
+from ..trace.fx_nodes import AUGMENTATION
 from ..weights.layout_rules import to_paddle
 from ..weights.load_report import load_into
 from ..weights.parity import relative_error

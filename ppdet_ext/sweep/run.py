@@ -11,12 +11,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..files import require_writable
-from . import pool, rows
+from . import rows, worker_pool
 
 SHOWN = {"ok": "ok", "short": "falls short", "failed": "failed"}  # beside the bar -> status
 
 
-def run(names: Sequence[str], path: str | Path, plan: pool.Plan, resume: bool = False,
+def run(names: Sequence[str], path: str | Path, plan: worker_pool.Plan, resume: bool = False,
         retry: bool = False) -> dict[str, dict]:
     """Measure names and return all rows of the file by name, those of earlier runs among them.
 
@@ -38,7 +38,7 @@ def run(names: Sequence[str], path: str | Path, plan: pool.Plan, resume: bool = 
     rows.rewrite(path, found)
     todo = rows.remaining(names, found, retry)
     counts = Counter(found[name]["status"] for name in names if name in found and name not in set(todo))
-    with contextlib.closing(pool.measure_all(todo, plan)) as measured, \
+    with contextlib.closing(worker_pool.measure_all(todo, plan)) as measured, \
             tqdm(total=len(names), initial=len(names) - len(todo), unit="model", dynamic_ncols=True) as bar:
         for row in measured:
             rows.append(path, row)

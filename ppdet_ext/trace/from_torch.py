@@ -5,20 +5,21 @@ The network is made without weights and run once without values, so its size doe
 """
 from __future__ import annotations
 
-import builtins
 import contextlib
 import inspect
 import sys
-import traceback
 from functools import partial
+from typing import TYPE_CHECKING, Any, Callable
 from unittest import mock
 
-import numpy as np
-
 from ..errors import UserError, nearest
-from ..graph.graph import Graph, Node, Ref
+from ..graph.graph import Graph
 from ..weights.readers import need
 from . import initializers
+from .initializers import INITIALIZERS
+
+if TYPE_CHECKING:
+    import torch
 
 SIZES = (256, 224, 384, 448, 512)  # tried one after the other where a network does not say what it wants
 DROP_PATH = 0.5  # stochastic depth that networks are traced with; layer scales it to what is wanted
@@ -26,11 +27,9 @@ DROP_PATH = 0.5  # stochastic depth that networks are traced with; layer scales 
 OPEN_SETTINGS = {"dynamic_img_size": True, "strict_img_size": False}
 # files whose networks find the grid of their maps in a tensor's values: they are asked for tokens instead
 READS_ITS_GRID = ("timm.models.gemma4_vit",)
-STARTS = "_ppdet_ext_starts"  # attribute of a network made without values: how its parameters begin
-DROPPED = ("device", "memory_format", "layout", "out", "non_blocking", "pin_memory", "requires_grad", "generator")
 
 
-def trace_timm(arch, img_size=None, prepare=None):
+def trace_timm(arch: str, img_size: int | tuple[int, int] | None = None, prepare: Callable | None = None) -> Graph:
     """The Graph of a timm network: outputs 'features' (as timm's features_only numbers them, NCHW) and 'logits'.
 
     Args:
@@ -65,7 +64,8 @@ def trace_timm(arch, img_size=None, prepare=None):
     return graph
 
 
-def trace_torchvision(arch, img_size=None, prepare=None):
+def trace_torchvision(arch: str, img_size: int | tuple[int, int] | None = None,
+                      prepare: Callable | None = None) -> Graph:
     """The Graph of a torchvision classification network, arch without 'torchvision/'; see ``trace_timm``.
 
     Features are the last ones at each stride, see ``torchvision_taps``.
@@ -98,10 +98,11 @@ def trace_torchvision(arch, img_size=None, prepare=None):
 
 def _runs_at_another_size(build, graph):
     """Whether the network takes an image of another size after all; its guards then say which."""
-    from .tracer import NeedsValues
+    from .trace_module import trace
+    from .weightless import NeedsValues
     height, width = graph.info["input_size"][1:]
     try:
-        _traced(graph.name, build(), _timm_forward, (2, 3, height * 2, width + height), None, build)
+        trace(graph.name, build(), _timm_forward, (2, 3, height * 2, width + height), None, build)
         return True
     except (UserError, NeedsValues):
         return False
@@ -122,7 +123,7 @@ def _side(setting, img_size):
     return height
 
 
-def trace_module(module, shape, name=""):
+def trace_module(module: torch.nn.Module, shape: tuple[int, ...], name: str = "") -> Graph:
     """The Graph of a torch module's own ``forward``; outputs is {'output': what it returns}.
 
     Args:
@@ -134,7 +135,8 @@ def trace_module(module, shape, name=""):
         UserError: forward cannot be followed; the line says where and why.
     """
     need("torch", "tracing a torch module")
-    return _traced(name or type(module).__name__, module, _of_one_argument(type(module).forward), tuple(shape))
+    from .trace_module import trace
+    return trace(name or type(module).__name__, module, _of_one_argument(type(module).forward), tuple(shape))
 
 
 def _of_one_argument(forward):
@@ -163,7 +165,7 @@ def _class_of(arch):
     """The class that timm would make the network of, seen before it does; None where it goes about it another way."""
     import timm
 
-    from .tracer import Weightless
+    from .weightless import Weightless
     own, found = timm.models.build_model_with_cfg, []
 
     def stop(kind, variant, *args, **kwargs):
@@ -185,15 +187,15 @@ class _Stop(Exception):
     """See _class_of."""
 
 
-def weightless(build, settings, arch, real=False):
+def weightless(build: Callable, settings: dict[str, Any], arch: str, real: bool = False) -> torch.nn.Module:
     """The network without storage for its weights; with it (``real``) where constants need computing that lacks it."""
-    from .tracer import Weightless, forget_weights
+    from .weightless import Weightless, forget_weights
     try:
         if real:
             return build(**settings).eval()
         with Weightless() as mode:
             model = build(**settings).eval()
-        vars(model)[STARTS] = initializers.of_module(model, mode.starts)
+        vars(model)[INITIALIZERS] = initializers.of_module(model, mode.recorder)
         return forget_weights(model)
     except UserError:
         raise
@@ -218,106 +220,14 @@ def _square(size):
 
 def _first_traceable(name, build, forward, sizes, add_features):
     """The Graph at the first size at which the network runs; the error of its first one where there is none."""
+    from .trace_module import trace
     first, model = None, build()
     for size in sizes:
         try:
-            return _traced(name, model, forward, (2, 3, *size), add_features, build)
+            return trace(name, model, forward, (2, 3, *size), add_features, build)
         except UserError as error:
             first = first or error
     raise first
-
-
-def _traced(name, model, forward, shape, add_features=None, build=None):
-    from .tracer import NeedsValues
-    try:
-        return _trace_once(name, model, forward, shape, add_features)
-    except NeedsValues as error:
-        if build is None:
-            raise UserError(f"{name} cannot be traced: {error}") from None
-        return _trace_once(name, build(real=True), forward, shape, add_features)
-
-
-def _trace_once(name, model, forward, shape, add_features):
-    torch = need("torch", f"tracing {name}")
-    from .tracer import Tracer
-    tracer = Tracer(torch.empty(shape, device="meta"))
-    with _running(model, forward), _attributes_kept(model):
-        fx_graph = _follow(tracer, model, name)
-        recorded = Converter(model, fx_graph).graph(name)
-    with _running(model, forward):
-        if tracer.mode_branches:
-            recorded.info["training_differs"] = _differs_in_training(model, name, shape, recorded, tracer)
-    recorded.info["input_size"] = list(shape[1:])
-    if add_features:
-        add_features(recorded, tracer)
-    return recorded
-
-
-def _follow(tracer, model, name):
-    from .tracer import NeedsValues
-    try:
-        return tracer.trace(model)
-    except UserError as error:
-        raise type(error)(f"{name} cannot be traced: {error}") from None
-    except RecursionError:
-        raise UserError(f"{name} cannot be traced: it calls itself without end") from None
-    except NeedsValues:
-        raise
-    except Exception as error:
-        raise UserError(f"{name} cannot be traced: {tracer.error(_one_line(error))}") from error
-
-
-def _one_line(error):
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename]
-    place = f" at {'/'.join(frames[-1].filename.split('/')[-2:])}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}{place}"
-
-
-def _differs_in_training(model, name, shape, recorded, tracer):
-    """Classes of modules whose ``if self.training`` leads to another graph; [] where both are the same."""
-    torch = need("torch", f"tracing {name}")
-    from .tracer import Tracer
-    try:
-        with _attributes_kept(model):
-            fx_graph = Tracer(torch.empty(shape, device="meta"), training=True).trace(model)
-            other = Converter(model, fx_graph).graph(name)
-        same = [vars(node) for node in other.nodes if node.kind != "guard"] == [
-            vars(node) for node in recorded.nodes if node.kind != "guard"]
-    except Exception:  # what runs in evaluation only also differs
-        same = False
-    return [] if same else sorted(tracer.mode_branches)
-
-
-class _running:
-    """While open, ``forward`` (a function of the model and the image) is what the model's class does when it is called.
-
-    A changed class, not a wrapper around the model: module paths stay those of the checkpoint.
-    """
-
-    def __init__(self, model, forward):
-        self.model, self.forward, self.kind = model, forward, type(model)
-
-    def __enter__(self):
-        if self.forward is not None:
-            self.model.__class__ = type(self.kind.__name__, (self.kind,), {"forward": self.forward,
-                                                                           "__module__": self.kind.__module__})
-
-    def __exit__(self, *_error):
-        self.model.__class__ = self.kind
-
-
-@contextlib.contextmanager
-def _attributes_kept(model):
-    """torch.fx hangs constants on the module, and some modules keep what they computed: afterwards all is as before."""
-    tables = [vars(module) for module in model.modules()]
-    tables += [table[key] for table in tables for key in ("_parameters", "_buffers")]
-    before = [dict(table) for table in tables]
-    try:
-        yield
-    finally:
-        for table, entries in zip(tables, before):
-            table.clear()
-            table.update(entries)
 
 
 def _timm_forward(self, x):
@@ -356,106 +266,3 @@ def _shape_ratio(tracer, size):
 
 def _listed(names):
     return list(names) if isinstance(names, (tuple, list)) else [names] if names else []
-
-
-class Converter:
-    """fx's graph and its module -> Graph."""
-
-    def __init__(self, model, fx_graph):
-        self.model, self.fx_graph = model, fx_graph
-        self.state = model.state_dict()
-        self.parameters = dict(model.named_parameters(remove_duplicate=False))
-        self.leaves, self.consts, self.dtypes = {}, {}, {}
-
-    def graph(self, name):
-        nodes, outputs = [], {}
-        for node in self.fx_graph.nodes:
-            if node.op == "output":
-                outputs = _argument(node.args[0])
-            else:
-                nodes.append(self._node(node))
-        if not isinstance(outputs, dict):
-            outputs = {"output": outputs}
-        return Graph(name, nodes, outputs, leaves=self.leaves, consts=self.consts, dtypes=self.dtypes,
-                     state={key: list(value.shape) for key, value in self.state.items()},
-                     start=vars(self.model).get(STARTS) or initializers.of_module(self.model, initializers.Starts()),
-                     buffers=[key for key in self.state if key not in self.parameters])
-
-    def _node(self, node):
-        make = {"placeholder": self._input, "get_attr": self._held, "call_module": self._leaf,
-                "call_method": self._call, "call_function": self._call}[node.op]
-        return make(node)
-
-    def _input(self, node):
-        return Node(_name(node), "input")
-
-    def _held(self, node):
-        """A parameter or buffer by its path, or a constant with its value."""
-        from .tracer import NeedsValues, _attribute
-        if node.target in self.state:
-            dtype = _argument(self.state[node.target].dtype)
-            if dtype != "float32":
-                self.dtypes[node.target] = dtype
-            return Node(_name(node), "param", node.target)
-        value = node.meta["held"] if "held" in node.meta else _attribute(self.model, node.target)
-        if value.is_meta:
-            raise NeedsValues(f"the constant {node.target} has no value")
-        self.consts[node.target] = _array(value)
-        return Node(_name(node), "const", node.target)
-
-    def _leaf(self, node):
-        from ..graph.ops._leaf_args import read_leaf
-        if node.target not in self.leaves:
-            self.leaves[node.target] = read_leaf(self.model.get_submodule(node.target))
-        return Node(_name(node), "leaf", node.target, _argument(list(node.args)), _argument(dict(node.kwargs)))
-
-    def _call(self, node):
-        from .tracer import guard, op_name, training_mode
-        if node.target is guard:
-            condition, expected, words, branch = node.args
-            return Node(_name(node), "guard", words, [_argument(condition), expected, branch])
-        if node.target is training_mode:
-            return Node(_name(node), "training")
-        args, attribute = list(node.args), None
-        if node.target is builtins.getattr:
-            attribute = args.pop()
-        kwargs = {key: value for key, value in node.kwargs.items() if key not in DROPPED}
-        target = op_name(node.op, node.target, attribute)
-        return Node(_name(node), "call", target, _argument([arg for arg in args if not _is_place(arg)]),
-                    _argument(kwargs))
-
-
-def _name(node):
-    """A node's name as a variable of generated source, where some names have a meaning already."""
-    return f"{node.name}_" if node.name in ("self", "check", "remember", "ops", "inf", "nan") else node.name
-
-
-def _is_place(value):
-    """torch's devices and memory formats mean nothing to Paddle."""
-    import torch
-    return isinstance(value, (torch.device, torch.memory_format, torch.layout))
-
-
-def _argument(value):
-    """fx's arguments in the graph's terms: Ref for a node, names for dtypes."""
-    import torch
-    from torch import fx
-    if isinstance(value, fx.Node):
-        return Ref(_name(value))
-    if isinstance(value, dict):
-        return {key: _argument(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_argument(item) for item in value)
-    if isinstance(value, list):
-        return [_argument(item) for item in value]
-    if isinstance(value, slice):
-        return slice(_argument(value.start), _argument(value.stop), _argument(value.step))
-    if isinstance(value, torch.dtype):
-        return str(value).rpartition(".")[2]
-    if isinstance(value, (type(None), type(Ellipsis), bool, int, float, str)):
-        return value
-    raise UserError(f"an argument of type {type(value).__name__} cannot be written down ({value!r})")
-
-
-def _array(tensor):
-    return np.array(tensor.detach().cpu().numpy())

@@ -1,14 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""How a torch network's parameters begin: watched while it is built without values, so that ours begin alike.
+"""The initializers of a torch network's parameters: watched while it is built without values, so that ours begin alike.
 
-A start is ['constant', value], ['normal', mean, std] or ['uniform', low, high]. Tensors are told apart by their
+An initializer is ['constant', value], ['normal', mean, std] or ['uniform', low, high]. Tensors are told apart by their
 storage, which a parameter shares with the tensor it was made from. Imports no torch.
 """
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any, Callable
 
-# kind of start and its figures, which are given in this order or by name
+if TYPE_CHECKING:
+    import torch
+
+INITIALIZERS = "_ppdet_ext_initializers"  # attribute of a network made without values: what of_module found
+# kind of initializer and its figures, which are given in this order or by name
 FILLS = {
     "normal_": ("normal", ("mean", 0), ("std", 1)),
     "uniform_": ("uniform", ("from", 0), ("to", 1)),
@@ -20,7 +25,7 @@ FILLS = {
 
 
 def _of_fill(name, args, kwargs):
-    """The start that ``tensor.name(*args, **kwargs)`` gives a tensor; None for what fills nothing."""
+    """The initializer that ``tensor.name(*args, **kwargs)`` gives a tensor; None for what fills nothing."""
     if name not in FILLS:
         return None
     kind, *numbers = FILLS[name]
@@ -29,7 +34,7 @@ def _of_fill(name, args, kwargs):
 
 
 def _of_init(function, args, kwargs):
-    """The start that a function of torch.nn.init gives a tensor; None for other functions."""
+    """The initializer that a function of torch.nn.init gives a tensor; None for other functions."""
     if getattr(function, "__module__", "") != "torch.nn.init":
         return None
     import inspect
@@ -55,7 +60,7 @@ def _of_init(function, args, kwargs):
 
 
 # uniform numbers through the inverse error function are normal ones of variance 1/2: how truncated normals are drawn
-CHANGES = {
+CHANGES: dict[str, Callable] = {
     "erfinv_": lambda start: ["normal", 0.0, math.sqrt(0.5)],
     "mul": lambda start, by: [start[0], *(value * by for value in start[1:])],
     "div": lambda start, by: [start[0], *(value / by for value in start[1:])],
@@ -68,13 +73,14 @@ CHANGES.update({f"{name}_": CHANGES[name] for name in ("mul", "div", "add")}, __
 IN_PLACE = {name for name in (*FILLS, *CHANGES) if name.endswith("_") and not name.startswith("_")}
 
 
-class Starts:
-    """Watches calls on tensors; ``of`` tells the start of one."""
+class InitializerRecorder:
+    """Watches calls on tensors; ``of`` tells the initializer of one."""
 
-    def __init__(self):
-        self._known, self._kept = {}, []
+    def __init__(self) -> None:
+        self._known: dict[int, list] = {}
+        self._kept: list[torch.Tensor] = []
 
-    def see(self, function, args, kwargs, result):
+    def see(self, function: Callable, args: tuple, kwargs: dict, result: Any) -> None:
         """Note what a call of a torch function did to the tensor that it gave."""
         if not hasattr(result, "untyped_storage") or not result.is_floating_point():
             return
@@ -89,12 +95,12 @@ class Starts:
             self._kept.append(result)  # so that no other tensor gets its place
 
     @staticmethod
-    def _changed(name, before, args, kwargs):
+    def _changed(name: str, before: list, args: tuple, kwargs: dict) -> list | None:
         numbers = [arg for arg in args if isinstance(arg, (int, float))]
         return CHANGES[name](before, *numbers, **kwargs) if len(numbers) == len(args) else None
 
-    def of(self, tensor):
-        """The start of a tensor; from its values where it has some and no call was seen."""
+    def of(self, tensor: torch.Tensor) -> list | None:
+        """The initializer of a tensor; from its values where it has some and no call was seen."""
         start = self._known.get(_key(tensor))
         if tensor.is_meta or tensor.numel() == 0 or not tensor.is_floating_point():
             return start
@@ -109,11 +115,11 @@ def _key(tensor):
     return tensor.untyped_storage()._cdata
 
 
-def of_module(module, starts):
-    """{parameter name: start} of a torch module, where it is known; figures rounded for the file they go to."""
+def of_module(module: torch.nn.Module, recorder: InitializerRecorder) -> dict[str, list]:
+    """{parameter name: initializer} of a torch module, where it is known; figures rounded for the file they go to."""
     found = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
-        start = starts.of(parameter.detach())
+        start = recorder.of(parameter.detach())
         if start:
             found[name] = [start[0], *(float(f"{value:.5g}") for value in start[1:])]
     return found

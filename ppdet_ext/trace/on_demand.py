@@ -7,13 +7,14 @@ import logging
 
 from ..errors import UserError
 from ..graph import graph_file
+from ..graph.graph import Graph
 from ..graph.store import at_hand, file_of, how_to
 from ..weights.download import home
 
 logger = logging.getLogger(__name__)
 
 
-def find(name, img_size=None, keep=True):
+def find(name: str, img_size: int | tuple[int, int] | None = None, keep: bool = True) -> Graph:
     """The Graph of a timm name or 'torchvision/NAME' without a tag; traced, and kept in ``home()``, where need be.
 
     Args:
@@ -31,13 +32,13 @@ def find(name, img_size=None, keep=True):
     return made
 
 
-def can_trace(name):
+def can_trace(name: str) -> bool:
     """Whether torch and the package that has the network are installed."""
     package = "torchvision" if name.startswith("torchvision/") else "timm"
     return all(importlib.util.find_spec(module) for module in ("torch", package))
 
 
-def traced(name, img_size=None):
+def traced(name: str, img_size: int | tuple[int, int] | None = None) -> Graph:
     """A fresh trace, with what is published of the network's weights."""
     from . import from_torch
     from .published import published

@@ -7,9 +7,13 @@ is a map at 1/2, 1/4, ... 1/32 of the image. What the rule does not cover is dat
 from __future__ import annotations
 
 import fnmatch
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..graph.graph import Node, Ref
+from ..graph.graph import Graph, Node, Ref
+
+if TYPE_CHECKING:
+    from .tracer import Tracer
 
 # first convolution and classifier by arch
 ENDS = {
@@ -37,18 +41,18 @@ AUXILIARY = ("googlenet", "inception_v3")
 STRIDES = (2, 4, 8, 16, 32)
 
 
-def ends(arch):
+def ends(arch: str) -> dict[str, list[str]]:
     """{'first_conv': [path], 'classifier': [path]}."""
     first, last = _of(arch, ENDS, ((), ()))
     return {"first_conv": [first] if first else [], "classifier": [last] if last else []}
 
 
-def size_setting(arch):
+def size_setting(arch: str) -> str:
     """The constructor's name for the image size of a network that is made for one; '' for the others."""
     return _of(arch, FIXED, "")
 
 
-def add_features(graph, tracer, arch):
+def add_features(graph: Graph, tracer: Tracer, arch: str) -> None:
     """Make outputs['features'] and ``features`` of a traced plain network.
 
     Args:

@@ -9,8 +9,8 @@ from paddle import nn
 
 from ppdet_ext.backbones.adapters import ADAPTERS, PatchSize, bilinear, choose_adapter, fit_image, make_adapter
 from ppdet_ext.errors import UserError
+from ppdet_ext.nn.interpolation import interpolation_matrix
 from ppdet_ext.weights.parity import relative_error
-from ppdet_ext.weights.resize_parameters import interpolation_matrix
 
 SIZES = [(256, 256), (224, 224), (320, 416)]
 

@@ -189,7 +189,7 @@ def test_freezing_survives_ema():
     assert not (averaged["model.layer4.1.conv2.weight"].numpy() == now["model.layer4.1.conv2.weight"]).all()
 
 
-def test_freezing_random_weights_is_said(log):  # noqa: F811
+def test_freezing_random_weights_is_said(log):
     build(freeze_at=0)
     assert any("at random values" in record.getMessage() for record in log.records if record.levelname == "WARNING")
 
@@ -257,7 +257,7 @@ def saved_weights(folder, arch="resnet18"):
     return model, str(folder / f"{arch}.pdparams")
 
 
-def test_pretrained_path(tmp_path, log):  # noqa: F811
+def test_pretrained_path(tmp_path, log):
     model, path = saved_weights(tmp_path)
     backbone = build(pretrained=path)
     assert (backbone.model.layer3[0].conv1.weight.numpy() == model.layer3[0].conv1.weight.numpy()).all()
@@ -271,14 +271,14 @@ def test_pretrained_of_another_arch_is_refused(tmp_path):
         build(arch="resnet34", pretrained=path)
 
 
-def test_random_start_is_said(log):  # noqa: F811
+def test_random_start_is_said(log):
     backbone = build()
     assert backbone.weights_source == "random initialisation"
     assert any("backbone resnet18: random initialisation (pretrained: false)" in record.getMessage()
                for record in log.records)
 
 
-def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
+def test_auto_without_weights_starts_at_random(monkeypatch, log):
     def unavailable(*_, **__):
         raise download.Unavailable("no hub here")
 
@@ -291,7 +291,7 @@ def test_auto_without_weights_starts_at_random(monkeypatch, log):  # noqa: F811
         build(pretrained=True)
 
 
-def test_without_pretrained_needs_no_weights(log):  # noqa: F811
+def test_without_pretrained_needs_no_weights(log):
     with modules.without_pretrained():
         backbone = build(pretrained="nowhere/weights.pdparams", freeze_at=0)
     assert backbone.load_report is None

@@ -8,7 +8,7 @@ from support.environments import REPO
 
 from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.config import config_file
-from ppdet_ext.data import checks, normalize
+from ppdet_ext.data import checks, normalization
 
 LEAVES = sorted(str(path.relative_to(REPO)) for folder in ("configs", "configs/rtdetr", "configs/rtdetrv2")
                 for path in (REPO / folder).glob("*.yml"))
@@ -35,7 +35,7 @@ def test_config_is_sound(leaf):
     side = list(cfg["eval_size"])
     assert resize_of(cfg["EvalReader"])["target_size"] == resize_of(cfg["TestReader"])["target_size"] == side
     assert cfg["TestReader"]["inputs_def"]["image_shape"] == [3, *side]
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     for reader in ("TrainReader", "EvalReader", "TestReader"):
         steps = [*cfg[reader]["sample_transforms"], *cfg[reader].get("batch_transforms", [])]
         numbers, = (step["NormalizeImage"] for step in steps if "NormalizeImage" in step)

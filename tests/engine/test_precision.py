@@ -7,7 +7,7 @@ import pytest
 from support.detector_cases import build_detector, train_batch
 from support.half_on_cpu import half_on_cpu
 
-from ppdet_ext import cli
+from ppdet_ext import cli, kernels
 from ppdet_ext.detector import RTDETRTransformer, decoder, flat_attention, loss, matcher
 from ppdet_ext.engine import precision
 from ppdet_ext.engine.precision import Precision
@@ -29,7 +29,7 @@ SMALL = {
 @pytest.fixture
 def half(monkeypatch):
     monkeypatch.setattr(precision, "device_has_half", lambda: True)
-    with half_on_cpu():
+    with kernels.enabled(), half_on_cpu():
         yield
 
 

@@ -1,13 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Every operation of the bridge's table against torch: values, gradients, static graphs with open sizes."""
-import importlib
 import warnings
-from functools import reduce
 
 import numpy as np
 import paddle
 import pytest
-from support.op_cases import CASES, Case, Dyn, Pair
+from support.op_cases import CASES, Case, Dyn
 
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph import ops
@@ -21,83 +19,19 @@ pytest.importorskip("torchvision", reason="some operations are torchvision's fun
 pytestmark = pytest.mark.torch
 warnings.filterwarnings("ignore", module="torch")
 
-DTYPES = {"bool", "float16", "float32", "float64", "int64", "int32"}
+from support.torch_calls import arguments, arrays, flat, torch_call, torch_function  # noqa: E402
+
 # one name of each function: what differs between names is only how torch is called
 ALIASES = {}
 for _name, _entry in ops.OPS.items():
     ALIASES.setdefault(_entry.function, []).append(_name)
 
 
-def convert(value, visit):
-    """``visit`` on everything inside lists, tuples and slices."""
-    if isinstance(value, Pair):
-        return Pair(*(convert(item, visit) for item in value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(convert(item, visit) for item in value)
-    if isinstance(value, slice):
-        return slice(*(convert(item, visit) for item in (value.start, value.stop, value.step)))
-    return visit(value)
-
-
-def arrays(case):
-    """The tensors of a case, in the order of its arguments, the one that only gives sizes last."""
-    found = []
-    convert([list(case.args), list(case.kwargs.values())],
-            lambda value: found.append(value) if isinstance(value, np.ndarray) else None)
-    return found if case.like is None else [*found, case.like]
-
-
-def arguments(case, tensors, shape, dtype=lambda name: name):
-    """Arguments with ``tensors`` in the places of the arrays and the sizes filled in."""
-    rest = iter(tensors)
-
-    def visit(value):
-        if isinstance(value, np.ndarray):
-            return next(rest)
-        if isinstance(value, Dyn):
-            return value.function(shape)
-        return dtype(value) if isinstance(value, str) and value in DTYPES else value
-    return convert(case.args, visit), {key: convert(value, visit) for key, value in case.kwargs.items()}
-
-
-def flat(value):
-    """Tensors and numbers of a result in order."""
-    if isinstance(value, (list, tuple)):
-        return [item for part in value for item in flat(part)]
-    return [value]
-
-
-# -- torch -------------------------------------------------------------------------------------------------------------
-
-def torch_function(name):
-    """The torch function or method that the tracer writes down as ``name``."""
-    if name.startswith("."):
-        return lambda x, *args, **kwargs: getattr(x, name[1:])(*args, **kwargs)
-    if name.startswith("getattr."):
-        return lambda x: getattr(x, name[8:])
-    parts = name.split(".")
-    for count in range(len(parts) - 1, 0, -1):
-        try:
-            module = importlib.import_module(".".join(parts[:count]))
-        except ImportError:
-            continue
-        return reduce(getattr, parts[count:], module)
-    raise ImportError(name)
-
-
 def torch_result(name, case):
     """(flat results, input tensors)."""
-    tensors = [torch.from_numpy(np.array(array)) for array in arrays(case)]
-    if case.grad:
-        for place, tensor in enumerate(tensors):
-            tensor.requires_grad_(tensor.is_floating_point() and place not in case.constant)
-    shape = (tensors if case.like is None else tensors[-1:])[0].shape if tensors else None
-    # in-place functions need copies
-    args, kwargs = arguments(case, [tensor * 1 if tensor.is_floating_point() else tensor.clone() for tensor in tensors],
-                             shape, lambda dtype: getattr(torch, dtype))
-    result = torch_function(name)(*args, **kwargs)
+    result, given, tensors = torch_call(name, case, grad=case.grad)
     if name == "_operator.setitem":
-        result = args[0]
+        result = given[0]
     return flat(list(result) if isinstance(result, torch.Size) else result), tensors
 
 
@@ -216,7 +150,7 @@ def test_values_and_gradients_are_torchs(name):
 def test_static_graph_with_open_sizes(name):
     for place, case in enumerate(CASES[name]):
         ref = torch_result(name, case)[0]
-        if case.static and any(isinstance(item, torch.Tensor) or isinstance(item, (bool, int, float)) for item in ref):
+        if case.static and any(isinstance(item, (torch.Tensor, bool, int, float)) for item in ref):
             check(f"{name} case {place}, static", case, static_result(name, case), ref, numbers=False)
 
 

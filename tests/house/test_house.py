@@ -27,7 +27,8 @@ def unannotated(function):
     """Names of a function's arguments without a type; 'return' where that lacks one."""
     arguments = function.args
     named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    missing = [argument.arg for argument in named if argument.annotation is None and argument.arg not in ("self", "cls")]
+    missing = [argument.arg for argument in named
+               if argument.annotation is None and argument.arg not in ("self", "cls")]
     if function.name != "__init__" and function.returns is None:
         missing.append("return")
     return missing

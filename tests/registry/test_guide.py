@@ -113,7 +113,7 @@ def check_exports(backbone, tmp_path):
         np.testing.assert_allclose(given.numpy(), feature.numpy(), atol=1e-6)
 
 
-def test_the_guides_plain_class_in_rtdetr(tmp_path, log):  # noqa: F811
+def test_the_guides_plain_class_in_rtdetr(tmp_path, log):
     made = register(plain_class())
     assert "replaces ppdet.modeling.backbones.cspresnet.CSPResNet" in log.records[0].getMessage()
     assert issubclass(made, nn.Layer) and made.__name__ == "CSPResNet"

@@ -67,13 +67,13 @@ def test_two_of_our_own_with_one_name_clash(parts):
         registry.register(other())
 
 
-def test_the_same_class_may_come_again(parts, log):  # noqa: F811
+def test_the_same_class_may_come_again(parts, log):
     """A notebook cell run twice defines its class twice."""
     registry.register(type("Part", (), {"__module__": Part.__module__, "__init__": lambda self, width=3: None}))
     assert registry.build("Part", width=2) and not log.records
 
 
-def test_replacing_is_explicit_and_logged(log):  # noqa: F811
+def test_replacing_is_explicit_and_logged(log):
     made = registry.register(replace=True)(type("CSPResNet", (), {"__init__": lambda self, x=3: None}))
     assert type(create("CSPResNet")) is made
     [record] = log.records
@@ -102,7 +102,7 @@ def test_class_made_in_a_function_is_found_by_ppdet(parts):
     copy.deepcopy(dict(global_config)["Inner"])  # ppdet's own entries hold a module, which cannot be copied
 
 
-def test_register_over_wins_and_is_announced_once(log):  # noqa: F811
+def test_register_over_wins_and_is_announced_once(log):
     @registry.register_over
     class DINOLoss:
         pass

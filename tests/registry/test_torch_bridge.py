@@ -124,7 +124,7 @@ def test_timm_features_only(arch, size, settings):
     assert len(given) == len(wanted) and max(errors) <= LIMIT
 
 
-def test_a_users_own_module(log):  # noqa: F811
+def test_a_users_own_module(log):
     module = Chain()
     layer = holder(keep(module), call_model)
     assert layer.out_shape == [ShapeSpec(4, stride=8), ShapeSpec(6, stride=16), ShapeSpec(8, stride=32)]
@@ -184,7 +184,7 @@ def test_modules_in_containers(kind):
     check_trains(layer)
 
 
-def test_children_called_one_by_one(log):  # noqa: F811
+def test_children_called_one_by_one(log):
     """As one takes a classifier apart: the head stays behind, and is said to."""
     def build(self):
         self.model = tnn.Module()

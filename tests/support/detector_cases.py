@@ -8,7 +8,7 @@ from support.paths import CONFIGS
 from ppdet_ext.checkpoints import name_maps, name_rules
 from ppdet_ext.checkpoints.verify_detector import in_same_order, raw_outputs
 from ppdet_ext.config import config_file
-from ppdet_ext.data import normalize
+from ppdet_ext.data import normalization
 
 __all__ = ["CONFIGS", "build_detector", "eval_batch", "frozen_norm_train", "golden_image", "golden_state",
            "golden_targets", "in_same_order", "raw_outputs", "train_batch"]
@@ -62,6 +62,6 @@ def train_batch(height, width, batch, num_classes=80, targets=None):
 def load_on_cpu(path, *options):
     """A config as the tools load it, for the CPU; options as after -o."""
     cfg = config_file.load(str(path), list(options))
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     cfg["use_gpu"] = False
     return cfg

@@ -435,7 +435,8 @@ cases("torch.nn.functional.dropout torch.dropout", C(f(2, 3), 0.5, False), C(f(2
 cases("torch.nn.functional.dropout1d", C(f(2, 3, 4), 0.5, False), C(f(2, 3, 4), 0.3, True, random=True))
 cases("torch.nn.functional.dropout2d torch.feature_dropout", C(f(2, 3, 4, 4), 0.5, False),
       C(f(2, 3, 4, 4), 0.3, True, random=True))
-cases("torch.nn.functional.dropout3d", C(f(2, 3, 4, 4, 2), 0.5, False))
+cases("torch.nn.functional.dropout3d", C(f(2, 3, 4, 4, 2), 0.5, False),
+      C(f(2, 3, 4, 4, 2), 0.5, True, random=True, grad=False))
 cases("timm.layers.drop.drop_path", C(f(2, 3, 4), 0.5, False), C(f(2, 3, 4), 0.0, True),
       C(f(8, 3, 4), 0.3, True, random=True))
 cases("torchvision.ops.stochastic_depth.stochastic_depth", C(f(2, 3), 0.5, "row", False),

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.sweep import pool, rows, sweep_report
+from ppdet_ext.sweep import rows, sweep_report, worker_pool
 from ppdet_ext.sweep import run as sweep
 
 # what a worker measures here; each name is what it does
@@ -48,11 +48,11 @@ def fake(tmp_path, monkeypatch):
     """fake(...) is a Plan whose workers measure with FAKE."""
     (tmp_path / "fake_sweep.py").write_text(FAKE)
     monkeypatch.syspath_prepend(tmp_path)
-    return lambda **settings: pool.Plan(measure="fake_sweep:measure", **settings)
+    return lambda **settings: worker_pool.Plan(measure="fake_sweep:measure", **settings)
 
 
 def measured(names, plan):
-    return {row["name"]: row for row in pool.measure_all(names, plan)}
+    return {row["name"]: row for row in worker_pool.measure_all(names, plan)}
 
 
 def gone(pid):
@@ -77,7 +77,7 @@ def test_a_lost_worker_costs_one_row(fake):
 
 @pytest.mark.multiproc
 def test_a_worker_that_hangs_is_replaced(fake):
-    found = list(pool.measure_all(["hangs", "hangs"], fake(time_limit=0.5)))
+    found = list(worker_pool.measure_all(["hangs", "hangs"], fake(time_limit=0.5)))
     assert [(row["status"], row["reason"]) for row in found] == [("failed", "takes more than 0.5 s")] * 2
 
 
@@ -89,8 +89,8 @@ def test_a_worker_that_grows_is_replaced(fake):
 
 @pytest.mark.multiproc
 def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
-    monkeypatch.setattr(pool, "RECYCLE", 2)
-    monkeypatch.setattr(pool, "cores", lambda: 6)
+    monkeypatch.setattr(worker_pool, "RECYCLE", 2)
+    monkeypatch.setattr(worker_pool, "cores", lambda: 6)
     found = measured("abcd", fake(jobs=2))
     assert {row["threads"] for row in found.values()} == {"3"}
     assert len({row["pid"] for row in found.values()}) >= 2
@@ -99,7 +99,7 @@ def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
 @pytest.mark.multiproc
 def test_a_worker_that_does_not_start_ends_the_sweep(fake):
     with pytest.raises(UserError, match="does not start.*No module named 'no_such_module'"):
-        measured(["a"], pool.Plan(measure="no_such_module:measure"))
+        measured(["a"], worker_pool.Plan(measure="no_such_module:measure"))
 
 
 # ---------------------------------------------------------------- rows

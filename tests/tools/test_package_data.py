@@ -45,8 +45,9 @@ def test_the_working_directorys_own_file_comes_first(elsewhere):
 
 
 def test_a_base_is_found_by_name(elsewhere):
-    (elsewhere / "mine.yml").write_text("_BASE_: [rtdetr_cspresnet.yml]\nepoch: 77\n")
-    mine, whole = config_file.read("mine.yml"), config_file.read(CONFIGS / "rtdetr_cspresnet.yml")
+    (elsewhere / "own").mkdir()
+    (elsewhere / "own" / "mine.yml").write_text("_BASE_: [rtdetr_cspresnet.yml]\nepoch: 77\n")
+    mine, whole = config_file.read("own/mine.yml"), config_file.read(CONFIGS / "rtdetr_cspresnet.yml")
     assert mine.keys() == whole.keys() and mine["TimmBackbone"] == whole["TimmBackbone"]
     assert mine["epoch"] == 77 != whole["epoch"]
 

@@ -144,6 +144,7 @@ def test_parameters_are_known_to_begin_as_the_originals_do():
     torch = pytest.importorskip("torch", reason="tracing needs torch")
     weights = pytest.importorskip("timm.layers.weight_init", reason="its truncated normal numbers")
     from ppdet_ext.trace import from_torch
+    from ppdet_ext.trace.initializers import INITIALIZERS
 
     class Net(torch.nn.Module):
         def __init__(self):
@@ -160,11 +161,11 @@ def test_parameters_are_known_to_begin_as_the_originals_do():
     net = from_torch.weightless(lambda: Net(), {}, "Net")
     assert all(weight.is_meta for weight in net.parameters())
     real = Net()
-    for name, (kind, *numbers) in vars(net)[from_torch.STARTS].items():
+    for name, (kind, *numbers) in vars(net)[INITIALIZERS].items():
         weight = getattr(real, name).detach()
         found = (weight.min(), weight.max()) if kind == "uniform" else (weight.mean(), weight.std())
         np.testing.assert_allclose(found[:len(numbers)], numbers, atol=0.01 * float(weight.abs().max()))
-    assert set(vars(net)[from_torch.STARTS]) == set(fills)
+    assert set(vars(net)[INITIALIZERS]) == set(fills)
 
 
 @pytest.mark.torch

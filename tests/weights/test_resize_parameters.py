@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ppdet_ext.errors import UserError
+from ppdet_ext.nn.interpolation import interpolation_matrix
 from ppdet_ext.weights.parity import relative_error
-from ppdet_ext.weights.resize_parameters import RULES, interpolation_matrix, resize_grid, resize_to
+from ppdet_ext.weights.resize_parameters import RULES, resize_grid, resize_to
 
 MODES = [(mode, antialias, corners) for mode in ("bilinear", "bicubic") for antialias in (False, True)
          for corners in (False, True)] + [("nearest", False, False), ("nearest-exact", False, False)]

@@ -76,11 +76,11 @@ class FocalModulation(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         query, context, gates = transposed(self.f(x), [0, 3, 1, 2]).split(self.split, axis=1)
-        gates, total = gates.split(self.split[-1], axis=1), 0
-        for layer, gate in zip(self.focal_layers, gates):
+        each, total = gates.split(self.split[-1], axis=1), 0
+        for layer, gate in zip(self.focal_layers, each):
             context = layer(context)
             total = total + context * gate
-        total = total + self.act(context.mean([2, 3], keepdim=True)) * gates[-1]
+        total = total + self.act(context.mean([2, 3], keepdim=True)) * each[-1]
         x = transposed(query * self.h(total * self.share), [0, 2, 3, 1])
         return self.proj(self.ln(x) if hasattr(self, "ln") else x)
 

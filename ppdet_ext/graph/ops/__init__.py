@@ -30,5 +30,5 @@ from ._table import LEAVES, OPS, leaf, op
 
 __all__ = ["LEAVES", "OPS", "leaf", "op"]
 
-for _function in {entry.function for entry in OPS.values()}:  # they branch on numbers and know both modes: nothing for to_static to rewrite
-    not_to_static(_function)
+for _entry in OPS.values():  # they branch on numbers and know both modes: nothing for to_static to rewrite
+    not_to_static(_entry.function)

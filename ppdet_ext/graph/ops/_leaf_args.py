@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from paddle import nn
 
 from ...errors import Unsupported, UserError, nearest
 from ._table import LEAVES
+
+if TYPE_CHECKING:
+    import torch
 
 # Classes of other origin that happen to have a leaf's name (torchvision's own LayerNorm2d, a user's DropPath) are
 # looked into instead. A leaf that a user adds is taken by its name alone.
@@ -18,20 +24,20 @@ DROP_PATH_ARGS = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 LIMITS: dict[str, dict[str, tuple]] = {}  # class name -> attribute -> values that its Paddle layer can have
 
 
-def only(*names, **values):
+def only(*names: str, **values: Any) -> None:
     """The Paddle layers of these classes can have only such ``attribute=(value, ...)``; lists stand for tuples."""
     for name in names:
         LIMITS.setdefault(name, {}).update(values)
 
 
-def is_leaf(module):
+def is_leaf(module: torch.nn.Module) -> bool:
     """True when the table has a Paddle layer for this torch module, so that a trace need not look into it."""
     kind = type(module)
     entry = LEAVES.get(kind.__name__)
     return entry is not None and (kind.__module__.startswith(ORIGINS) or not entry.build.__module__.startswith(OWN))
 
 
-def read_leaf(module):
+def read_leaf(module: torch.nn.Module) -> dict[str, Any]:
     """torch module -> ``{"type": class name, "args": {attribute: value}, "children": {name: the same}}``, JSON-able.
 
     A parameter or buffer is read as whether it is there; an attribute that the class does not have is left out; a
@@ -53,7 +59,7 @@ def read_leaf(module):
     return {"type": name, "args": args, "children": children}
 
 
-def build_leaf(spec):
+def build_leaf(spec: dict[str, Any]) -> nn.Layer:
     """The Paddle layer of what ``read_leaf`` returned.
 
     Raises:

@@ -6,11 +6,12 @@ Paddle refuses int64 + int32, bool * float and others that torch promotes, so op
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import paddle
 
 from ._table import op
-from ._values import any_tensor, cast, dtype_of, is_tensor, keeps_dtype, kind, promote, result_dtype
+from ._values import Tensor, Value, any_tensor, cast, dtype_of, is_tensor, keeps_dtype, kind, promote, result_dtype
 
 
 def _agree(x, other):
@@ -31,7 +32,7 @@ def _binary(function, x, other, of_bools=None):
 
 
 @op("_operator.add")
-def add(x, other):
+def add(x: Any, other: Any) -> Any:
     if isinstance(x, (list, tuple)):  # shapes: x.shape[:-1] + (2, 3)
         return list(x) + list(other)
     return _binary(operator.add, x, _spread(other, x), paddle.logical_or)
@@ -56,34 +57,34 @@ def _spread(mask, x):
 
 
 @op("torch.add", ".add")
-def add_scaled(x, other, *, alpha=1):
+def add_scaled(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     return add(x, other if alpha == 1 else mul(other, alpha))
 
 
 @op("_operator.sub")
-def sub(x, other):
+def sub(x: Tensor, other: Any) -> Value:
     return _binary(operator.sub, x, other)
 
 
 @op("torch.sub", ".sub")
-def sub_scaled(x, other, *, alpha=1):
+def sub_scaled(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     return sub(x, other if alpha == 1 else mul(other, alpha))
 
 
 @op("torch.rsub")
-def rsub(x, other, *, alpha=1):
+def rsub(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
     return sub_scaled(other, x, alpha=alpha)
 
 
 @op("_operator.mul", "torch.mul", ".mul", "torch.multiply", ".multiply")
-def mul(x, other):
+def mul(x: Tensor, other: Any) -> Any:
     if isinstance(x, (list, tuple)):
         return list(x) * other
     return _binary(operator.mul, x, other, paddle.logical_and)
 
 
 @op("_operator.truediv", "torch.true_divide")
-def truediv(x, other):
+def truediv(x: Value, other: Any) -> Value:
     if not any_tensor(x, other):
         return x / other
     dtype = result_dtype(x, other)
@@ -93,7 +94,7 @@ def truediv(x, other):
 
 
 @op("_operator.floordiv", "torch.floor_divide", ".floor_divide")
-def floordiv(x, other):
+def floordiv(x: Tensor, other: Any) -> Value:
     if not any_tensor(x, other):
         return x // other
     x, other = promote(x, other)
@@ -103,7 +104,7 @@ def floordiv(x, other):
 
 
 @op("torch.div", ".div", "torch.divide", ".divide")
-def div(x, other, *, rounding_mode=None):
+def div(x: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     if rounding_mode == "floor":
         return floordiv(x, other)
     if rounding_mode == "trunc":
@@ -113,64 +114,66 @@ def div(x, other, *, rounding_mode=None):
 
 
 @op("_operator.mod", "torch.remainder", ".remainder")
-def mod(x, other):
+def mod(x: Tensor, other: Any) -> Value:
     """The sign is the divisor's, in Python, torch and ``paddle.remainder``."""
     if not any_tensor(x, other):
         return x % other
-    return paddle.remainder(*promote(x, other))
+    x, other = promote(x, other)
+    return paddle.remainder(x, other)
 
 
 @op("torch.fmod", ".fmod")
-def fmod(x, other):
+def fmod(x: Tensor, other: Any) -> Tensor:
     """The sign is the dividend's."""
     x, other = promote(x, other)
     return x - cast(paddle.trunc(truediv(x, other)), dtype_of(x)) * other
 
 
 @op("_operator.pow", "torch.pow", ".pow")
-def power(x, exponent):
+def power(x: Tensor, exponent: Any) -> Value:
     if not any_tensor(x, exponent):
         return x ** exponent
     if is_tensor(x) and not is_tensor(exponent):
         if exponent == 2:
             return x * x
         return paddle.pow(cast(x, result_dtype(x, exponent)), exponent)
-    return paddle.pow(*promote(x, exponent))
+    x, exponent = promote(x, exponent)
+    return paddle.pow(x, exponent)
 
 
 @op("torch.square", ".square")
-def square(x):
+def square(x: Tensor) -> Tensor:
     return x * x
 
 
 @op("_operator.neg", "torch.neg", "torch.negative", ".neg", ".neg_", ".negative")
-def neg(x):
+def neg(x: Tensor) -> Value:
     return -x
 
 
 @op("_operator.pos", "torch.positive", view=True)
-def positive(x):
+def positive(x: Tensor) -> Value:
     return x
 
 
 @op("torch.lerp", ".lerp")
-def lerp(x, end, weight):
+def lerp(x: Tensor, end: Tensor, weight: Tensor) -> Tensor:
     return x + (end - x) * weight
 
 
 @op("torch.addcmul", ".addcmul")
-def addcmul(x, tensor1, tensor2, *, value=1):
+def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     product = mul(tensor1, tensor2)
     return add(x, product if value == 1 else product * value)
 
 
 @op("torch.addcdiv", ".addcdiv")
-def addcdiv(x, tensor1, tensor2, *, value=1):
+def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
     return add(x, mul(truediv(tensor1, tensor2), value))
 
 
 @op("torch.atan2", ".atan2")
-def atan2(x, other):
+def atan2(x: Tensor, other: Any) -> Tensor:
     """Paddle's does not broadcast what a static graph leaves open."""
     x, other = promote(x, other)
     return paddle.atan2(x + paddle.zeros_like(other), other + paddle.zeros_like(x))

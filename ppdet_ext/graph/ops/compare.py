@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import paddle
 
 from ._table import op
-from ._values import any_tensor, cast, dtype_of, is_tensor, promote, result_dtype, scalar
+from ._values import Tensor, Value, any_tensor, cast, dtype_of, is_tensor, promote, result_dtype, scalar
 
 
 def _comparison(name, function, paddle_function):
@@ -62,29 +63,29 @@ _logic("xor", "xor", paddle.logical_xor, paddle.bitwise_xor)
 
 
 @op("_operator.invert", "torch.bitwise_not", ".bitwise_not")
-def invert(x):
+def invert(x: Tensor) -> Any:
     if not is_tensor(x):
         return ~x
     return paddle.logical_not(x) if dtype_of(x) == "bool" else paddle.bitwise_not(x)
 
 
 @op("torch.logical_not", ".logical_not", "_operator.not_")
-def logical_not(x):
+def logical_not(x: Tensor) -> Any:
     return paddle.logical_not(_boolean(x)) if is_tensor(x) else not x
 
 
 @op("torch.maximum", ".maximum")
-def maximum(x, other):
+def maximum(x: Tensor, other: Any) -> Tensor:
     return paddle.maximum(*promote(x, other))
 
 
 @op("torch.minimum", ".minimum")
-def minimum(x, other):
+def minimum(x: Tensor, other: Any) -> Tensor:
     return paddle.minimum(*promote(x, other))
 
 
 @op("torch.clamp", ".clamp", ".clamp_", "torch.clip", ".clip")
-def clamp(x, min=None, max=None):
+def clamp(x: Tensor, min: Value | None = None, max: Value | None = None) -> Tensor:
     """Bounds are numbers or tensors."""
     if is_tensor(min) or is_tensor(max):
         x = x if min is None else paddle.maximum(*promote(x, min))
@@ -94,27 +95,27 @@ def clamp(x, min=None, max=None):
 
 
 @op("torch.clamp_min", ".clamp_min", ".clamp_min_")
-def clamp_min(x, min):
+def clamp_min(x: Tensor, min: Value) -> Tensor:
     return clamp(x, min, None)
 
 
 @op("torch.clamp_max", ".clamp_max", ".clamp_max_")
-def clamp_max(x, max):
+def clamp_max(x: Tensor, max: Value) -> Tensor:
     return clamp(x, None, max)
 
 
 @op("torch.where")
-def where(condition, x, other):
+def where(condition: Tensor, x: Value, other: Value) -> Tensor:
     x, other = promote(x, other)
     return paddle.where(condition, x, other)
 
 
 @op(".where")
-def where_method(x, condition, other):
+def where_method(x: Tensor, condition: Tensor, other: Any) -> Tensor:
     return where(condition, x, other)
 
 
 @op(".masked_fill", ".masked_fill_", "torch.masked_fill")
-def masked_fill(x, mask, value):
+def masked_fill(x: Tensor, mask: Tensor, value: Value) -> Tensor:
     value = cast(value, dtype_of(x)) if is_tensor(value) else scalar(value, dtype_of(x))
     return paddle.where(mask, value, x)

@@ -1,17 +1,21 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """torch.nn's convolutions. Weights have the same layout in both."""
+from __future__ import annotations
+
+from typing import Any, Callable
+
 from paddle import nn
 
 from ._leaf_tools import attr
 from ._table import leaf
-from ._values import per_axis
+from ._values import Sizes, Tensor, per_axis
 from .padding import pad
 
 ARGS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "bias")
 TRANSPOSE_ARGS = ARGS[:-2] + ("output_padding", "bias")
 
 
-def paddings(padding, kernel_size, dilation):
+def paddings(padding: Any, kernel_size: Sizes, dilation: Sizes) -> list[tuple[int, int]]:
     """(before, after) of each dimension; torch's 'same' puts the odd one after."""
     if padding == "valid":
         return [(0, 0)] * len(kernel_size)
@@ -21,7 +25,7 @@ def paddings(padding, kernel_size, dilation):
     return [(each, each) for each in per_axis(padding, len(kernel_size))]
 
 
-def symmetric(pads):
+def symmetric(pads: list[tuple[int, int]]) -> list[int]:
     """Paddle's padding argument: one number a dimension where both sides agree, else both sides."""
     if all(before == after for before, after in pads):
         return [before for before, _after in pads]
@@ -31,7 +35,7 @@ def symmetric(pads):
 class PaddedConv(nn.Layer):
     """Mixed into a convolution without padding: what is outside is a reflection, a repetition, ..."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.CONV.forward(self, pad(x, self.outside, self.outside_mode))
 
 
@@ -50,7 +54,7 @@ class PaddedConv3D(PaddedConv, nn.Conv3D):
     CONV = nn.Conv3D
 
 
-def conv(plain, padded):
+def conv(plain: type[nn.Layer], padded: type[nn.Layer]) -> Callable:
     """The builder for one number of dimensions."""
     def build(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode="zeros"):
         pads = paddings(padding, kernel_size, dilation)
@@ -65,7 +69,7 @@ def conv(plain, padded):
     return build
 
 
-def conv_transpose(plain):
+def conv_transpose(plain: type[nn.Layer]) -> Callable:
     """The builder for one number of dimensions."""
     def build(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, output_padding, bias):
         return plain(in_channels, out_channels, kernel_size, stride, padding, output_padding, groups=groups,

@@ -2,13 +2,15 @@
 """Convolutions with weights given as tensors, fold and unfold, pixel shuffle."""
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 
 from ...kernels.transpose import transposed
 from . import _values
 from ._table import op
-from ._values import any_tensor, per_axis
+from ._values import Sizes, Tensor, any_tensor, per_axis
 from .padding import pad
 from .shape import to_shape
 
@@ -49,13 +51,14 @@ for _dims in (1, 2, 3):
 
 
 @op("torch.nn.functional.unfold", "torch._C._nn.im2col")
-def unfold(x, kernel_size, dilation=1, padding=0, stride=1):
+def unfold(x: Tensor, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0, stride: Sizes = 1) -> Tensor:
     kernel_size, dilation, padding, stride = (per_axis(v, 2) for v in (kernel_size, dilation, padding, stride))
     return F.unfold(x, kernel_size, stride, padding, dilation)
 
 
 @op("torch.nn.functional.fold", "torch._C._nn.col2im")
-def fold(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+def fold(x: Tensor, output_size: Sizes, kernel_size: Sizes, dilation: Sizes = 1, padding: Sizes = 0,
+         stride: Sizes = 1) -> Tensor:
     """Overlapping windows are summed. Sizes that a static graph leaves open need the transposed convolution below."""
     output_size, kernel_size, dilation, padding, stride = (
         per_axis(v, 2) for v in (output_size, kernel_size, dilation, padding, stride))
@@ -80,12 +83,12 @@ def _fold_by_convolution(x, output_size, kernel_size, dilation, padding, stride)
 
 
 @op("torch.pixel_shuffle", "torch.nn.functional.pixel_shuffle")
-def pixel_shuffle(x, upscale_factor):
+def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     return F.pixel_shuffle(x, upscale_factor)
 
 
 @op("torch.pixel_unshuffle", "torch.nn.functional.pixel_unshuffle")
-def pixel_unshuffle(x, downscale_factor):
+def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
     """Written out: Paddle's needs sizes that a static graph knows."""
     *front, channels, height, width = _values.sizes(x)
     r = downscale_factor
@@ -97,22 +100,24 @@ def pixel_unshuffle(x, downscale_factor):
 
 
 @op("torch.channel_shuffle", "torch.nn.functional.channel_shuffle")
-def channel_shuffle(x, groups):
+def channel_shuffle(x: Tensor, groups: int) -> Tensor:
     return F.channel_shuffle(x, groups)
 
 
 @op("torch.nn.functional.embedding")
-def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, sparse=False):
+def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None, max_norm: float | None = None,
+              norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False) -> Tensor:
     return F.embedding(input, weight)
 
 
 @op("torch.embedding")
-def embedding_op(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+def embedding_op(weight: Tensor, indices: Tensor, padding_idx: int | None = -1, scale_grad_by_freq: bool = False,
+                 sparse: bool = False) -> Tensor:
     """The order in which torch's own operator has them."""
     return F.embedding(indices, weight)
 
 
 @op("torch.nn.functional.bilinear", "torch.bilinear")
-def bilinear(x1, x2, weight, bias=None):
-    out = paddle.einsum("bi,oij,bj->bo", x1, weight, x2)
+def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Any = None) -> Tensor:
+    out: Any = paddle.einsum("bi,oij,bj->bo", x1, weight, x2)
     return out if bias is None else out + bias

@@ -2,11 +2,27 @@
 """New tensors. torch's default dtype is float32, or int64 where every argument is an integer."""
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 
 from . import _values
 from ._table import op
-from ._values import any_tensor, cast, dtype_of, is_tensor, kind, listed, promote, result_dtype, scalar
+from ._values import (
+    DType,
+    Sizes,
+    Tensor,
+    Value,
+    any_tensor,
+    cast,
+    dtype_of,
+    is_tensor,
+    kind,
+    listed,
+    promote,
+    result_dtype,
+    scalar,
+)
 from .shape import expand_to
 
 
@@ -17,56 +33,56 @@ def _full(sizes, value, dtype):
 
 
 @op("torch.full", creates=True)
-def full(size, fill_value, *, dtype=None):
+def full(size: Sizes, fill_value: Any, *, dtype: DType = None) -> Tensor:
     if is_tensor(fill_value):
         return expand_to(cast(fill_value, dtype), list(size))
     return _full(list(size), fill_value, dtype or result_dtype(fill_value))
 
 
 @op("torch.zeros", "torch.empty", creates=True)
-def zeros(*size, dtype=None, **sizes):
+def zeros(*size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     """``torch.empty`` too: what is in it must not matter."""
     return _full(listed(tuple(sizes.values()) or size), 0, dtype or "float32")
 
 
 @op("torch.ones", creates=True)
-def ones(*size, dtype=None, **sizes):
+def ones(*size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or "float32")
 
 
 @op("torch.full_like")
-def full_like(x, fill_value, *, dtype=None):
+def full_like(x: Tensor, fill_value: Any, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), fill_value, dtype or dtype_of(x))
 
 
 @op("torch.zeros_like", "torch.empty_like")
-def zeros_like(x, *, dtype=None):
+def zeros_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), 0, dtype or dtype_of(x))
 
 
 @op("torch.ones_like")
-def ones_like(x, *, dtype=None):
+def ones_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return _full(_values.sizes(x), 1, dtype or dtype_of(x))
 
 
 @op(".new_full")
-def new_full(x, size, fill_value, *, dtype=None):
+def new_full(x: Tensor, size: Sizes, fill_value: Any, *, dtype: DType = None) -> Tensor:
     return _full(list(size), fill_value, dtype or dtype_of(x))
 
 
 @op(".new_zeros", ".new_empty")
-def new_zeros(x, *size, dtype=None, **sizes):
+def new_zeros(x: Tensor, *size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 0, dtype or dtype_of(x))
 
 
 @op(".new_ones")
-def new_ones(x, *size, dtype=None, **sizes):
+def new_ones(x: Tensor, *size: Any, dtype: DType = None, **sizes: Any) -> Tensor:
     return _full(listed(tuple(sizes.values()) or size), 1, dtype or dtype_of(x))
 
 
 @op("torch.tensor", "torch.scalar_tensor", creates=True)
 @op("torch.as_tensor", creates=True, view=True)
-def tensor(data, dtype=None):
+def tensor(data: Any, dtype: DType = None) -> Tensor:
     if is_tensor(data):
         return cast(data, dtype)
     if isinstance(data, (list, tuple)) and any_tensor(*data):
@@ -84,7 +100,7 @@ def _of_list(data, dtype):
 
 
 @op("torch.arange", creates=True)
-def arange(start, end=None, step=1, *, dtype=None):
+def arange(start: Value, end: Value | None = None, step: Value = 1, *, dtype: DType = None) -> Tensor:
     if end is None:
         start, end = 0, start
     whole = kind(result_dtype(start, end, step)) == "int"
@@ -93,73 +109,73 @@ def arange(start, end=None, step=1, *, dtype=None):
         return cast(paddle.arange(start, end, step, "float64"), dtype)  # torch counts in double precision
     if start == 0 and not any_tensor(start) and step == 1:
         return cast(paddle.arange(end), dtype)
-    work = "int64" if whole else dtype
+    work: DType = "int64" if whole else dtype
     start, end, step = (cast(item, work) if is_tensor(item) else scalar(item, work) for item in (start, end, step))
     return cast(paddle.arange(start, end, step, work), dtype)
 
 
 @op("torch.linspace", creates=True)
-def linspace(start, end, steps, *, dtype=None):
+def linspace(start: Value, end: Value, steps: Any, *, dtype: DType = None) -> Tensor:
     return paddle.linspace(start, end, steps, dtype or "float32")
 
 
 @op("torch.logspace", creates=True)
-def logspace(start, end, steps, base=10.0, *, dtype=None):
+def logspace(start: Value, end: Value, steps: Any, base: float = 10.0, *, dtype: DType = None) -> Tensor:
     return paddle.pow(scalar(base, "float32"), paddle.linspace(start, end, steps, "float32")).astype(dtype or "float32")
 
 
 @op("torch.eye", creates=True)
-def eye(n, m=None, *, dtype=None):
+def eye(n: int, m: int | None = None, *, dtype: DType = None) -> Tensor:
     return paddle.eye(n, m, dtype or "float32")
 
 
 @op("torch.meshgrid", "torch.functional.meshgrid", view=True)
-def meshgrid(*tensors, indexing="ij"):
+def meshgrid(*tensors: Any, indexing: str = "ij") -> list[Tensor]:
     """Paddle's is 'ij'; 'xy' swaps the first two dimensions."""
-    tensors = listed(tensors)
+    axes = listed(tensors)
     if indexing != "xy":
-        return list(paddle.meshgrid(*tensors))
-    y, x, *rest = paddle.meshgrid(tensors[1], tensors[0], *tensors[2:])
+        return list(paddle.meshgrid(*axes))
+    y, x, *rest = paddle.meshgrid(axes[1], axes[0], *axes[2:])
     return [x, y, *rest]
 
 
 @op("torch._C._nn.one_hot", "torch.nn.functional.one_hot")
-def one_hot(x, num_classes=-1):
+def one_hot(x: Tensor, num_classes: int = -1) -> Tensor:
     if num_classes == -1:
         num_classes = int(x.max()) + 1
     return cast(paddle.nn.functional.one_hot(x, num_classes), "int64")
 
 
 @op("torch.rand", creates=True, random=True)
-def rand(*size, dtype=None):
+def rand(*size: Any, dtype: DType = None) -> Tensor:
     return paddle.rand(listed(size), dtype or "float32")
 
 
 @op("torch.randn", creates=True, random=True)
-def randn(*size, dtype=None):
+def randn(*size: Any, dtype: DType = None) -> Tensor:
     return paddle.randn(listed(size), dtype or "float32")
 
 
 @op("torch.rand_like", random=True)
-def rand_like(x, *, dtype=None):
+def rand_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return paddle.rand(_values.sizes(x), dtype or dtype_of(x))
 
 
 @op("torch.randn_like", random=True)
-def randn_like(x, *, dtype=None):
+def randn_like(x: Tensor, *, dtype: DType = None) -> Tensor:
     return paddle.randn(_values.sizes(x), dtype or dtype_of(x))
 
 
 @op(".bernoulli_", random=True)
-def bernoulli(x, p=0.5):
+def bernoulli(x: Tensor, p: Any = 0.5) -> Tensor:
     return paddle.bernoulli(paddle.full_like(x, p))
 
 
 @op(".uniform_", random=True)
-def uniform(x, low=0.0, high=1.0):
+def uniform(x: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     return paddle.uniform(_values.sizes(x), dtype_of(x), low, high)
 
 
 @op(".normal_", random=True)
-def normal(x, mean=0.0, std=1.0):
+def normal(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     return paddle.randn(_values.sizes(x), dtype_of(x)) * std + mean

@@ -1,14 +1,19 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """timm's and torchvision's ways to drop while training: paths, blocks, patches. ``rate`` is the probability."""
+from __future__ import annotations
+
+from typing import Any
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from ...nn import DropPath
 from ._table import leaf
+from ._values import DType, Sizes, Tensor
 
 
-def bernoulli(shape, probability, dtype):
+def bernoulli(shape: Sizes, probability: float, dtype: DType) -> Tensor:
     """Ones with ``probability``, else zeros."""
     return (paddle.rand(shape, dtype="float32") < probability).astype(dtype)
 
@@ -16,24 +21,24 @@ def bernoulli(shape, probability, dtype):
 class Drop(nn.Layer):
     """Nothing but in training; then ``dropped(x)``."""
 
-    def __init__(self, rate):
+    def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.dropped(x) if self.training and self.rate else x
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
 
 
 @leaf("DropPath", args=("drop_prob", "scale_by_keep"), view=True)
-def drop_path(drop_prob, scale_by_keep=True):
+def drop_path(drop_prob: float, scale_by_keep: bool = True) -> nn.Layer:
     return DropPath(drop_prob or 0.0, scale_by_keep)
 
 
 @leaf("StochasticDepth", args=("p", "mode"), view=True)
-def stochastic_depth(p, mode):
+def stochastic_depth(p: Any, mode: str) -> nn.Layer:
     return DropPath(p, per_sample=mode == "row")
 
 
@@ -46,8 +51,9 @@ class DropBlock2d(Drop):
         with_noise: normal noise in the blocks, and no scaling.
     """
 
-    def __init__(self, rate, block_size, gamma_scale=1.0, with_noise=False, couple_channels=False, scale_by_keep=True,
-                 inside=False):
+    def __init__(self, rate: float, block_size: Sizes, gamma_scale: float = 1.0, with_noise: bool = False,
+                 couple_channels: bool = False, scale_by_keep: bool = True,
+                 inside: bool = False) -> None:
         super().__init__(rate)
         self.block_size = block_size
         self.gamma_scale = gamma_scale
@@ -56,7 +62,7 @@ class DropBlock2d(Drop):
         self.scale_by_keep = scale_by_keep
         self.inside = inside
 
-    def dropped(self, x):
+    def dropped(self, x: Tensor) -> Tensor:
         blocks = self._blocks(x).detach()
         kept = 1.0 - blocks
         if self.with_noise:
@@ -79,21 +85,21 @@ class DropBlock2d(Drop):
 
 @leaf("DropBlock2d", args=("drop_prob", "block_size", "gamma_scale", "with_noise", "couple_channels", "scale_by_keep",
                            "p"), view=True)
-def drop_block_2d(block_size, p=None, drop_prob=None, **settings):
+def drop_block_2d(block_size: Sizes, p: Any = None, drop_prob: float | None = None, **settings: Any) -> nn.Layer:
     if p is None:
-        return DropBlock2d(drop_prob, block_size, **settings)
+        return DropBlock2d(drop_prob or 0.0, block_size, **settings)
     return DropBlock2d(p, block_size, inside=True)
 
 
 class PatchDropout(Drop):
     """Keep a random (1 - rate) of the tokens [B, L, D], never dropping the first ``prefix`` (arXiv:2212.00794)."""
 
-    def __init__(self, rate, prefix, ordered):
+    def __init__(self, rate: float, prefix: int, ordered: bool) -> None:
         super().__init__(rate)
         self.prefix = prefix
         self.ordered = ordered
 
-    def dropped(self, x):
+    def dropped(self, x: Tensor) -> Tensor:
         prefix, patches = x[:, :self.prefix], x[:, self.prefix:]
         batch, length = patches.shape[:2]
         keep = max(1, int(length * (1.0 - self.rate)))
@@ -104,5 +110,5 @@ class PatchDropout(Drop):
 
 
 @leaf("PatchDropout", args=("prob", "num_prefix_tokens", "ordered"), view=True)
-def patch_dropout(prob, num_prefix_tokens, ordered):
+def patch_dropout(prob: float, num_prefix_tokens: int, ordered: bool) -> nn.Layer:
     return PatchDropout(prob, num_prefix_tokens, ordered)

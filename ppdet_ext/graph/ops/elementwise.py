@@ -5,7 +5,7 @@ from __future__ import annotations
 import paddle
 
 from ._table import op
-from ._values import cast, dtype_of, is_tensor, kind
+from ._values import Tensor, Value, cast, dtype_of, is_tensor, kind
 
 
 def _elementwise(name, function, *more):
@@ -39,22 +39,22 @@ for _name, _paddle in (("floor", paddle.floor), ("ceil", paddle.ceil), ("trunc",
 
 
 @op("torch.abs", ".abs", ".abs_", "_operator.abs", "builtins.abs")
-def absolute(x):
+def absolute(x: Tensor) -> Value:
     return paddle.abs(x) if is_tensor(x) else abs(x)
 
 
 @op("torch.isfinite", ".isfinite")
-def isfinite(x):
+def isfinite(x: Tensor) -> Tensor:
     return paddle.isfinite(x)
 
 
 @op("torch.isnan", ".isnan")
-def isnan(x):
+def isnan(x: Tensor) -> Tensor:
     return paddle.isnan(x)
 
 
 @op("torch.isinf", ".isinf")
-def isinf(x):
+def isinf(x: Tensor) -> Tensor:
     return paddle.isinf(x)
 
 
@@ -66,7 +66,7 @@ def _half_to_even(x):
 
 
 @op("torch.round", ".round", "builtins.round")
-def round_(x, decimals=0, ndigits=None):
+def round_(x: Value, decimals: int = 0, ndigits: int | None = None) -> Value:
     decimals = decimals if ndigits is None else ndigits
     if not is_tensor(x):
         return round(x, decimals) if decimals else round(x)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from typing import Any
 
 import paddle
 
 from . import _values
 from ._table import op
-from ._values import any_tensor, axis, cast, dtype_of, is_tensor
+from ._values import Tensor, Value, any_tensor, axis, cast, dtype_of, is_tensor
 from .shape import expand_to, to_shape
 
 ValuesIndices = namedtuple("ValuesIndices", ("values", "indices"))
 
 
 @op("getattr.values", view=True)
-def values(pair):
+def values(pair: Any) -> Tensor:
     return pair[0]
 
 
 @op("getattr.indices", view=True)
-def indices(pair):
+def indices(pair: Any) -> Tensor:
     return pair[1]
 
 
@@ -50,7 +51,7 @@ def _without_ellipsis(x, index):
 
 
 @op("_operator.getitem", view=True)
-def getitem(x, index):
+def getitem(x: Any, index: Any) -> Any:
     """Numbers, slices, None, Ellipsis, lists, integer and boolean tensors, or a tuple of these."""
     if not is_tensor(x):
         return x[index]
@@ -71,7 +72,7 @@ def _rows(x, index):
 
 
 @op("_operator.setitem")
-def setitem(x, index, value):
+def setitem(x: Tensor, index: Any, value: Value) -> Tensor:
     """A copy of ``x`` in which ``x[index] = value``; gradients reach both."""
     value = cast(value, dtype_of(x)) if is_tensor(value) else value
     index = _plain(x, index)
@@ -83,69 +84,69 @@ def setitem(x, index, value):
 
 
 @op(".copy_")
-def copy(x, src):
+def copy(x: Tensor, src: Tensor) -> Tensor:
     return expand_to(cast(src, dtype_of(x)), _values.sizes(x))
 
 
 @op(".fill_")
-def fill(x, value):
+def fill(x: Tensor, value: Value) -> Tensor:
     return paddle.full_like(x, value)
 
 
 @op(".zero_")
-def zero(x):
+def zero(x: Tensor) -> Tensor:
     return paddle.zeros_like(x)
 
 
 @op("torch.gather", ".gather")
-def gather(x, dim, index):
+def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return paddle.take_along_axis(x, index, axis(x, dim), broadcast=False)
 
 
 @op("torch.take_along_dim", ".take_along_dim")
-def take_along_dim(x, indices, dim):
+def take_along_dim(x: Tensor, indices: Tensor, dim: int) -> Tensor:
     return paddle.take_along_axis(x, indices, axis(x, dim))
 
 
 @op("torch.index_select", ".index_select")
-def index_select(x, dim, index):
+def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
     return paddle.index_select(x, index, axis(x, dim))
 
 
 @op("torch.select", ".select", view=True)
-def select(x, dim, index):
+def select(x: Tensor, dim: int, index: Any) -> Tensor:
     return x[(slice(None),) * axis(x, dim) + (index,)]
 
 
 @op("torch.narrow", ".narrow", view=True)
-def narrow(x, dim, start, length):
+def narrow(x: Tensor, dim: int, start: Any, length: Any) -> Tensor:
     return x[(slice(None),) * axis(x, dim) + (slice(start, start + length),)]
 
 
 @op("torch.scatter", ".scatter", ".scatter_")
-def scatter(x, dim, index, src=None, value=None):
+def scatter(x: Tensor, dim: int, index: Tensor, src: Value = None, value: Value = None) -> Tensor:
     src = src if value is None else value
     src = cast(src, dtype_of(x)) if is_tensor(src) else paddle.full(_values.sizes(index), src, dtype_of(x))
     return paddle.put_along_axis(x, index, src, axis(x, dim), broadcast=False)
 
 
 @op("torch.index_add", ".index_add", ".index_add_")
-def index_add(x, dim, index, source, *, alpha=1):
+def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
     return paddle.index_add(x, index, axis(x, dim), source if alpha == 1 else source * alpha)
 
 
 @op("torch.masked_select", ".masked_select")
-def masked_select(x, mask):
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
     return paddle.masked_select(x, expand_to(mask, _values.sizes(x)))
 
 
 @op("torch.tril", ".tril", ".tril_")
-def tril(x, diagonal=0):
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
     return _triangle(paddle.tril, x, diagonal)
 
 
 @op("torch.triu", ".triu", ".triu_")
-def triu(x, diagonal=0):
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
     return _triangle(paddle.triu, x, diagonal)
 
 
@@ -156,42 +157,42 @@ def _triangle(function, x, diagonal):
 
 
 @op("torch.diagonal", ".diagonal", view=True)
-def diagonal(x, offset=0, dim1=0, dim2=1):
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     return paddle.diagonal(x, offset, dim1, dim2)
 
 
 @op("torch.diag", ".diag")
-def diag(x, diagonal=0):
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
     return paddle.diag(x, diagonal)
 
 
 @op("torch.topk", ".topk")
-def topk(x, k, dim=-1, largest=True, sorted=True):
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> ValuesIndices:
     return ValuesIndices(*paddle.topk(x, k, axis(x, dim), largest, sorted))
 
 
 @op("torch.sort", ".sort")
-def sort(x, dim=-1, descending=False, stable=False):
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> ValuesIndices:
     order = paddle.argsort(x, axis(x, dim), descending)
     return ValuesIndices(paddle.take_along_axis(x, order, axis(x, dim)), order)
 
 
 @op("torch.argsort", ".argsort")
-def argsort(x, dim=-1, descending=False, stable=False):
+def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     return paddle.argsort(x, axis(x, dim), descending)
 
 
 @op("torch.nonzero", ".nonzero")
-def nonzero(x, as_tuple=False):
+def nonzero(x: Tensor, as_tuple: bool = False) -> Any:
     found = paddle.nonzero(x)
     return [found[:, i] for i in range(x.ndim)] if as_tuple else found
 
 
 @op("torch.bucketize")
-def bucketize(x, boundaries, *, out_int32=False, right=False):
+def bucketize(x: Tensor, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
     return paddle.searchsorted(boundaries, x, out_int32, right)
 
 
 @op("torch.searchsorted")
-def searchsorted(sorted_sequence, values, *, out_int32=False, right=False):
+def searchsorted(sorted_sequence: Tensor, values: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
     return paddle.searchsorted(sorted_sequence, values, out_int32, right)

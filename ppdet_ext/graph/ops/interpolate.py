@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 from ...kernels.transpose import transposed
-from ...weights.resize_parameters import interpolation_matrix
+from ...nn.interpolation import interpolation_matrix
 from . import _values
 from ._table import op
-from ._values import any_tensor, cast, is_tensor, known, per_axis
+from ._values import Sizes, Tensor, any_tensor, cast, is_tensor, known, per_axis
 from .arithmetic import truediv
 from .shape import to_shape
 
@@ -82,8 +83,9 @@ def _antialiased(x, target, mode, align_corners):
 
 
 @op("torch.nn.functional.interpolate", "torch.nn.functional.upsample")
-def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=None, recompute_scale_factor=None,
-                antialias=False):
+def interpolate(x: Tensor, size: Sizes | None = None, scale_factor: Any = None, mode: Any = "nearest",
+                align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+                antialias: bool = False) -> Tensor:
     """A scale becomes a size; only where size * scale is not whole do the two differ, as torch then keeps the scale."""
     target = _target(x, size, scale_factor)
     if antialias:
@@ -97,7 +99,7 @@ def interpolate(x, size=None, scale_factor=None, mode="nearest", align_corners=N
         return _repeated(x, factors)
     if mode == "nearest" and x.ndim == 3:  # Paddle's takes four dimensions or five
         return paddle.squeeze(F.interpolate(paddle.unsqueeze(x, 2), size=[1, *target], mode=mode), 2)
-    settings = {"mode": mode, "align_corners": bool(align_corners), "data_format": _FORMATS[x.ndim - 2]}
+    settings: dict[str, Any] = {"mode": mode, "align_corners": bool(align_corners), "data_format": _FORMATS[x.ndim - 2]}
     if size is None and not recompute_scale_factor and not _whole(x, scale_factor):
         return F.interpolate(x, scale_factor=per_axis(scale_factor, x.ndim - 2), **settings)
     # Paddle 2.6 reads open sizes as int32
@@ -116,27 +118,29 @@ def _area(x, target):
 
 
 @op("torch.nn.functional.grid_sample")
-def grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=None):
+def grid_sample(x: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: Any = "zeros",
+                align_corners: bool | None = None) -> Tensor:
     """align_corners is False unless given; Paddle's default is True."""
     return F.grid_sample(x, grid, mode, padding_mode, bool(align_corners))
 
 
 @op("torch.nn.functional.affine_grid")
-def affine_grid(theta, size, align_corners=None):
+def affine_grid(theta: Tensor, size: Sizes, align_corners: bool | None = None) -> Tensor:
     return F.affine_grid(theta, list(size), bool(align_corners))
 
 
 # -- timm's own resizes, kept whole: they look at the sizes ------------------------------------------------------------
 
-def resize_channels_last(x, size, **settings):
+def resize_channels_last(x: Tensor, size: Sizes, **settings: Any) -> Tensor:
     """[1, H, W, C] -> [1, *size, C]."""
     out = interpolate(transposed(x, [0, 3, 1, 2]), list(size), **settings)
     return transposed(out, [0, 2, 3, 1])
 
 
 @op("timm.layers.pos_embed.resample_abs_pos_embed", view=True)
-def resample_abs_pos_embed(posemb, new_size, old_size=None, num_prefix_tokens=1, interpolation="bicubic",
-                           antialias=True, verbose=False, align_corners=None):
+def resample_abs_pos_embed(posemb: Tensor, new_size: Sizes, old_size: Sizes | None = None, num_prefix_tokens: int = 1,
+                           interpolation: str = "bicubic",
+                           antialias: bool = True, verbose: bool = False, align_corners: bool | None = None) -> Tensor:
     """[1, prefix + H*W, C] for another H, W."""
     new_size = list(known(new_size, "the position embedding"))
     tokens = posemb.shape[1] - num_prefix_tokens
@@ -150,7 +154,8 @@ def resample_abs_pos_embed(posemb, new_size, old_size=None, num_prefix_tokens=1,
 
 
 @op("timm.layers.pos_embed.resample_abs_pos_embed_nhwc", view=True)
-def resample_abs_pos_embed_nhwc(posemb, new_size, interpolation="bicubic", antialias=True, verbose=False):
+def resample_abs_pos_embed_nhwc(posemb: Tensor, new_size: Sizes, interpolation: str = "bicubic",
+                                antialias: bool = True, verbose: bool = False) -> Tensor:
     """[..., H, W, C] -> [1, *new_size, C]."""
     new_size = list(known(new_size, "the position embedding"))
     if list(posemb.shape)[-3:-1] == new_size:
@@ -160,7 +165,7 @@ def resample_abs_pos_embed_nhwc(posemb, new_size, interpolation="bicubic", antia
 
 
 @op("timm.models.qwen3_vit.resample_pos_embed_grid", view=True)
-def resample_pos_embed_grid(pos_embed, grid_size, new_size):
+def resample_pos_embed_grid(pos_embed: Tensor, grid_size: Any, new_size: Sizes) -> Tensor:
     new_size, channels = list(known(new_size, "the position embedding")), pos_embed.shape[-1]
     if new_size == [grid_size, grid_size]:
         return pos_embed
@@ -169,7 +174,7 @@ def resample_pos_embed_grid(pos_embed, grid_size, new_size):
 
 
 @op("timm.models.crossvit.scale_image", view=True)
-def scale_image(x, ss, crop_scale=False):
+def scale_image(x: Tensor, ss: Sizes, crop_scale: bool = False) -> Tensor:
     """The image cut or resized to the size a branch wants."""
     height, width = known([_values.size(x, 2), _values.size(x, 3)], "the second branch's image")
     if [height, width] == list(ss):
@@ -181,7 +186,7 @@ def scale_image(x, ss, crop_scale=False):
 
 
 @op("timm.models.vision_transformer_sam.get_rel_pos")
-def get_rel_pos(q_size, k_size, rel_pos):
+def get_rel_pos(q_size: Any, k_size: Any, rel_pos: Tensor) -> Tensor:
     """[L, C] -> [q_size, k_size, C]: the table resized to the sizes' distances, then looked up."""
     q_size, k_size = known([q_size, k_size], "the relative position table")
     distances = 2 * max(q_size, k_size) - 1

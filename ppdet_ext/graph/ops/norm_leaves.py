@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """torch.nn's normalisations. Paddle's momentum is 1 - torch's, and its running variance averages the biased one."""
+from __future__ import annotations
+
+from typing import Any, Callable
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -9,6 +13,7 @@ from . import normalize
 from ._leaf_args import only
 from ._leaf_tools import Function, attr, channels, constant
 from ._table import leaf
+from ._values import Sizes, Tensor
 from .padding import pad
 
 BATCH_ARGS = ("num_features", "eps", "momentum", "weight", "running_mean")
@@ -21,7 +26,7 @@ class AnyBatchNorm(nn.BatchNorm2D):
         pass
 
 
-def count_step(layer):
+def count_step(layer: nn.Layer) -> None:
     """torch's ``momentum=None``: the statistics are the plain mean over all training steps so far.
 
     Their number is torch's ``num_batches_tracked``, which Paddle's BatchNorm does not keep: here it counts from the
@@ -35,12 +40,12 @@ def count_step(layer):
 class CumulativeBatchNorm(AnyBatchNorm):
     """See count_step."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         count_step(self)
         return nn.BatchNorm2D.forward(self, x)
 
 
-def batch_statistics_norm(x, weight, bias, eps, shape):
+def batch_statistics_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """torch's ``track_running_stats=False``: the batch's own statistics, in eval mode too."""
     axes = [axis for axis in range(x.ndim) if axis != 1]
     centred = x - x.mean(axes, keepdim=True)
@@ -48,7 +53,7 @@ def batch_statistics_norm(x, weight, bias, eps, shape):
     return x if weight is None else x * channels(weight, x.ndim) + channels(bias, x.ndim)
 
 
-def batch_norm(kind):
+def batch_norm(kind: type[nn.Layer]) -> Callable:
     """Builder of a BatchNorm that is ``kind`` in Paddle."""
     def build(num_features, eps, momentum, weight, running_mean):
         if not running_mean:
@@ -68,45 +73,45 @@ leaf("BatchNorm3d", args=BATCH_ARGS)(batch_norm(nn.BatchNorm3D))
 leaf("SyncBatchNorm", args=BATCH_ARGS)(batch_norm(AnyBatchNorm))
 
 
-def layer_norm(x, weight, bias, eps, shape):
+def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     flat = [None if each is None else each.reshape([-1]) for each in (weight, bias)]
-    return F.layer_norm(x, shape, *flat, eps)
+    return F.layer_norm(x, shape, flat[0], flat[1], eps)
 
 
-def layer_norm_2d(x, weight, bias, eps, shape):
+def layer_norm_2d(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """Over the channels of [B, C, H, W]."""
     return transposed(F.layer_norm(transposed(x, [0, 2, 3, 1]), shape, weight, bias, eps), [0, 3, 1, 2])
 
 
-def rms_norm(x, weight, bias, eps, shape):
+def rms_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """x / rms over the last dimensions (Zhang and Sennrich 2019, arXiv:1910.07467)."""
     return normalize.rms_norm(x, shape, weight, eps)
 
 
-def rms_norm_2d(x, weight, bias, eps, shape):
+def rms_norm_2d(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """Over the channels of [B, C, H, W]."""
     x = x * paddle.rsqrt((x * x).mean(1, keepdim=True) + eps)
     return x if weight is None else x * channels(weight)
 
 
-def simple_norm(x, weight, bias, eps, shape):
+def simple_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """x / standard deviation over the last dimensions, unbiased, mean kept."""
     x = x * paddle.rsqrt(paddle.var(x, list(range(-len(shape), 0)), unbiased=True, keepdim=True) + eps)
     return x if weight is None else x * weight
 
 
-def simple_norm_2d(x, weight, bias, eps, shape):
+def simple_norm_2d(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     """Over the channels of [B, C, H, W]."""
     x = x * paddle.rsqrt(paddle.var(x, 1, unbiased=True, keepdim=True) + eps)
     return x if weight is None else x * channels(weight)
 
 
-def group_norm(x, weight, bias, eps, shape, groups):
+def group_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes, groups: int) -> Tensor:
     """Written out: without a weight Paddle's gradient of x is wrong (3.3.1 on a CPU), and 2.6 has no function."""
     return normalize.group_norm(x, groups, weight, bias, eps)
 
 
-def instance_norm(x, weight, bias, eps, shape):
+def instance_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float, shape: Sizes) -> Tensor:
     return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
 
 
@@ -119,7 +124,9 @@ class Norm(nn.Layer):
         fp32: compute in float32 whatever the input, and give back the input's type.
     """
 
-    def __init__(self, function, shape, eps, weight=True, bias=False, fp32=False, drop=None, act=None, **settings):
+    def __init__(self, function: Callable, shape: Sizes, eps: float, weight: bool = True, bias: bool = False,
+                 fp32: bool = False, drop: nn.Layer | None = None, act: nn.Layer | None = None,
+                 **settings: Any) -> None:
         super().__init__()
         self.function = function
         self.shape = list(shape)
@@ -131,8 +138,8 @@ class Norm(nn.Layer):
         self.drop = drop
         self.act = act
 
-    def forward(self, x):
-        given = (x, self.weight, self.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        given: Any = (x, self.weight, self.bias)
         if self.fp32:
             given = [None if each is None else each.astype("float32") for each in given]
         y = self.function(*given, self.eps, self.shape, **self.settings)
@@ -140,26 +147,26 @@ class Norm(nn.Layer):
         y = y if self.drop is None else self.drop(y)
         return y if self.act is None else self.act(y)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.function.__name__}, {self.shape}, eps={self.eps}"
 
 
 @leaf("LayerNorm", args=("normalized_shape", "eps", "weight", "bias"))
-def layer_norm_leaf(normalized_shape, eps, weight, bias):
+def layer_norm_leaf(normalized_shape: Sizes, eps: float, weight: bool, bias: bool) -> nn.Layer:
     if len(normalized_shape) > 1:  # Paddle's own keeps the parameters flat
         return Norm(layer_norm, normalized_shape, eps, weight, bias)
     return nn.LayerNorm(normalized_shape, eps, weight_attr=attr(weight), bias_attr=attr(bias))
 
 
 @leaf("GroupNorm", "GroupNorm1", args=("num_groups", "num_channels", "eps", "weight"))
-def group_norm_leaf(num_groups, num_channels, eps, weight):
+def group_norm_leaf(num_groups: int, num_channels: int, eps: float, weight: bool) -> nn.Layer:
     if not weight:  # Paddle's own makes the parameters anyhow
         return Norm(group_norm, [num_channels], eps, False, False, groups=num_groups)
     return nn.GroupNorm(num_groups, num_channels, eps)
 
 
 @leaf("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", args=("num_features", "eps", "weight"))
-def instance_norm_leaf(num_features, eps, weight):
+def instance_norm_leaf(num_features: int, eps: float, weight: bool) -> nn.Layer:
     return Norm(instance_norm, [num_features], eps, weight, weight)
 
 
@@ -167,11 +174,11 @@ only("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d", track_running_stats=(
 
 
 @leaf("RMSNorm", args=("normalized_shape", "eps", "weight"))
-def rms_norm_leaf(normalized_shape, eps, weight):
+def rms_norm_leaf(normalized_shape: Sizes, eps: float, weight: bool) -> nn.Layer:
     return Norm(rms_norm, normalized_shape, eps, weight)
 
 
-def local_response_norm(x, size, alpha, beta, k):
+def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: int) -> Tensor:
     """x / (k + alpha * mean of squares over ``size`` neighbouring channels) ** beta; written out for open sizes."""
     count = x.shape[1]
     squares = pad(x * x, [0, 0] * (x.ndim - 2) + [size // 2, (size - 1) // 2])
@@ -180,5 +187,5 @@ def local_response_norm(x, size, alpha, beta, k):
 
 
 @leaf("LocalResponseNorm", args=("size", "alpha", "beta", "k"))
-def local_response_norm_leaf(**settings):
+def local_response_norm_leaf(**settings: Any) -> nn.Layer:
     return Function(local_response_norm, **settings)

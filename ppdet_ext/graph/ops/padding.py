@@ -2,12 +2,14 @@
 """Padding. torch's list starts with the last dimension: [left, right, top, bottom, ...]; negative numbers crop."""
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 import paddle.nn.functional as F
 
 from . import _values
 from ._table import op
-from ._values import any_tensor, cast, dtype_of, is_tensor
+from ._values import Sizes, Tensor, any_tensor, cast, dtype_of, is_tensor
 from .shape import to_shape
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
@@ -35,7 +37,7 @@ def _pad_three(x, pads, mode, value):
 
 
 @op("torch.nn.functional.pad", "torch._C._nn.pad")
-def pad(x, pad, mode="constant", value=None):
+def pad(x: Tensor, pad: Sizes, mode: str = "constant", value: float | None = None) -> Tensor:
     """A size that a static graph leaves open must not be negative."""
     pads = list(pad)
     x = _cropped(x, pads)
@@ -75,7 +77,7 @@ def _padded_front(x, dim, pads, value):
 
 
 @op("timm.layers.padding.pad_same")
-def pad_same(x, kernel_size, stride, dilation=(1, 1), value=0):
+def pad_same(x: Tensor, kernel_size: Sizes, stride: Sizes, dilation: Sizes = (1, 1), value: float = 0) -> Tensor:
     """TensorFlow's SAME: as many outputs as ceil(size / stride), the odd one after. From timm's layers/padding.py."""
     pads = []
     for dim in (-1, -2):
@@ -84,7 +86,7 @@ def pad_same(x, kernel_size, stride, dilation=(1, 1), value=0):
     return pad(x, pads, value=value)
 
 
-def same_padding(size, kernel, stride, dilation):
+def same_padding(size: Any, kernel: Any, stride: int, dilation: int) -> Any:
     """Pixels that SAME adds to one dimension; ``size`` may be a 0-D tensor."""
     total = ((size + stride - 1) // stride - 1) * stride + (kernel - 1) * dilation + 1 - size
     return paddle.clip(total, min=0) if is_tensor(total) else max(total, 0)

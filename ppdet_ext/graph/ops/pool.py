@@ -7,7 +7,7 @@ import paddle.nn.functional as F
 
 from . import _values
 from ._table import op
-from ._values import UserError, known, per_axis
+from ._values import Sizes, Tensor, UserError, known, per_axis
 from .padding import pad
 from .reduce import amax
 from .shape import to_shape, transpose
@@ -106,7 +106,8 @@ for _dims in (1, 2, 3):
 
 
 @op("torch.nn.functional.lp_pool2d")
-def lp_pool2d(x, norm_type, kernel_size, stride=None, ceil_mode=False):
+def lp_pool2d(x: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes | None = None,
+              ceil_mode: bool = False) -> Tensor:
     kernel = per_axis(kernel_size, 2)
     stride = kernel if stride is None else per_axis(stride, 2)
     mean = F.avg_pool2d(paddle.pow(x, norm_type), kernel, stride, 0, ceil_mode=ceil_mode)

@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """torch.nn's pools: Paddle's layers where they agree, the functions of ``pool`` where they do not."""
+from __future__ import annotations
+
+from typing import Callable
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -8,6 +12,7 @@ from . import pool  # noqa: F401  registers the functions
 from ._leaf_args import only
 from ._leaf_tools import Function
 from ._table import OPS, leaf
+from ._values import Tensor
 
 MAX_ARGS = ("kernel_size", "stride", "padding", "ceil_mode")
 AVG_ARGS = MAX_ARGS + ("count_include_pad", "divisor_override")
@@ -17,37 +22,39 @@ MAX_KERNELS = {1: F.adaptive_max_pool1d, 2: F.adaptive_max_pool2d, 3: F.adaptive
 AVG_POOLS = {1: nn.AvgPool1D, 2: nn.AvgPool2D, 3: nn.AvgPool3D}
 
 
-def max_pool(dims):
+def max_pool(dims: int) -> Callable:
     """Builder for one number of dimensions."""
     def build(kernel_size, stride, padding, ceil_mode):
         if ceil_mode:
-            return Function(OPS[f"torch.nn.functional.max_pool{dims}d"].function, kernel_size=kernel_size, stride=stride,
+            return Function(OPS[f"torch.nn.functional.max_pool{dims}d"].function, kernel_size=kernel_size,
+              stride=stride,
                             padding=padding, ceil_mode=True)
         return MAX_POOLS[dims](kernel_size, stride, padding)
 
     return build
 
 
-def avg_pool(dims):
+def avg_pool(dims: int) -> Callable:
     """Builder for one number of dimensions."""
     def build(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
         if ceil_mode or divisor_override:
             settings = {"divisor_override": divisor_override} if dims > 1 else {}
-            return Function(OPS[f"torch.nn.functional.avg_pool{dims}d"].function, kernel_size=kernel_size, stride=stride,
+            return Function(OPS[f"torch.nn.functional.avg_pool{dims}d"].function, kernel_size=kernel_size,
+              stride=stride,
                             padding=padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad, **settings)
         return AVG_POOLS[dims](kernel_size, stride, padding, exclusive=not count_include_pad)
 
     return build
 
 
-def reduced(x, reduce, sizes):
+def reduced(x: Tensor, reduce: Callable, sizes: list[int | None]) -> Tensor:
     """The last dimensions, each as it is (None) or reduced to one (1); one at a time, see MAX_KERNELS."""
     for axis, size in enumerate(sizes, -len(sizes)):
         x = x if size is None else reduce(x, axis, keepdim=True)
     return x
 
 
-def adaptive(function, reduce):
+def adaptive(function: Callable, reduce: Callable) -> Callable:
     """Builder of an adaptive pool. (Paddle's cannot keep a size that a static graph leaves open.)"""
     def build(output_size):
         if isinstance(output_size, list) and None in output_size and set(output_size) <= {None, 1}:

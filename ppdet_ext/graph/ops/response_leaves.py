@@ -1,42 +1,48 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """timm's norms that are their own activation: EvoNorm (arXiv:2004.02967) and FilterResponseNorm (arXiv:1911.09737)."""
+from __future__ import annotations
+
+from typing import Callable
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from ._leaf_tools import channels, constant
 from ._table import leaf
+from ._values import Sizes, Tensor
 
 
-def mean_square(x):
+def mean_square(x: Tensor) -> Tensor:
     return (x * x).mean([2, 3], keepdim=True)
 
 
-def variance(x, axes):
+def variance(x: Tensor, axes: list[int]) -> Tensor:
     """Biased, with the axes kept."""
     centred = x - x.mean(axes, keepdim=True)
     return (centred * centred).mean(axes, keepdim=True)
 
 
-def grouped(x, groups, statistic):
+def grouped(x: Tensor, groups: int, statistic: Callable) -> Tensor:
     """``statistic`` [B, groups, 1] of every group of channels, given to each of its channels: [B, C, 1, 1]."""
     count = x.shape[1]
     value = statistic(x.reshape([0, groups, -1]))
     return value.expand([-1, -1, count // groups]).reshape([0, count, 1, 1])
 
 
-def group_variance(x):
+def group_variance(x: Tensor) -> Tensor:
     return variance(x, [2])
 
 
-def group_mean_square(x):
+def group_mean_square(x: Tensor) -> Tensor:
     return (x * x).mean(2, keepdim=True)
 
 
 class Affine(nn.Layer):
     """What all share: ``weight`` and ``bias`` of every channel, perhaps ``v`` or ``tau``, perhaps an activation."""
 
-    def __init__(self, features, eps, extra="", start=1.0, act=None):
+    def __init__(self, features: int, eps: float, extra: str = "", start: float = 1.0,
+                 act: nn.Layer | None = None) -> None:
         super().__init__()
         self.features = features
         self.eps = eps
@@ -46,10 +52,10 @@ class Affine(nn.Layer):
             setattr(self, extra, constant(self, [features], start))
         self.act = act
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.normalised(x) * channels(self.weight) + channels(self.bias)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps}"
 
 
@@ -59,14 +65,14 @@ class EvoNormBatch(Affine):
     The running variance averages the unbiased one, as timm's does.
     """
 
-    def __init__(self, features, eps, momentum, apply_act, kind):
+    def __init__(self, features: int, eps: float, momentum: float, apply_act: bool, kind: str) -> None:
         super().__init__(features, eps, extra="v" if kind == "B0" and apply_act else "")
         self.momentum = momentum
         self.apply_act = apply_act
         self.other = getattr(self, f"_{kind.lower()}")
         self.register_buffer("_variance", paddle.ones([features]))
 
-    def normalised(self, x):
+    def normalised(self, x: Tensor) -> Tensor:
         if not self.apply_act:
             return x
         deviation = paddle.sqrt(self._batch_variance(x) + self.eps)
@@ -98,13 +104,14 @@ class EvoNormSample(Affine):
     Without activation nothing is normalised, but for the variants that end in a.
     """
 
-    def __init__(self, features, eps, groups, active, statistic, extra="", act=None):
+    def __init__(self, features: int, eps: float, groups: int, active: bool, statistic: Callable, extra: str = "",
+                 act: nn.Layer | None = None) -> None:
         super().__init__(features, eps, extra, act=act)
         self.groups = groups
         self.active = active
         self.statistic = statistic
 
-    def normalised(self, x):
+    def normalised(self, x: Tensor) -> Tensor:
         if not self.active:
             return x
         measure = paddle.sqrt(grouped(x, self.groups, self.statistic) + self.eps)
@@ -119,10 +126,10 @@ class EvoNormSample(Affine):
 class FilterResponse(Affine):
     """x / rms over the places, then scale, shift, and an activation or a learnt threshold ``tau``."""
 
-    def normalised(self, x):
+    def normalised(self, x: Tensor) -> Tensor:
         return x * paddle.rsqrt(mean_square(x) + self.eps)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = Affine.forward(self, x)
         if self.act is not None:
             return self.act(x)
@@ -136,12 +143,12 @@ for kind in ("B0", "B1", "B2"):
 
 
 @leaf("EvoNorm2dS0", args=("weight.shape", "eps", "groups", "v"))
-def evo_norm_s0(weight_shape, eps, groups, v):
+def evo_norm_s0(weight_shape: Sizes, eps: float, groups: int, v: bool) -> nn.Layer:
     return EvoNormSample(weight_shape[0], eps, groups, v, group_variance, "v" if v else "")
 
 
 @leaf("EvoNorm2dS0a", args=("weight.shape", "eps", "groups", "v"))
-def evo_norm_s0a(weight_shape, eps, groups, v):
+def evo_norm_s0a(weight_shape: Sizes, eps: float, groups: int, v: bool) -> nn.Layer:
     return EvoNormSample(weight_shape[0], eps, groups, True, group_variance, "v" if v else "")
 
 
@@ -155,10 +162,10 @@ for name, statistic in (("EvoNorm2dS1", group_variance), ("EvoNorm2dS2", group_m
 
 
 @leaf("FilterResponseNormAct2d", args=("weight.shape", "eps"), children=("act",))
-def filter_response_norm_act(weight_shape, eps, act):
+def filter_response_norm_act(weight_shape: Sizes, eps: float, act: nn.Layer) -> nn.Layer:
     return FilterResponse(weight_shape[0], eps, act=act)
 
 
 @leaf("FilterResponseNormTlu2d", args=("weight.shape", "eps", "tau"))
-def filter_response_norm_tlu(weight_shape, eps, tau):
+def filter_response_norm_tlu(weight_shape: Sizes, eps: float, tau: bool) -> nn.Layer:
     return FilterResponse(weight_shape[0], eps, "tau" if tau else "", 0.0)

@@ -2,10 +2,12 @@
 """timm's rotary position helpers that torch.fx keeps whole, and its helpers for attention masks."""
 from __future__ import annotations
 
+from typing import Any
+
 import paddle
 
 from ._table import op
-from ._values import cast, dtype_of, is_tensor
+from ._values import DType, Sizes, Tensor, cast, dtype_of, is_tensor
 from .compare import masked_fill
 from .create import arange, linspace, meshgrid
 from .scalars import max_number, min_number
@@ -32,8 +34,10 @@ def _number(value):
 
 
 @op("timm.layers.pos_embed_sincos._build_grid", creates=True)
-def build_grid(feat_shape, grid_type="index", ref_feat_shape=None, grid_offset=0.0, grid_indexing="ij",
-               normalize_coords="separate", device=None, dtype="float32", ndim=None):
+def build_grid(feat_shape: Sizes, grid_type: str = "index", ref_feat_shape: Sizes | None = None,
+               grid_offset: float = 0.0, grid_indexing: str = "ij",
+               normalize_coords: str = "separate", device: Any = None, dtype: DType = "float32",
+               ndim: int | None = None) -> Tensor:
     """Coordinates [*feat_shape, axes] over which sin-cos and rotary embeddings are computed; sizes may be open."""
     swap = _swapped if grid_indexing == "xy" else list
     shape = swap(list(feat_shape))
@@ -45,20 +49,23 @@ def build_grid(feat_shape, grid_type="index", ref_feat_shape=None, grid_offset=0
 
 
 @op("timm.layers.pos_embed_sincos.get_mixed_grid", creates=True)
-def get_mixed_grid(shape, grid_indexing="ij", device=None, dtype="float32"):
+def get_mixed_grid(shape: Sizes, grid_indexing: str = "ij", device: Any = None,
+                   dtype: DType = "float32") -> tuple[Tensor, Tensor]:
     grid = cast(to_shape(build_grid(shape, grid_indexing=grid_indexing), [-1, 2]), dtype)
     return grid[:, 0], grid[:, 1]
 
 
 @op("timm.layers.pos_embed_sincos.make_coords_dinov3", creates=True)
-def make_coords_dinov3(height, width, normalize_coords="separate", grid_indexing="ij", grid_offset=0.0, device=None,
-                       dtype="float32"):
+def make_coords_dinov3(height: Any, width: Any, normalize_coords: str = "separate", grid_indexing: str = "ij",
+                       grid_offset: float = 0.0, device: Any = None,
+                       dtype: DType = "float32") -> Tensor:
     grid = build_grid([height, width], "centered", None, grid_offset, grid_indexing, normalize_coords, dtype=dtype)
     return paddle.flatten(grid, 0, 1)
 
 
 @op("timm.layers.pos_embed_sincos._apply_coord_augs", view=True, random=True)
-def apply_coord_augs(coords, shift_coords=None, jitter_coords=None, rescale_coords=None, training=True):
+def apply_coord_augs(coords: Tensor, shift_coords: float | None = None, jitter_coords: float | None = None,
+                     rescale_coords: float | None = None, training: bool = True) -> Tensor:
     """Random shift, stretch and scale of the coordinates (DINOv3's and Sapiens2's training; nothing in eval)."""
     if not training:
         return coords
@@ -75,17 +82,18 @@ def apply_coord_augs(coords, shift_coords=None, jitter_coords=None, rescale_coor
 
 
 @op("timm.layers.pos_embed_sincos._freq_buffer_dtype")
-def freq_buffer_dtype(dtype):
+def freq_buffer_dtype(dtype: DType) -> str:
     return "float32" if dtype in (None, "float16", "bfloat16") else dtype
 
 
 @op("timm.layers.attention.maybe_add_mask", view=True)
-def maybe_add_mask(scores, attn_mask=None):
+def maybe_add_mask(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     return scores if attn_mask is None else scores + attn_mask
 
 
 @op("timm.layers.attention.resolve_self_attn_mask", view=True)
-def resolve_self_attn_mask(seq_len, attn, attn_mask=None, is_causal=False):
+def resolve_self_attn_mask(seq_len: Any, attn: Tensor, attn_mask: Tensor | None = None,
+                           is_causal: bool = False) -> Tensor | None:
     if is_causal:
         return paddle.triu(paddle.full([seq_len, seq_len], float("-inf"), dtype_of(attn)), 1)
     if attn_mask is None or dtype_of(attn_mask) != "bool":

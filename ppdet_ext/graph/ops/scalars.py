@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import paddle
 
@@ -19,23 +20,25 @@ def _number(names, function, paddle_function, dtype=None):
     apply.__name__ = function.__name__
 
 
-for _names, _function, _paddle in (
-        ("math.ceil", math.ceil, paddle.ceil), ("math.floor", math.floor, paddle.floor),
-        ("math.trunc builtins.int torch.sym_int", math.trunc, paddle.trunc)):
+_WHOLE: tuple[tuple[str, Any, Any], ...] = (
+    ("math.ceil", math.ceil, paddle.ceil), ("math.floor", math.floor, paddle.floor),
+    ("math.trunc builtins.int torch.sym_int", math.trunc, paddle.trunc))
+for _names, _function, _paddle in _WHOLE:
     _number(_names, _function, _paddle, "int64")
-for _names, _function, _paddle in (
-        ("math.sqrt", math.sqrt, paddle.sqrt), ("math.exp", math.exp, paddle.exp), ("math.log", math.log, paddle.log),
-        ("math.log2", math.log2, paddle.log2), ("builtins.float torch.sym_float", float, lambda x: x)):
+_FLOATS: tuple[tuple[str, Any, Any], ...] = (
+    ("math.sqrt", math.sqrt, paddle.sqrt), ("math.exp", math.exp, paddle.exp), ("math.log", math.log, paddle.log),
+    ("math.log2", math.log2, paddle.log2), ("builtins.float torch.sym_float", float, lambda x: x))
+for _names, _function, _paddle in _FLOATS:
     _number(_names, _function, _paddle)
 
 
 @op("builtins.max", "torch.sym_max")
-def max_number(*values):
+def max_number(*values: Any) -> Any:
     return _extreme(max, paddle.maximum, *values)
 
 
 @op("builtins.min", "torch.sym_min")
-def min_number(*values):
+def min_number(*values: Any) -> Any:
     return _extreme(min, paddle.minimum, *values)
 
 

@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """torch.nn's recurrent layers and its multi-head attention."""
+from __future__ import annotations
+
+from typing import Any
+
 import paddle
 from paddle import nn
 from paddle.jit import not_to_static
@@ -9,7 +13,7 @@ from ...kernels.transpose import transposed
 from ._leaf_args import only
 from ._leaf_tools import attr
 from ._table import leaf
-from ._values import sizes
+from ._values import Tensor, sizes
 from .shape import to_shape
 
 RNN_ARGS = ("input_size", "hidden_size", "num_layers", "batch_first", "dropout", "bidirectional")
@@ -18,9 +22,9 @@ RNN_ARGS = ("input_size", "hidden_size", "num_layers", "batch_first", "dropout",
 class Settled:
     """A recurrent layer without its cells: the parameters are its own too, under torch's names, and those stay."""
 
-    def __init__(self, *args, **settings):
+    def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self._sub_layers.clear()
+        self._sub_layers.clear()  # type: ignore[attr-defined]  # of the layer it is mixed into
         self._dropout_state = paddle.zeros([1], "uint8")  # Paddle's own has no memory, at which ``to`` fails
 
     def __bool__(self):  # an empty LayerList counts as False, and to_static then loses ``self``
@@ -28,7 +32,7 @@ class Settled:
 
 
 @not_to_static
-def zero_states(layer, x):
+def zero_states(layer: nn.Layer, x: Tensor) -> Tensor:
     """The first state, [layers * directions, B, hidden]."""
     batch = sizes(x)[1 if layer.time_major else 0]
     return paddle.zeros([layer.num_layers * layer.num_directions, batch, layer.hidden_size], x.dtype)
@@ -37,14 +41,14 @@ def zero_states(layer, x):
 class LSTM(Settled, nn.LSTM):
     """Paddle's, with torch's parameter names and open batch sizes in a static graph."""
 
-    def forward(self, x, states=None):
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]  # lengths are not used
         return nn.LSTM.forward(self, x, states or (zero_states(self, x), zero_states(self, x)))
 
 
 class GRU(Settled, nn.GRU):
     """See LSTM."""
 
-    def forward(self, x, states=None):
+    def forward(self, x: Tensor, states: Any = None) -> Any:  # type: ignore[override]  # lengths are not used
         return nn.GRU.forward(self, x, zero_states(self, x) if states is None else states)
 
 
@@ -63,7 +67,7 @@ class MultiheadAttention(nn.Layer):
     -inf) where a key must not be looked at.
     """
 
-    def __init__(self, embed_dim, num_heads, dropout, bias, batch_first):
+    def __init__(self, embed_dim: int, num_heads: int, dropout: float, bias: bool, batch_first: bool) -> None:
         super().__init__()
         self.heads = num_heads
         self.dropout = dropout
@@ -72,9 +76,10 @@ class MultiheadAttention(nn.Layer):
         self.in_proj_bias = self.create_parameter([3 * embed_dim], is_bias=True) if bias else None
         self.out_proj = nn.Linear(embed_dim, embed_dim, bias_attr=attr(bias))
 
-    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
-                average_attn_weights=True, is_causal=False):
-        inputs = (query, key, value)
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None,
+                need_weights: bool = True, attn_mask: Tensor | None = None,
+                average_attn_weights: bool = True, is_causal: bool = False) -> tuple[Tensor, Tensor | None]:
+        inputs: Any = (query, key, value)
         if not self.batch_first:
             inputs = [transposed(each, [1, 0, 2]) for each in inputs]
         query, key, value = self._projected(inputs)
@@ -111,7 +116,8 @@ class MultiheadAttention(nn.Layer):
 
 
 @leaf("MultiheadAttention", args=("embed_dim", "num_heads", "dropout", "in_proj_bias", "batch_first"))
-def multihead_attention(embed_dim, num_heads, dropout, in_proj_bias, batch_first):
+def multihead_attention(embed_dim: int, num_heads: int, dropout: float, in_proj_bias: bool,
+                        batch_first: bool) -> nn.Layer:
     return MultiheadAttention(embed_dim, num_heads, dropout, in_proj_bias, batch_first)
 
 

@@ -1,5 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """timm's convolutions: TensorFlow's padding, standardised weights, weights mixed for each sample."""
+from __future__ import annotations
+
+from typing import Any
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -7,11 +11,12 @@ from paddle.nn import functional as F
 from ...kernels.transpose import transposed
 from ._leaf_tools import attr, constant, padded_same
 from ._table import leaf
+from ._values import Sizes, Tensor
 
 ARGS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "bias")
 
 
-def same_conv2d(x, weight, bias, stride, dilation, groups):
+def same_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, dilation: Sizes, groups: int) -> Tensor:
     """A convolution to ceil(size / stride). In the kernel where it can be: Paddle's SAME ignores a dilation."""
     if all(each == 1 for each in dilation):
         return F.conv2d(x, weight, bias, stride, "SAME", dilation, groups)
@@ -22,12 +27,13 @@ def same_conv2d(x, weight, bias, stride, dilation, groups):
 class Conv2dSame(nn.Conv2D):
     """TensorFlow's "same" padding at any size."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return same_conv2d(x, self.weight, self.bias, self._stride, self._dilation, self._groups)
 
 
 @leaf("Conv2dSame", args=ARGS)
-def conv2d_same(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias):
+def conv2d_same(in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Sizes,
+                dilation: Sizes, groups: int, bias: bool) -> nn.Layer:
     return Conv2dSame(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias_attr=attr(bias))
 
 
@@ -37,7 +43,8 @@ class StdConv2d(nn.Conv2D):
     ``scale`` is None, or a number on top of a learnt ``gain`` [out_channels, 1, 1, 1] (arXiv:2101.08692).
     """
 
-    def __init__(self, *args, eps, same=False, scale=None, gain_init=1.0, **settings):
+    def __init__(self, *args: Any, eps: float, same: bool = False, scale: float | None = None, gain_init: float = 1.0,
+                 **settings: Any) -> None:
         super().__init__(*args, **settings)
         self.eps = eps
         self.same = same
@@ -45,12 +52,12 @@ class StdConv2d(nn.Conv2D):
         if scale is not None:
             self.gain = constant(self, [self.weight.shape[0], 1, 1, 1], gain_init)
 
-    def kernel(self):
+    def kernel(self) -> Tensor:
         flat = self.weight.flatten(1)
         kernel = F.layer_norm(flat, flat.shape[1:], epsilon=self.eps).reshape(self.weight.shape)
         return kernel if self.scale is None else kernel * (self.gain * self.scale)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if self.same:
             return same_conv2d(x, self.kernel(), self.bias, self._stride, self._dilation, self._groups)
         return F.conv2d(x, self.kernel(), self.bias, self._stride, self._padding, self._dilation, self._groups)
@@ -58,8 +65,9 @@ class StdConv2d(nn.Conv2D):
 
 @leaf("StdConv2d", "StdConv2dSame", "ScaledStdConv2d", "ScaledStdConv2dSame",
       args=ARGS + ("eps", "same_pad", "scale", "gain_init"))
-def std_conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, eps, same_pad=False,
-               scale=None, gain_init=1.0):
+def std_conv2d(in_channels: int, out_channels: int, kernel_size: Sizes, stride: Sizes, padding: Sizes,
+               dilation: Sizes, groups: int, bias: bool, eps: float, same_pad: bool = False,
+               scale: float | None = None, gain_init: float = 1.0) -> nn.Layer:
     return StdConv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias_attr=attr(bias),
                      eps=eps, same=same_pad, scale=scale, gain_init=gain_init)
 
@@ -71,7 +79,8 @@ class CondConv2d(nn.Layer):
     runs B groups; a graph whose batch size is open cannot have a number of groups that follows it.)
     """
 
-    def __init__(self, weight_shape, experts, stride, padding, dilation, groups, bias, same):
+    def __init__(self, weight_shape: Sizes, experts: int, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                 bias: bool, same: bool) -> None:
         super().__init__()
         self.weight_shape = weight_shape
         self.experts = experts
@@ -82,7 +91,7 @@ class CondConv2d(nn.Layer):
         self.weight = self.create_parameter([experts, count])
         self.bias = self.create_parameter([experts, weight_shape[0]], is_bias=True) if bias else None
 
-    def forward(self, x, routing):
+    def forward(self, x: Tensor, routing: Tensor) -> Tensor:
         out, *rest = self.weight_shape
         kernels = self.weight.reshape([self.experts, self.groups, out // self.groups, *rest])
         kernels = transposed(kernels, [1, 0, 2, 3, 4, 5]).reshape([self.experts * out, *rest])
@@ -99,5 +108,6 @@ class CondConv2d(nn.Layer):
 
 @leaf("CondConv2d", args=("weight_shape", "num_experts", "stride", "padding", "dilation", "groups", "bias",
                           "dynamic_padding"))
-def cond_conv2d(weight_shape, num_experts, stride, padding, dilation, groups, bias, dynamic_padding):
+def cond_conv2d(weight_shape: Sizes, num_experts: int, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
+                bias: bool, dynamic_padding: bool) -> nn.Layer:
     return CondConv2d(weight_shape, num_experts, stride, padding, dilation, groups, bias, dynamic_padding)

@@ -18,6 +18,7 @@ from typing import Callable
 # what imports Paddle or numpy is loaded where a command runs: --help answers without them
 from .. import setup
 from ..checkpoints import PROJECTS
+from ..errors import UserError
 from ..x2paddle import SHAPE
 
 
@@ -77,7 +78,6 @@ def backbone(args: argparse.Namespace) -> None:
 
 def _to_paddle(args):
     from ..backbones import create_model
-    from ..errors import UserError
     from ..weights import convert_backbone, pretrained_weights, verify_backbone
     if args.fill:
         raise UserError("--fill belongs to --to torch")
@@ -95,9 +95,9 @@ def _to_paddle(args):
 
 def _to_torch(args):
     from ..backbones import create_model
-    from ..errors import UserError
     from ..weights import backbone_to_torch, pretrained_weights
-    output = args.output or pretrained_weights.converted_path(args.arch).with_suffix(backbone_to_torch.SUFFIX)
+    file = f"{pretrained_weights.file_name(args.arch)}{backbone_to_torch.SUFFIX}"
+    output = args.output or pretrained_weights.home() / file
     backbone_to_torch.check_output(output)
     if not args.checkpoint:
         raise UserError("--to torch needs --checkpoint FILE: a .pdparams or .pdema")

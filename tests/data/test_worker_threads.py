@@ -4,11 +4,11 @@ from paddle.io.dataloader import dataloader_iter
 from ppdet.core.workspace import create
 
 from ppdet_ext.config import config_file
-from ppdet_ext.data import normalize, quiet
+from ppdet_ext.data import normalization, worker_threads
 
 
 def test_no_thread_of_the_last_epoch_is_left_when_the_next_workers_are_forked(tiny_config, monkeypatch):
-    normalize.resolve(config_file.load(tiny_config, ["TrainReader.use_shared_memory=true"]))
+    normalization.resolve(config_file.load(tiny_config, ["TrainReader.use_shared_memory=true"]))
     reader = create("TrainReader")(create("TrainDataset")(), 1)
     kind = type(reader.loader)
     fork, left = kind._init_workers, []
@@ -24,5 +24,5 @@ def test_no_thread_of_the_last_epoch_is_left_when_the_next_workers_are_forked(ti
 
 
 def test_interval_is_never_made_longer():
-    assert dataloader_iter.MP_STATUS_CHECK_INTERVAL == quiet.INTERVAL
-    assert quiet.look_often(0.01) == 0.01
+    assert dataloader_iter.MP_STATUS_CHECK_INTERVAL == worker_threads.INTERVAL
+    assert worker_threads.look_often(0.01) == 0.01

@@ -7,12 +7,12 @@ import pytest
 import yaml
 from ppdet.data.transform import NormalizeImage
 
-from ppdet_ext.data import normalize
+from ppdet_ext.data import normalization
 from ppdet_ext.errors import UserError
 from ppdet_ext.weights.pretrained_weights import converted_path
 
-IMAGENET = normalize.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", "net.a1")
-HALF = normalize.Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "lite")
+IMAGENET = normalization.Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", "net.a1")
+HALF = normalization.Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bilinear", "lite")
 ASK = {"mean": "from_weights", "std": "from_weights"}
 
 
@@ -41,7 +41,7 @@ def test_every_reader_is_filled(inline):
     def find(cfg, name, settings):
         asked.append((name, settings["arch"], settings["pretrained"]))
         return HALF
-    assert normalize.resolve(cfg, find=find) is HALF
+    assert normalization.resolve(cfg, find=find) is HALF
     assert asked == [("TimmBackbone", "net.a1", True)]
     for reader, key in (("TrainReader", "batch_transforms"), ("EvalReader", "sample_transforms"),
                         ("TestReader", "sample_transforms")):
@@ -49,12 +49,12 @@ def test_every_reader_is_filled(inline):
     assert cfg["TrainReader"]["sample_transforms"][1:] == [{"RandomExpand": {"fill_value": [127.5] * 3}},
                                                            {"Resize": {"interp": 1}}]
     assert "from_weights" not in yaml.safe_dump(cfg)
-    normalize.resolve(cfg, find=use(HALF))  # a second time changes nothing
+    normalization.resolve(cfg, find=use(HALF))  # a second time changes nothing
 
 
 def test_what_the_weights_file_says_wins():
     cfg = config()
-    normalize.resolve(cfg, weights_cfg=HALF, find=use(IMAGENET))
+    normalization.resolve(cfg, weights_cfg=HALF, find=use(IMAGENET))
     assert cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"]["mean"] == [0.5] * 3
 
 
@@ -67,7 +67,7 @@ def test_what_the_weights_file_says_wins():
 ])
 def test_equal_ways_to_write_it_pass_and_normalise_alike(norm):
     cfg = config(norm)
-    normalize.resolve(cfg, find=use(IMAGENET))
+    normalization.resolve(cfg, find=use(IMAGENET))
     arguments = cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"]
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype("uint8")
     given = NormalizeImage(**arguments).apply({"image": image.copy()})["image"]
@@ -86,24 +86,24 @@ WRONG = [
 def test_other_numbers_under_pretrained_weights(norm, words):
     with pytest.raises(UserError, match=f"TrainReader normalises with .*{words}.*, but the weights 'net.a1' were "
                                         r"trained with mean \[0.485, 0.456, 0.406\]") as caught:
-        normalize.resolve(config(norm), find=use(IMAGENET))
+        normalization.resolve(config(norm), find=use(IMAGENET))
     assert "\n" not in str(caught.value)
     for pretrained in ("auto", "file.pdparams"):
         with pytest.raises(UserError):
-            normalize.resolve(config(norm, pretrained), find=use(IMAGENET))
-    normalize.resolve(config(norm, pretrained=False), find=use(IMAGENET))
+            normalization.resolve(config(norm, pretrained), find=use(IMAGENET))
+    normalization.resolve(config(norm, pretrained=False), find=use(IMAGENET))
 
 
 def test_one_reader_without_any():
     cfg = config()
     cfg["EvalReader"]["sample_transforms"].pop()
     with pytest.raises(UserError, match="EvalReader normalises with nothing"):
-        normalize.resolve(cfg, find=use(IMAGENET))
+        normalization.resolve(cfg, find=use(IMAGENET))
 
 
 def test_a_warning_where_the_config_says_so(log):
     cfg = config(WRONG[0][0], normalization_mismatch="warn")
-    normalize.resolve(cfg, find=use(IMAGENET))
+    normalization.resolve(cfg, find=use(IMAGENET))
     assert log.text.count("NORMALISATION MISMATCH") == 3
     assert cfg["EvalReader"]["sample_transforms"][-1]["NormalizeImage"] == WRONG[0][0], "what was written stays"
 
@@ -111,19 +111,19 @@ def test_a_warning_where_the_config_says_so(log):
 def test_from_weights_needs_known_weights():
     with pytest.raises(UserError, match="TrainReader: RandomExpand.fill_value is 'from_weights', but nothing is known "
                                         "of the weights of backbone 'TimmBackbone'; write 'normalization: "):
-        normalize.resolve(config(), find=use(None))
+        normalization.resolve(config(), find=use(None))
     cfg = config({"mean": [0.1] * 3, "std": [1.0] * 3})
     for reader in ("TrainReader", "EvalReader", "TestReader"):
         cfg[reader]["sample_transforms"][1:3] = []
-    assert normalize.resolve(cfg, find=use(None)) is None  # an unknown backbone's explicit numbers are its own affair
+    assert normalization.resolve(cfg, find=use(None)) is None  # explicit numbers of an unknown backbone
 
 
 def test_the_config_may_say_it_for_weights_that_do_not():
     cfg = config(normalization={"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0]})
-    assert normalize.resolve(cfg, find=use(None)).mean == (0.1, 0.2, 0.3)
+    assert normalization.resolve(cfg, find=use(None)).mean == (0.1, 0.2, 0.3)
     assert cfg["TestReader"]["sample_transforms"][-1]["NormalizeImage"]["mean"] == [0.1, 0.2, 0.3]
     with pytest.raises(UserError, match="normalization must be"):
-        normalize.resolve(config(normalization={"mean": [0.1]}), find=use(None))
+        normalization.resolve(config(normalization={"mean": [0.1]}), find=use(None))
 
 
 @pytest.mark.parametrize("norm, words", [
@@ -132,7 +132,7 @@ def test_the_config_may_say_it_for_weights_that_do_not():
 ])
 def test_contradictions(norm, words):
     with pytest.raises(UserError, match=words):
-        normalize.resolve(config(norm), find=use(IMAGENET))
+        normalization.resolve(config(norm), find=use(IMAGENET))
 
 
 def real(tmp_path, backbone, name="TimmBackbone"):
@@ -146,20 +146,20 @@ def real(tmp_path, backbone, name="TimmBackbone"):
 @pytest.mark.parametrize("arch, mean", [("resnet18", 0.485), ("tf_efficientnet_lite0", 0.5)])
 def test_numbers_of_a_real_arch(tmp_path, arch, mean):
     cfg = real(tmp_path, {"arch": arch, "pretrained": False})
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"][0] == mean
 
 
 def test_numbers_of_a_torchvision_arch(tmp_path):
     cfg = real(tmp_path, {"arch": "resnet18"}, "TorchvisionBackbone")
-    assert normalize.resolve(cfg).source.startswith("torchvision/resnet18")
+    assert normalization.resolve(cfg).source.startswith("torchvision/resnet18")
 
 
 def test_numbers_beside_a_weight_file(tmp_path):
     (tmp_path / "own.pdparams").write_bytes(b"not read here")
     (tmp_path / "own.yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
     cfg = real(tmp_path, {"arch": "resnet18", "pretrained": str(tmp_path / "own.pdparams")})
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"] == [0.1, 0.2, 0.3]
 
 
@@ -171,10 +171,10 @@ def test_numbers_beside_weights_converted_by_hand(tmp_path, monkeypatch, pretrai
     file.write_bytes(b"not read here")
     file.with_suffix(".yml").write_text("arch: resnet18\nmean: [0.1, 0.2, 0.3]\nstd: [1.0, 1.0, 1.0]\n")
     cfg = real(tmp_path, {"arch": "resnet18", "pretrained": pretrained}, name)
-    normalize.resolve(cfg)
+    normalization.resolve(cfg)
     assert cfg["TestReader"]["sample_transforms"][2]["NormalizeImage"]["mean"][0] == mean
 
 
 def test_ppdets_resnet_needs_numbers(tmp_path):
     with pytest.raises(UserError, match="nothing is known of the weights of backbone 'ResNet'"):
-        normalize.resolve(real(tmp_path, {"depth": 18}, "ResNet"))
+        normalization.resolve(real(tmp_path, {"depth": 18}, "ResNet"))

@@ -2,7 +2,7 @@
 """The command line of convert: three subcommands with flags of their own, and the spellings from before them."""
 import pytest
 
-from ppdet_ext.cli.convert import COMMANDS, parse_args
+from ppdet_ext.cli.convert_weights import COMMANDS, parse_args
 
 # before, in documents and scripts -> now
 SPELLINGS = [
