@@ -2,6 +2,7 @@
 """What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
 import importlib.util
 import logging
+import os
 import random
 import warnings
 
@@ -12,7 +13,19 @@ from support.tiny import TINY
 
 import ppdet_ext
 
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # the workers share the cores; said before Paddle loads
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(share, 1)))
 ppdet_ext.setup()
+
+SLOW_SECONDS = 3000  # for a slow test, which may make an environment first
+
+
+def pytest_collection_modifyitems(items):
+    """Slow tests have a limit of their own; the others have that of pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,7 +8,7 @@ import pytest
 from support import environments
 from support.environments import REPO, TEST_SECONDS, other_python
 
-PACKAGES = ("-e", ".", "paddlepaddle==2.6.2", "pytest")
+PACKAGES = ("-e", ".", "paddlepaddle==2.6.2", "pytest", "pytest-timeout", "pytest-xdist")
 TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector.py",
          "tests/engine/test_end_to_end.py")
 
@@ -17,7 +17,7 @@ TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector
 @pytest.mark.skipif(paddle.__version__.startswith("2.6"), reason="runs under Paddle 2.6 already")
 def test_under_paddle_26():
     python = other_python("paddle26", PACKAGES)
-    done = subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], cwd=REPO, text=True,
+    done = subprocess.run([python, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS], cwd=REPO, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TEST_SECONDS,
                           env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")})
     assert done.returncode == 0, done.stdout[-6000:]
