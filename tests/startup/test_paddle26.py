@@ -17,7 +17,8 @@ TESTS = ("tests/detector/test_detector_golden.py", "tests/detector/test_detector
 @pytest.mark.skipif(paddle.__version__.startswith("2.6"), reason="runs under Paddle 2.6 already")
 def test_under_paddle_26():
     python = other_python("paddle26", PACKAGES)
-    done = subprocess.run([python, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS], cwd=REPO, text=True,
+    command = [python, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS]
+    done = subprocess.run(command, cwd=REPO, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TEST_SECONDS,
                           env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST")})
     assert done.returncode == 0, done.stdout[-6000:]
