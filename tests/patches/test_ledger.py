@@ -77,13 +77,20 @@ def test_applied_and_undone_every_target_is_the_identical_object():
                 assert after[name][place] is before[name][place], place
 
 
-def test_what_somebody_else_has_replaced_since_stays_theirs(monkeypatch):
+def test_what_somebody_else_has_replaced_since_stays_theirs():
     from ppdet.data.transform.operators import Pad
 
-    theirs = Pad.apply_image.__wrapped__
-    monkeypatch.setattr(Pad, "apply_image", theirs)
-    ledger.undo()
-    assert Pad.apply_image is theirs
+    original = Pad.apply_image.__wrapped__
+
+    def theirs(self, *args):
+        return original(self, *args)
+
+    Pad.apply_image = theirs
+    try:
+        ledger.undo()
+        assert Pad.apply_image is theirs
+    finally:
+        Pad.apply_image = original  # not what stood there before: that was the ledger's, which is out now
 
 
 def test_order_matters_only_where_it_is_stated():
