@@ -61,7 +61,7 @@ class History(Hook):
         if not math.isfinite(losses["loss"]):
             raise UserError(
                 f"the loss became {losses['loss']} at epoch {status.epoch}, step {status.step}, and no checkpoint "
-                " was written from it: lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, "
+                "was written from it: lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, "
                 "or check the data")
         self._steps += 1
         for name, value in losses.items():
