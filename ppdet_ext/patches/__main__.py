@@ -8,8 +8,8 @@ from . import ledger
 
 def main() -> None:
     """Print a paragraph for each row."""
-    package = importlib.import_module("ppdet_ext")
-    package.setup()
+    # by name, as what the rows put in place: those rooms lie above this one
+    importlib.import_module("ppdet_ext").setup()
     with importlib.import_module("ppdet_ext.kernels").enabled():
         rows = ledger.listing()
     for row in rows:

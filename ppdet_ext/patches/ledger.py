@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from packaging.requirements import Requirement
+
 from ..errors import UserError, nearest
 
 logger = logging.getLogger("ppdet_ext")
@@ -210,21 +212,6 @@ def resolve(dotted: str) -> tuple[Any, str]:
 
 def _is_for(versions):
     """Whether the installed release fits "package>=1.2,<2"."""
-    package = versions.rstrip("0123456789.,<>=")
-    while any(sign in package for sign in "<>="):
-        package = package.rstrip("0123456789.,<>=")
-    installed = _numbers(importlib.import_module(package).__version__)
-    tests = {">=": installed.__ge__, "<": installed.__lt__}
-    return all(tests[text.rstrip("0123456789.")](_numbers(text.lstrip("<>=")))
-               for text in versions[len(package):].split(",") if text)
-
-
-def _numbers(version):
-    """"3.3.1rc0" -> (3, 3, 1)"""
-    parts = []
-    for part in version.split("."):
-        digits = part[:len(part) - len(part.lstrip("0123456789"))]
-        if not digits:
-            break
-        parts.append(int(digits))
-    return tuple(parts)
+    requirement = Requirement(versions)
+    installed = importlib.import_module(requirement.name).__version__
+    return requirement.specifier.contains(installed, prereleases=True)
