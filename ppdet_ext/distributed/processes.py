@@ -124,9 +124,13 @@ def wait_for_launcher() -> None:
     time.sleep(GRACE)
 
 
-def all_reduce_sum(tensor: paddle.Tensor) -> paddle.Tensor:
-    """Sum of a tensor over the processes, as a new tensor without gradient; all call."""
-    return _all_reduce(tensor, dist.ReduceOp.SUM)
+def all_reduce_sum(tensor: paddle.Tensor, wait: bool = True) -> paddle.Tensor:
+    """Sum of a tensor over the processes, as a new tensor without gradient; all call.
+
+    Args:
+        wait: at the barrier first; not needed inside a training step, which begins there.
+    """
+    return _all_reduce(tensor, dist.ReduceOp.SUM, wait)
 
 
 def all_reduce_max(number: int) -> int:
@@ -134,10 +138,11 @@ def all_reduce_max(number: int) -> int:
     return int(_all_reduce(paddle.to_tensor([number]), dist.ReduceOp.MAX)) if count() > 1 else number
 
 
-def _all_reduce(tensor: paddle.Tensor, operation: Any) -> paddle.Tensor:
+def _all_reduce(tensor: paddle.Tensor, operation: Any, wait: bool = True) -> paddle.Tensor:
     tensor = tensor.detach().clone()
     if count() > 1:
-        barrier()
+        if wait:
+            barrier()
         dist.all_reduce(tensor, operation)
     return tensor
 

@@ -6,10 +6,10 @@ import functools
 from collections.abc import Callable
 
 import paddle
-import paddle.distributed as dist
 import paddle.nn.functional as F
 from paddle.autograd import PyLayer
 
+from ..distributed.processes import all_reduce_sum
 from .dispatch import keep, kept
 
 
@@ -53,7 +53,7 @@ class _Normalized(PyLayer):
         ctx.axes, ctx.shape = _other_axes(norm, x)
         wide = x.astype("float64")
         ones = paddle.full(weight.shape, x.size // weight.size, "float64")
-        sums = all_reduce_sum(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]))
+        sums = all_reduce_sum(paddle.stack([ones, wide.sum(ctx.axes), (wide * wide).sum(ctx.axes)]), wait=False)
         ctx.number, mean = sums[0], sums[1] / sums[0]
         variance = (sums[2] / sums[0] - mean * mean).clip(min=0.0)
         _remember(norm, mean, variance)
@@ -70,7 +70,7 @@ class _Normalized(PyLayer):
         wide = grad_output.astype("float64")
         normal, weight = normal.astype("float64"), weight.astype("float64")
         own = paddle.stack([wide.sum(ctx.axes), (wide * normal).sum(ctx.axes)])
-        mean, along = (part.reshape(ctx.shape) for part in all_reduce_sum(own) / ctx.number)
+        mean, along = (part.reshape(ctx.shape) for part in all_reduce_sum(own, wait=False) / ctx.number)
         for_x = (wide - mean - normal * along) * (weight * scale).reshape(ctx.shape)
         return for_x.astype(grad_output.dtype), own[1].astype(kind), own[0].astype(kind)
 
@@ -80,14 +80,6 @@ def _other_axes(norm, x):
     channel = x.ndim - 1 if norm._data_format == "NHWC" else 1
     return ([axis for axis in range(x.ndim) if axis != channel],
             [-1 if axis == channel else 1 for axis in range(x.ndim)])
-
-
-def all_reduce_sum(value: paddle.Tensor) -> paddle.Tensor:
-    """Sum over the processes."""
-    value = value.clone()
-    if dist.get_world_size() > 1:
-        dist.all_reduce(value)
-    return value
 
 
 def _remember(norm, mean, variance):
