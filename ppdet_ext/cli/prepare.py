@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import paddle
 
-from ..config import config_file
+from ..config import config_file, keys
 from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
 from ..distributed import processes
@@ -46,9 +46,9 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
         import_file(path)
     cfg = config_file.load(args.config, args.opt)
     options = config_file.parse_options(args.opt)
-    checks.check_options(cfg, options, config_file.read(args.config))
-    checks.check_keys(cfg)
-    checks.check_needed(cfg, mode)
+    keys.check_options(cfg, options, config_file.read(args.config))
+    keys.check_keys(cfg)
+    keys.check_needed(cfg, mode)
     for name in CONFIG_FLAGS:
         value = getattr(args, name, None)
         if value is not None and name not in options:

@@ -1,15 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What is looked at before anything is built or written: config keys and data sets, one clear line per mistake."""
+"""Data sets are looked at before anything is built or written: one clear line per mistake."""
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
-from ..config.keys import check_keys, check_needed, check_options
 from ..errors import UserError
 from . import coco, dataset_config, reading, voc
-
-__all__ = ["check", "check_keys", "check_needed", "check_options", "readable_images"]
 
 logger = logging.getLogger("ppdet.engine")
 

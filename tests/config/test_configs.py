@@ -7,8 +7,8 @@ from ppdet.core.workspace import create
 from support.environments import REPO
 
 from ppdet_ext.backbones.modules import without_pretrained
-from ppdet_ext.config import config_file
-from ppdet_ext.data import checks, normalization
+from ppdet_ext.config import config_file, keys
+from ppdet_ext.data import normalization
 
 LEAVES = sorted(str(path.relative_to(REPO)) for folder in ("configs", "configs/rtdetr", "configs/rtdetrv2")
                 for path in (REPO / folder).glob("*.yml"))
@@ -31,7 +31,7 @@ def resize_of(reader):
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_config_is_sound(leaf):
     cfg = config_file.load(str(REPO / leaf))
-    checks.check_keys(cfg)
+    keys.check_keys(cfg)
     side = list(cfg["eval_size"])
     assert resize_of(cfg["EvalReader"])["target_size"] == resize_of(cfg["TestReader"])["target_size"] == side
     assert cfg["TestReader"]["inputs_def"]["image_shape"] == [3, *side]

@@ -7,6 +7,7 @@ from ppdet.data.transform import Decode
 from support import data_sets
 from support.paths import CONFIGS
 
+from ppdet_ext.config import keys
 from ppdet_ext.data import checks
 from ppdet_ext.errors import UserError
 
@@ -30,7 +31,7 @@ TestDataset: {{dataset_dir: {root}}}""")
 
 def test_own_voc_set(tmp_path):
     cfg = voc_config(tmp_path, data_sets.write_voc(tmp_path / "set"))
-    checks.check_keys(cfg)
+    keys.check_keys(cfg)
     for mode in ("train", "eval", "test"):
         checks.check(cfg, mode)
     dataset = create("TrainDataset")()
@@ -54,7 +55,7 @@ num_classes: 2
 TrainDataset: {same}
 EvalDataset: {same}
 TestDataset: {{dataset_dir: {root}, anno_path: annotations/train.json}}""")
-    checks.check_keys(cfg)
+    keys.check_keys(cfg)
     for mode in ("train", "eval", "test"):
         checks.check(cfg, mode)
     dataset = create("TrainDataset")()
@@ -100,7 +101,7 @@ def test_box_outside(tmp_path):
 @pytest.mark.parametrize("name", ["digits_detection.yml", "coco_detection.yml", "voc.yml"])
 def test_configs_are_accepted_by_ppdet(name):
     cfg = data_sets.config_file.load(DATASETS / name)
-    checks.check_keys(cfg)
+    keys.check_keys(cfg)
     values = yaml.safe_load((DATASETS / name).read_text())
     for section in ("TrainDataset", "EvalDataset", "TestDataset"):
         dataset = create(section)()
