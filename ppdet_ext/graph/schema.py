@@ -85,6 +85,46 @@ def read_graph(content: dict[str, Any], limits: Limits = LIMITS) -> Graph:
     return graph
 
 
+# --- what all share --------------------------------------------------------------------------------------------------
+
+def _refuse(where: str | int, value: Any, what: str) -> NoReturn:
+    where = where if isinstance(where, str) else f"node {where}"
+    shown = " ".join(reprlib.repr(value).split())[:80]
+    raise Refused(f"{where}: {shown.encode('ascii', 'backslashreplace').decode()} {what}")
+
+
+def _ensure(good: Any, where: str, value: Any, what: str) -> None:
+    if not good:
+        _refuse(where, value, what)
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    _ensure(type(value) is dict, where, value, "is no object")
+    return value
+
+
+def _list(value: Any, where: str) -> list:
+    _ensure(type(value) is list, where, value, "is no list")
+    return value
+
+
+def _elements(shape: Any, where: str) -> int:
+    """The number of elements of a shape."""
+    if type(shape) is not list or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
+        _refuse(where, shape, "is no shape")
+    return math.prod(shape)
+
+
+def _printable(value: Any, where: str) -> str:
+    _ensure(type(value) is str and value.isprintable(), where, value, "is no text in one line")
+    return value
+
+
+def _known(value: Any, among: Any, where: str, what: str) -> str:
+    _ensure(type(value) is str and value in among, where, value, f"is not in {what}")
+    return value
+
+
 # --- fields, each a function of (JSON value, what is read already, reader of arguments) ------------------------------
 
 def _name(value: Any, graph: Graph, reader: _Arguments) -> str:
@@ -96,9 +136,7 @@ def _state(value: Any, graph: Graph, reader: _Arguments) -> dict[str, list[int]]
     for path, shape in _object(value, "state").items():
         if not _PATH.fullmatch(path):
             _refuse("state", path, "is no name of a parameter")
-        if type(shape) is not list or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
-            _refuse(f"state '{path}'", shape, "is no shape")
-        total += math.prod(shape)
+        total += _elements(shape, f"state '{path}'")
     _ensure(total <= reader.limits.elements, "state", total, f"elements are more than {reader.limits.elements}")
     return value
 
@@ -142,9 +180,7 @@ def _consts(value: Any, graph: Graph, reader: _Arguments) -> dict[str, np.ndarra
         _ensure(type(packed) is list and len(packed) == 3, f"constant '{key}'", packed, "is not [dtype, shape, data]")
         dtype, shape, data = packed
         _known(dtype, DTYPES, f"constant '{key}'", "the dtypes")
-        _ensure(type(shape) is list and len(shape) <= 8 and all(type(size) is int and size >= 0 for size in shape),
-                f"constant '{key}'", shape, "is no shape")
-        sizes[key] = math.prod(shape) * np.dtype(dtype).itemsize
+        sizes[key] = _elements(shape, f"constant '{key}'") * np.dtype(dtype).itemsize
         total += sizes[key]
         _ensure(type(data) is str and len(data) <= 1.3 * sizes[key] + 256, f"constant '{key}'", data,
                 "does not fit its shape")
@@ -154,7 +190,7 @@ def _consts(value: Any, graph: Graph, reader: _Arguments) -> dict[str, np.ndarra
 
 def _nodes(value: Any, graph: Graph, reader: _Arguments) -> list[Node]:
     _ensure(len(_list(value, "nodes")) <= reader.limits.nodes, "nodes", len(value),
-           f"are more than {reader.limits.nodes}")
+            f"are more than {reader.limits.nodes}")
     nodes = []
     for index, fields in enumerate(value):
         where = index  # as words only where they are shown: most of the time goes here
@@ -171,7 +207,7 @@ def _nodes(value: Any, graph: Graph, reader: _Arguments) -> list[Node]:
         check(target, args, kwargs, graph, where)
         reader.where = where
         nodes.append(Node(name, kind, target, [reader.read(item) for item in args],
-           reader.named(kwargs) if kwargs else {}))
+                          reader.named(kwargs) if kwargs else {}))
         reader.refs[name] = Ref(name)
     _ensure(any(node.kind == "input" for node in nodes), "nodes", len(nodes), "have no input among them")
     return nodes
@@ -432,10 +468,6 @@ def _flag(value: Any, where: str) -> None:
     _ensure(type(value) is bool, where, value, "is not true or false")
 
 
-def _text(value: Any, where: str) -> None:
-    _printable(value, where)
-
-
 def _published(value: Any, where: str) -> None:
     """What is said of weights: where they are, how images are prepared; see backbones.manifest.PretrainedCfg."""
     _ensure(type(value) is dict and set(value) <= {"common", "tags"}, where, value, "is not {common, tags}")
@@ -447,44 +479,11 @@ def _published(value: Any, where: str) -> None:
             _PUBLISHED[key](item, f"{where} {key}")
 
 
-_PUBLISHED: dict[str, Callable[[Any, str], None]] = {
+_PUBLISHED: dict[str, Callable[[Any, str], object]] = {
     "source": _word, "hf_hub_id": _matching(_HUB, "name on the hub"), "url": _matching(_URL, "address"),
-    "license": _text, "interpolation": _word, "input_size": _image,
+    "license": _printable, "interpolation": _word, "input_size": _image,
     "test_input_size": _image, "mean": _three, "std": _three, "crop_pct": _number, "test_crop_pct": _number,
     "num_classes": _number, "first_conv": _paths, "classifier": _paths}
 _INFO: dict[str, Callable[[Any, str], None]] = {
     "input_size": _image, "fixed": _flag, "library": _word, "version": _word, "first_conv": _paths,
     "classifier": _paths, "published": _published}
-
-
-# --- what all share --------------------------------------------------------------------------------------------------
-
-def _refuse(where: str | int, value: Any, what: str) -> NoReturn:
-    where = where if isinstance(where, str) else f"node {where}"
-    shown = " ".join(reprlib.repr(value).split())[:80]
-    raise Refused(f"{where}: {shown.encode('ascii', 'backslashreplace').decode()} {what}")
-
-
-def _ensure(good: Any, where: str, value: Any, what: str) -> None:
-    if not good:
-        _refuse(where, value, what)
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    _ensure(type(value) is dict, where, value, "is no object")
-    return value
-
-
-def _list(value: Any, where: str) -> list:
-    _ensure(type(value) is list, where, value, "is no list")
-    return value
-
-
-def _printable(value: Any, where: str) -> str:
-    _ensure(type(value) is str and value.isprintable(), where, value, "is no text in one line")
-    return value
-
-
-def _known(value: Any, among: Any, where: str, what: str) -> str:
-    _ensure(type(value) is str and value in among, where, value, f"is not in {what}")
-    return value
