@@ -41,15 +41,21 @@ def test_regnet_stages_are_those_of_timm(name):
     assert regnet.VARIANTS[name].get("se", False) == bool(cfg.se_ratio)
 
 
+def with_timms(arch):
+    """Our network with values that hide nothing, and timm's with the same."""
+    torch = pytest.importorskip("torch", reason="parity is measured against torch")
+    timm = pytest.importorskip("timm", reason="parity is measured against timm")
+    ours, theirs = unsettle(create_model(arch)), timm.create_model(arch).eval()
+    tensors = to_torch({key: value.numpy() for key, value in ours.state_dict().items()}, ours)
+    theirs.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()})
+    return ours, theirs
+
+
 @pytest.mark.torch
 def test_hgnetv2_stem_and_affine_equal_timm():
     """Affine away from 1 and 0: values after it are negative, so the pooling's border of zeros counts."""
     torch = pytest.importorskip("torch", reason="parity is measured against torch")
-    timm = pytest.importorskip("timm", reason="parity is measured against timm")
-    ours = unsettle(create_model("hgnetv2_b0"))
-    theirs = timm.create_model("hgnetv2_b0").eval()
-    tensors = to_torch({key: value.numpy() for key, value in ours.state_dict().items()}, ours)
-    theirs.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()})
+    ours, theirs = with_timms("hgnetv2_b0")
     x = picture(65, 99)
     with paddle.no_grad(), torch.no_grad():
         pairs = [(ours.stem(paddle.to_tensor(x)), theirs.stem(torch.tensor(x))),
@@ -82,12 +88,7 @@ def test_fused_repvit_computes_the_same(settings):
 
 @pytest.mark.torch
 def test_fused_repvit_has_the_names_and_values_of_timms():
-    torch = pytest.importorskip("torch", reason="parity is measured against torch")
-    timm = pytest.importorskip("timm", reason="parity is measured against timm")
-    ours = unsettle(create_model("repvit_m0_9"))
-    theirs = timm.create_model("repvit_m0_9").eval()
-    tensors = to_torch({key: value.numpy() for key, value in ours.state_dict().items()}, ours)
-    theirs.load_state_dict({key: torch.tensor(value) for key, value in tensors.items()})
+    ours, theirs = with_timms("repvit_m0_9")
     ours.fuse()
     theirs.fuse()
     wanted = to_paddle({key: value.numpy() for key, value in theirs.state_dict().items()}, ours)
