@@ -10,14 +10,14 @@ import ppdet_ext
 
 ppdet_ext.setup()
 
-from ppdet_ext.graph import graph_file, store
+from ppdet_ext.graph import graph_file
 from ppdet_ext.trace import on_demand
 
 
 def main():
-    for name in sys.argv[1:] or store.shipped():
+    for name in sys.argv[1:] or on_demand.shipped():
         made = on_demand.traced(name)
-        path = store.SHIPPED / store.file_of(name)
+        path = on_demand.SHIPPED / on_demand.file_of(name)
         graph_file.save(made, path)
         limits = made.guards() + (["fixed size"] if made.info["fixed"] else [])
         print(f"{name}: {len(made.nodes)} nodes, {path.stat().st_size} bytes; {len(limits)} limits {limits[:2]}")

@@ -16,7 +16,6 @@ from typing import Any
 from paddle import nn
 
 from ..errors import UserError, nearest
-from ..graph import store
 from ..trace import on_demand
 from . import manifest
 from .manifest import PretrainedCfg
@@ -134,9 +133,9 @@ def find_entry(arch: str, img_size: int | tuple[int, int] | None = None) -> Mode
 
 
 def _traced_entry(arch: str, img_size: int | tuple[int, int] | None) -> ModelEntry:
-    if not on_demand.can_trace(arch) and not store.at_hand(arch, img_size):
-        close = nearest(arch, [*list_models(), *store.shipped()])
-        raise UserError(f"unknown arch '{arch}'{close}; or, if timm or torchvision has it: {store.how_to(arch)}")
+    if not on_demand.can_trace(arch) and not on_demand.at_hand(arch, img_size):
+        close = nearest(arch, [*list_models(), *on_demand.shipped()])
+        raise UserError(f"unknown arch '{arch}'{close}; or, if timm or torchvision has it: {on_demand.how_to(arch)}")
     graph = on_demand.find(arch, img_size)
     cfgs = manifest.cfgs_of(arch, graph.info.get("published") or {})
     return ModelEntry(arch, functools.partial(TracedNet, graph), "traced", graph.info["library"], cfgs)

@@ -6,7 +6,7 @@ import pytest
 from support.paths import REPO
 
 from ppdet_ext.backbones import list_families, list_models
-from ppdet_ext.graph import store
+from ppdet_ext.trace import on_demand
 
 
 def text(path):
@@ -50,7 +50,7 @@ def test_torchvisions_networks(path, pattern):
 def test_graphs_in_the_package(path, pattern):
     """'More than 80' holds up to 89."""
     said = numbers(path, pattern)
-    assert set(said) == {(len(store.shipped()) - 1) // 10 * 10}
+    assert set(said) == {(len(on_demand.shipped()) - 1) // 10 * 10}
 
 
 @pytest.mark.parametrize("path, pattern", [

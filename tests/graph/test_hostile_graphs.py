@@ -11,14 +11,14 @@ import paddle
 import pytest
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.graph import store
 from ppdet_ext.graph.graph import Graph, Node, Ref
 from ppdet_ext.graph.graph_file import load, save
 from ppdet_ext.graph.layer import GraphLayer
 from ppdet_ext.graph.schema import Limits
+from ppdet_ext.trace import on_demand
 
-SHIPPED = sorted(store.SHIPPED.glob("*.graph.gz"))
-SMALL = store.SHIPPED / "vit_tiny_patch16_224.graph.gz"
+SHIPPED = sorted(on_demand.SHIPPED.glob("*.graph.gz"))
+SMALL = on_demand.SHIPPED / "vit_tiny_patch16_224.graph.gz"
 CODE = "__import__('pathlib').Path(CANARY).touch()"  # what an attacker would like to run; CANARY becomes a path
 
 

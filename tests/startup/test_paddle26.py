@@ -33,7 +33,8 @@ def test_an_environment_is_made_anew_when_its_packages_or_pyproject_change(tmp_p
         calls.append(command)
         (tmp_path / ".venv-toy").mkdir(exist_ok=True)
 
-    monkeypatch.delenv("PPDET_EXT_TOY_PYTHON", raising=False)
+    for name in ("PPDET_EXT_TOY_PYTHON", "PPDET_EXT_VENVS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(environments, "REPO", tmp_path)
     monkeypatch.setattr(environments.subprocess, "run", run)
     setup = tmp_path / "pyproject.toml"

@@ -14,6 +14,8 @@ INSTALL_SECONDS, TEST_SECONDS = 1200, 1500
 def other_python(name, packages):
     """The Python that PPDET_EXT_<NAME>_PYTHON names, or of .venv-<name> in the repository, made on first use.
 
+    The folder PPDET_EXT_VENVS may stand in the repository's place.
+
     Args:
         packages: what pip installs there; a change makes the environment anew, as does one of pyproject.toml if
             ``-e .`` is among them.
@@ -21,7 +23,7 @@ def other_python(name, packages):
     given = os.environ.get(f"PPDET_EXT_{name.upper()}_PYTHON")
     if given:
         return Path(given)
-    folder, key = REPO / f".venv-{name}", _key(packages)
+    folder, key = Path(os.environ.get("PPDET_EXT_VENVS", REPO)) / f".venv-{name}", _key(packages)
     python, complete = folder / "bin" / "python", folder / "complete"
     if not complete.exists() or complete.read_text() != key:
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True, timeout=INSTALL_SECONDS)

@@ -10,7 +10,7 @@ from ppdet_ext.backbones import create_model, list_models
 from ppdet_ext.backbones.modules import TimmBackbone
 from ppdet_ext.backbones.traced import TracedNet
 from ppdet_ext.errors import UserError
-from ppdet_ext.graph import graph_file, store
+from ppdet_ext.graph import graph_file
 from ppdet_ext.graph.graph import Graph, Node, Ref
 from ppdet_ext.trace import on_demand
 
@@ -22,10 +22,10 @@ def image(*shape):
 
 
 def test_enough_graphs_ship_and_they_are_small():
-    names = store.shipped()
+    names = on_demand.shipped()
     assert len(names) >= 60
     assert not set(names) & set(list_models())
-    assert sum(path.stat().st_size for path in store.SHIPPED.iterdir()) < 5e6
+    assert sum(path.stat().st_size for path in on_demand.SHIPPED.iterdir()) < 5e6
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2_100", "vit_tiny_patch16_224", "torchvision/mobilenet_v3_small"])

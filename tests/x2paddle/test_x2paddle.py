@@ -22,7 +22,6 @@ torch.onnx.export(net, image, sys.argv[1] + "/net.onnx", dynamo=False, opset_ver
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["net.pt", "net.onnx"])
 def test_x2paddle_itself(tmp_path, name):
     python = other_python("x2paddle", PACKAGES)
