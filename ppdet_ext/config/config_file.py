@@ -61,8 +61,8 @@ def _maker(tag, cls):
 
 
 def _refuse_tag(_loader, node):
-    raise ConstructorError(None, None, f"the tag {node.tag} is not for configs; a part of the network is named, and its "
-                           f"settings stand in a section '{node.tag[1:]}:'", node.start_mark)
+    raise ConstructorError(None, None, f"the tag {node.tag} is not for configs; a part of the network is named, and "
+                           f"its settings stand in a section '{node.tag[1:]}:'", node.start_mark)
 
 
 def parse(text: str, where: str | Path, limits: Limits = LIMITS) -> Any:
@@ -176,7 +176,7 @@ class _Reading:
 def _bases(value, path):
     """File names: one, several or none."""
     names = [value] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise UserError(f"config '{path}': {BASE_KEY} is {value!r:.60}; it takes a file name, or a list of them")
     return names
 
