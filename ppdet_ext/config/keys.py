@@ -15,6 +15,7 @@ from ppdet.core.config.schema import SchemaDict
 
 from ..errors import UserError, nearest
 from ..registry import check_settings
+from . import allowed
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -76,6 +77,7 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
     for name in READERS:
         _check_reader(name, cfg.get(name))
     _check_optimisation(cfg)
+    allowed.check_wandb(cfg)
     if cfg.get("architecture"):
         check_settings(cfg["architecture"])
 
@@ -185,7 +187,7 @@ def _check_dataset(section, value):
     from ppdet.data import source
     if not isinstance(value, dict) or not value.get("name"):
         return
-    kinds = [name for name in dir(source) if hasattr(getattr(source, name), "parse_dataset")]
+    kinds = allowed.names(source, allowed.is_data_set)
     if value["name"] not in kinds:
         raise UserError(f"{section}: unknown data set class '{value['name']}'{nearest(value['name'], kinds)}")
     given = {key: item for key, item in value.items() if key != "name"}
@@ -206,7 +208,7 @@ def _check_reader(section, value):
     for key in value:
         if key not in known:
             raise _unknown(section, key, known)
-    operators = [name for name in dir(transform) if inspect.isclass(getattr(transform, name))]
+    operators = allowed.names(transform, allowed.is_transform)
     for key in TRANSFORM_LISTS:
         for entry in value.get(key) or ():
             if not isinstance(entry, dict):
@@ -238,13 +240,13 @@ def _check_optimisation(cfg):
     for entry in _get(cfg, "LearningRate", "schedulers") or ():
         if isinstance(entry, dict):
             name, arguments = entry.get("name"), {key: value for key, value in entry.items() if key != "name"}
-            known = [key for key in dir(schedulers) if key.endswith(("Decay", "Warmup", "LR", "Policy"))]
+            known = allowed.names(schedulers, allowed.is_scheduler)
             if name not in known:
                 raise UserError(f"LearningRate.schedulers: unknown scheduler '{name}'{nearest(name, known)}")
             _check_call(f"LearningRate.schedulers: {name}", getattr(schedulers, name), arguments)
     settings = _get(cfg, "OptimizerBuilder", "optimizer")
     if isinstance(settings, dict) and settings.get("type") != "AdamWDL":  # the latter is ppdet's own function
-        kinds = [name for name in dir(paddle.optimizer) if inspect.isclass(getattr(paddle.optimizer, name))]
+        kinds = allowed.names(paddle.optimizer, allowed.is_optimizer)
         name = settings.get("type")
         if name not in kinds:
             raise UserError(f"OptimizerBuilder.optimizer: unknown type '{name}'{nearest(name, kinds)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from .. import plain_yaml
 from ..errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ def require_free(path: str | Path) -> None:
 def _load(path):
     """The mapping in ``path``, or None where it is not metadata: any YAML file may lie beside weights."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError):
+        found = plain_yaml.load(plain_yaml.read_text(path))
+    except (OSError, ValueError, yaml.YAMLError):  # a date or a number that is none is a ValueError
         return None
     metadata = isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("mean", "std"))
     return found if metadata else None
