@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""The one exception a user is meant to read, and the hint that goes with a misspelt name."""
+"""The one exception a user is meant to read, names as one may print them, and the hint for a misspelt one."""
 from __future__ import annotations
 
 import sys
@@ -12,6 +12,19 @@ class UserError(Exception):
 
 class Unsupported(UserError):
     """What no other input and no other size would mend: an operation or a layer that no table has, or such code."""
+
+
+def printable(text: object, longest: int = 200) -> str:
+    """A name out of a file as one may print it: as it is, or with escapes (``\\x1b``) in place of what moves a cursor.
+
+    Args:
+        text: a tensor's name, a class name, a server's message.
+        longest: more characters than that are cut.
+    """
+    shown = str(text)
+    if len(shown) > longest:
+        shown = shown[:longest - 3] + "..."
+    return shown if shown.isprintable() else repr(shown)[1:-1]
 
 
 def show_in_one_line() -> None:
