@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+    """Something the user can mend. The message is one line: what is wrong, where, what to do.
+
+    Names out of files may be in it, so it is shown without what would begin a line or move the cursor.
+    """
+
+    def __str__(self) -> str:
+        return _escaped(super().__str__())
 
 
 class Unsupported(UserError):
@@ -22,9 +28,13 @@ def printable(text: object, longest: int = 200) -> str:
         longest: more characters than that are cut.
     """
     shown = str(text)
-    if len(shown) > longest:
-        shown = shown[:longest - 3] + "..."
-    return shown if shown.isprintable() else repr(shown)[1:-1]
+    return _escaped(shown if len(shown) <= longest else shown[:longest - 3] + "...")
+
+
+def _escaped(text):
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def show_in_one_line() -> None:

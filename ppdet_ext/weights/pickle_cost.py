@@ -17,7 +17,6 @@ LONGEST_NUMBER = 4300  # decimal digits; reading more takes quadratic time befor
 # what they push holds what they pop, or may hand it back; lists, dicts and sets need not count, they have no hash
 TUPLES = {"EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"}
 HOLD = {*TUPLES, "REDUCE", "BUILD", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX"}
-REFUSED = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER", "BYTEARRAY8"}  # in no weight file
 LINES = {"GLOBAL": 2, "INST": 2}  # texts that end with a line; the others have one or none
 LENGTH_BYTES = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4: 4,
                 pickletools.TAKEN_FROM_ARGUMENT4U: 4, pickletools.TAKEN_FROM_ARGUMENT8U: 8}
@@ -49,7 +48,7 @@ def _opcode(info):
     return Opcode(info.name, max(kind, 0), lines, LENGTH_BYTES.get(kind, 0), pops, to_mark, len(info.stack_after))
 
 
-OPCODES = {info.code.encode("latin1"): _opcode(info) for info in pickletools.opcodes if info.name not in REFUSED}
+OPCODES = {info.code.encode("latin1"): _opcode(info) for info in pickletools.opcodes}
 ONE = Weight()
 
 

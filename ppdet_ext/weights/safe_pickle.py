@@ -192,6 +192,7 @@ def unfold(content: Any, is_tensor: Callable[[Any], bool], convert: Callable[[An
     """
     most_values, most_depth = limit("VALUES"), limit("DEPTH")
     made: dict[int, Part | None] = {}  # by id; None while at work
+    converted = 0  # bytes
 
     def part(value: Any, depth: int) -> Part:
         known = made.get(id(value), value)
@@ -200,8 +201,10 @@ def unfold(content: Any, is_tensor: Callable[[Any], bool], convert: Callable[[An
         if known is None and value is not None or depth > most_depth:
             refuse("DEPTH", f"its lists and dictionaries lie more than {most_depth} deep in each other")
         if is_tensor(value):
-            result = _checked(Part(None, 1, value.nbytes), most_values, most_depth, most_bytes)
-            result = result._replace(value=convert(value))
+            nonlocal converted
+            converted += value.nbytes
+            _checked(Part(None, 1, converted), most_values, most_depth, most_bytes)
+            result = Part(convert(value), 1, value.nbytes)
         elif isinstance(value, (dict, list, tuple)):
             made[id(value)] = None
             result = container(value, depth)
@@ -230,7 +233,8 @@ def _checked(part, most_values, most_depth, most_bytes):
     if part.height > most_depth:
         refuse("DEPTH", f"its lists and dictionaries lie more than {most_depth} deep in each other")
     if part.bytes > most_bytes:
-        refuse("EXPANSION", f"its tensors would take {part.bytes} bytes, more than {most_bytes} for a file of its size")
+        refuse("EXPANSION", f"its tensors would take {part.bytes} bytes or more, over {most_bytes} for a file of its "
+                            "size")
     return part
 
 
