@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .dataset_config import Source
 from .images import check_headers
 
@@ -76,7 +76,7 @@ def categories(content: dict, path: Path, say: bool = False) -> list[tuple[int, 
         if ids.count(number) > 1:
             raise UserError(f"'{path}': category id {number} is there twice")
     if say and ids != list(range(len(ids))):
-        shown = ", ".join(f"{number} '{name}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
+        shown = ", ".join(f"{number} '{printable(name)}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
         logger.info("Category ids of '%s' are remapped to 0..%d: %s%s", path, len(ids) - 1, shown,
                     ", ..." if len(ids) > 5 else "")
     return pairs
@@ -172,7 +172,7 @@ def _check_boxes(content, path):
                 f"'{image['file_name']}' ({image['width']}x{image['height']}): {annotation['bbox']}")
         if problem in ("broken", "outside", "no area"):
             raise UserError(text)
-        logger.warning(text)
+        logger.warning(printable(text, 1000))
 
 
 def _check_files(source, images):
