@@ -59,9 +59,9 @@ def whole(least: int | None = None, most: int | None = None, example: int | None
 def number(least: float | None = None, most: float | None = None, *, above: float | None = None,
            below: float | None = None, example: float = 0.5) -> Rule:
     """A finite number from ``least`` to ``most``; not ``above`` and ``below`` themselves."""
-    limits = [f" above {above}"] * (above is not None) + [f" below {below}"] * (below is not None)
-    text = f"a number{' and'.join(limits)}{_range(least, most)}"
-    return Rule(text, lambda value: _is_number(value) and (least is None or value >= least)
+    limits = [f"{word} {limit}" for word, limit in (("above", above), ("from", least), ("below", below), (
+        "up to", most)) if limit is not None]
+    return Rule(f"a number {' and '.join(limits)}".rstrip(), lambda value: _is_number(value) and (least is None or value >= least)
                 and (most is None or value <= most) and (above is None or value > above)
                 and (below is None or value < below), str(example))
 

@@ -55,7 +55,7 @@ def message(option):
     ("TimmBackbone.pretrained=3", "TimmBackbone.pretrained is 3, not true or false or text"),
     ("TimmBackbone.lr_mult_list=[1, -1]", "lr_mult_list is [1, -1]"),
     ("TimmBackbone.drop_path_rate=1.5", "drop_path_rate is 1.5, not a number from 0"),
-    ("HybridEncoder.depth_mult=.nan", "HybridEncoder.depth_mult is nan, not a number above 0 up to 16"),
+    ("HybridEncoder.depth_mult=.nan", "HybridEncoder.depth_mult is nan, not a number above 0 and up to 16"),
     ("HybridEncoder.encoder_layer.dropout=2", "HybridEncoder.encoder_layer (TransformerLayer).dropout is 2"),
     ("HybridEncoder.encoder_layer={d_model: 3}", None), ("HybridEncoder.encoder_layer=5", "not a registered name"),
     ("DETR.backbone=5", "DETR.backbone is 5, not a registered name"), ("DETR.neck=null", None),
@@ -63,7 +63,7 @@ def message(option):
     ("DINOHead.loss.loss_coeff.bbox=.nan", "loss_coeff is {'bbox': nan"),
     ("DINOHead.loss.matcher.matcher_coeff=[1]", "matcher_coeff is [1], not a group {name: value} with class, bbox"),
     ("DETRPostProcess.num_top_queries=0", "num_top_queries is 0"),
-    ("MultiClassNMS.score_threshold=2", "MultiClassNMS.score_threshold is 2, not a number from 0 to 1"),
+    ("MultiClassNMS.score_threshold=2", "MultiClassNMS.score_threshold is 2, not a number from 0 and up to 1"),
     ("MultiClassNMS.nms_threshold=.nan", "nms_threshold is nan"), ("MultiClassNMS.keep_top_k=0", "keep_top_k is 0"),
     ("MultiClassNMS.nms_top_k=many", "nms_top_k is 'many'"),
     ("TrainReader=5", "TrainReader is 5, not a group of settings"), ("DETR=", "DETR is None, not a group"),
@@ -77,7 +77,7 @@ def message(option):
     ("TrainReader.batch_transforms=[{BatchRandomResize: {target_size: [], keep_ratio: false}}]", "target_size is []"),
     ("EvalReader.sample_transforms=[{NormalizeImage: {mean: [.nan, 0, 0]}}]", "NormalizeImage.mean is [nan, 0, 0]"),
     ("EvalReader.sample_transforms=[{NormalizeImage: {std: [0, 1, 1]}}]", "NormalizeImage.std is [0, 1, 1]"),
-    ("TrainReader.sample_transforms=[{RandomCrop: {prob: 2}}]", "RandomCrop.prob is 2, not a number from 0 to 1"),
+    ("TrainReader.sample_transforms=[{RandomCrop: {prob: 2}}]", "RandomCrop.prob is 2, not a number from 0 and up to 1"),
     ("TrainReader.sample_transforms=[{RandomSelect: {transforms1: 3, transforms2: []}}]", "transforms1 is 3"),
     ("TrainReader.sample_transforms=[{RandomSelect: {transforms1: [{Nope: {}}], transforms2: []}}]",
      "RandomSelect.transforms1: unknown transform 'Nope'"),
@@ -162,7 +162,8 @@ def test_the_example_of_a_rule_keeps_it(key, rule):
 
 
 HOSTILE = [float("nan"), float("inf"), -float("inf"), 10 ** 400, -1, 0, "", "\0", [], [[]], {}, {1: 2}, None, True,
-           b"x", [float("nan")] * 4, {"params": 3}, [{"params": ["("]}], "(", {"type": []}, {"mean": 1, "std": 2}, object()]
+           b"x", [float("nan")] * 4, {"params": 3}, [{"params": ["("]}], "(", {"type": []},
+           {"mean": 1, "std": 2}, object()]
 
 
 def test_no_rule_raises():
