@@ -74,6 +74,8 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
     for name, section in modules.items():
         if name not in READERS + DATASETS:
             _check_section(name, section, section, modules)
+            if "name" in section and "name" not in section.schema:
+                raise unknown(name, "name", section.schema)
     _check_reference("architecture", cfg.get("architecture"), modules, optional=True)
     for name in DATASETS:
         reader_keys.check_dataset(name, cfg.get(name))
@@ -82,6 +84,7 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
     schedule_keys.check(cfg)
     if cfg.get("architecture"):
         check_settings(cfg["architecture"])
+        _check_parts(cfg["architecture"], modules[cfg["architecture"]])
 
 
 def check_needed(cfg: Mapping[str, Any], mode: str) -> None:
@@ -166,6 +169,13 @@ def _check_section(where, given, schema, modules):
             default = getattr(entry, "default", None)
             values.check(f"{where}.{key}", value, values.rule_for(
                 schema.name, key, schema.pymodule.__name__, entry.type, getattr(default, "default_value", default)))
+
+
+def _check_parts(name, section):
+    """Parts that a detector makes itself (``from_config``), without which it is none."""
+    for key in PARTS:
+        if key in section.schema and not section.has_default(key) and section.get(key) is None:
+            raise UserError(f"{name} has no {key}; write '{key}: NAME' into the config's {name} section")
 
 
 def _check_reference(where, value, modules, optional=False):

@@ -38,9 +38,7 @@ def check_dataset(section: str, value: Any) -> None:
         check_values(f"{section} ({type(value).__name__})", type(value), vars(value))
         return
     kinds = [name for name in dir(source) if hasattr(getattr(source, name), "parse_dataset")]
-    name = value.get("name")
-    if not name:
-        return  # said where the set is read, and only if it is
+    name = name_of_dataset(section, value)
     if name not in kinds:
         raise UserError(f"{section}: unknown data set class {rules.name(name)}{nearest(name, kinds)}")
     given = {key: item for key, item in value.items() if key != "name"}
@@ -51,6 +49,17 @@ def check_dataset(section: str, value: Any) -> None:
     extra = [key for key in given if key not in known]
     if extra:
         raise unknown(f"{section} ({name})", extra[0], known)
+
+
+def name_of_dataset(section: str, value: Mapping[str, Any]) -> str:
+    """The class that a data set's group names.
+
+    Raises:
+        UserError: it names none.
+    """
+    if not value.get("name"):
+        raise UserError(f"{section} has no 'name' (COCODataSet, VOCDataSet, ImageFolder, ...); add it to the config")
+    return value["name"]
 
 
 def check_reader(section: str, value: Any) -> None:
@@ -71,9 +80,10 @@ def check_reader(section: str, value: Any) -> None:
             values.check(f"{section}.{key}", item, values.rule_for(section, key, "ppdet", None, default))
     for key in TRANSFORM_LISTS:
         _check_transforms(f"{section}.{key}", value.get(key))
-    shape = (value.get("inputs_def") or {}).get("image_shape")
-    if shape is not None:
-        values.check(f"{section}.inputs_def.image_shape", shape, values.IMAGE_SHAPE)
+    for key, item in (value.get("inputs_def") or {}).items():
+        if key not in values.INPUTS:
+            raise unknown(f"{section}.inputs_def", key, values.INPUTS)
+        values.check(f"{section}.inputs_def.{key}", item, values.INPUTS[key])
     _check_transform_schedulers(f"{section}.transform_schedulers", value)
 
 
@@ -82,8 +92,9 @@ def _check_transforms(where, entries):
     from ppdet.data import transform
     operators = [name for name in dir(transform) if inspect.isclass(getattr(transform, name))]
     for entry in entries or ():
-        if not isinstance(entry, dict):
-            raise UserError(f"{where}: write {rules.name(entry)} as {rules.name(f'{entry}: {{}}')}")
+        if not isinstance(entry, dict) or not entry:
+            raise UserError(f"{where}: {rules.name(entry)} is no transform with its arguments; write '"
+                            f"{entry if isinstance(entry, str) and entry.isidentifier() else 'Decode'}: {{}}'")
         for name, arguments in entry.items():
             if name not in operators:
                 raise UserError(f"{where}: unknown transform {rules.name(name)}{nearest(name, operators)}")

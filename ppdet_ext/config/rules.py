@@ -59,11 +59,11 @@ def whole(least: int | None = None, most: int | None = None, example: int | None
 def number(least: float | None = None, most: float | None = None, *, above: float | None = None,
            below: float | None = None, example: float = 0.5) -> Rule:
     """A finite number from ``least`` to ``most``; not ``above`` and ``below`` themselves."""
-    limits = [f"{word} {limit}" for word, limit in (("above", above), ("from", least), ("below", below), (
-        "up to", most)) if limit is not None]
-    return Rule(f"a number {' and '.join(limits)}".rstrip(), lambda value: _is_number(value) and (least is None or value >= least)
-                and (most is None or value <= most) and (above is None or value > above)
-                and (below is None or value < below), str(example))
+    limits = (("above", above), ("from", least), ("below", below), ("up to", most))
+    text = " and ".join(f"{word} {limit}" for word, limit in limits if limit is not None)
+    return Rule(f"a number {text}" if text else "a number", lambda value: _is_number(value)
+                and (least is None or value >= least) and (most is None or value <= most)
+                and (above is None or value > above) and (below is None or value < below), str(example))
 
 
 def one_of(*names: str) -> Rule:

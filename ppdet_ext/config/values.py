@@ -70,6 +70,9 @@ REGULARIZER = Rule("{type: L2, factor: 0.0001}", lambda value: isinstance(value,
                    "{type: L2, factor: 0.0001}")
 EPOCHS_OF_A_TRANSFORM = each(Rule("{NAME: {start_epoch: 0, stop_epoch: 10}}", lambda value: isinstance(value, dict),
                                   "{RandomCrop: {stop_epoch: 71}}"), least=0)
+FIELDS = each(one_of("image", "gt_bbox", "gt_class", "is_crowd", "difficult", "gt_score", "gt_poly", "gt_track_id",
+                     "gt_ide", "gt_keypoint", "keypoint_ignore", "semantic"),
+              example="[image, gt_bbox, gt_class, is_crowd]")
 NORMALIZATION = Rule("{mean: [r, g, b], std: [r, g, b]} in 0..1", lambda value: isinstance(value, dict) and set(
     value) == {"mean", "std"} and each(number(), [3]).fits(value["mean"]) and each(POSITIVE, [3]).fits(value["std"]),
                      "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}")
@@ -101,16 +104,16 @@ CLASSES = {
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,
     **dict.fromkeys(("*.mixup_epoch", "*.cutmix_epoch", "*.mosaic_epoch", "*.pre_img_epoch"), whole(-1, MAX_EPOCHS)),
     "*.dataset_dir": TEXT | NONE, "*.image_dir": TEXT | TEXTS | NONE, "*.anno_path": TEXT | NONE,
-    "*.label_list": TEXT | NONE, "*.data_fields": each(TEXT, example="[image, gt_bbox, gt_class]"),
+    "*.label_list": TEXT | NONE, "*.data_fields": FIELDS,
     "*.sample_num": whole(-1, example=-1), "*.repeat": whole(1, MAX_STEPS), "*.empty_ratio": number(example=1.0),
     "*.use_default_label": FLAG | NONE,
     # transforms
     "*.target_size": SIZE, "BatchRandomResize.target_size": SIDE | each(SIZE), "*.interp": whole(0, 4, 1) | WEIGHTS,
     "RandomResize.target_size": SIDE | each(SIZE), "MultiscaleTestResize.target_size": LIST,
     "CropWithDataAchorSampling.target_size": SIZE | NONE, "RandomScaledCrop.target_dim": SIZE,
-    "*.prob": SHARE, "*.p": SHARE, "*.sampling_prob": SHARE, "*.mixup_prob": SHARE,
-    "NormalizeImage.mean": each(number(), example="[0.485, 0.456, 0.406]") | WEIGHTS,
-    "NormalizeImage.std": each(POSITIVE, example="[0.229, 0.224, 0.225]") | WEIGHTS,
+    "*.keep_ratio": FLAG, "*.prob": SHARE, "*.p": SHARE, "*.sampling_prob": SHARE, "*.mixup_prob": SHARE,
+    "NormalizeImage.mean": each(number(), [3], example="[0.485, 0.456, 0.406]") | WEIGHTS,
+    "NormalizeImage.std": each(POSITIVE, [3], example="[0.229, 0.224, 0.225]") | WEIGHTS,
     "NormalizeImage.norm_type": one_of("mean_std", "none"),
     "*.fill_value": COLOUR, "RandomExpand.ratio": number(above=1.01, example=4.0),
     "RandomCrop.aspect_ratio": each(POSITIVE, [2], example="[0.5, 2.0]") | NONE,
@@ -160,7 +163,7 @@ CLASSES = {
     "*.return_idx": INDICES | whole(0, 1000) | NONE, "*.feature_maps": INDICES | whole(0, 1000),
     "*.freeze_at": whole(-1, 1000, -1), "*.frozen_stages": whole(-1, 1000, -1), "*.norm_decay": NOT_NEGATIVE,
     "*.lr_mult_list": RATES, "*.drop_path_rate": OPEN_SHARE | NONE, "*.in_chans": whole(1, 64, 3),
-    "*.adapter_channels": WIDTH | NONE, "*.img_size": SIZE | NONE, "*.allow": TEXTS | NONE, "*.arch": ANYTHING,
+    "*.adapter_channels": WIDTH | NONE, "*.img_size": SIZE | NONE, "*.allow": TEXTS | NONE,
     "*.dcn_v2_stages": each(whole(-1, 1000, -1)), "*.num_stages": whole(1, 100, 4), "*.scale": ANYTHING,
     # other heads
     "*.score_threshold": SHARE, "*.nms_threshold": SHARE, "*.post_threshold": SHARE, "*.conf_thresh": SHARE,
@@ -169,7 +172,8 @@ CLASSES = {
     "*.loss_weight": NOT_NEGATIVE | table(NOT_NEGATIVE), "*.nms_pre": whole(-1), "*.down_ratio": whole(1),
 }
 # what TestReader.inputs_def and a transform's entry in transform_schedulers hold
-IMAGE_SHAPE = each(SIDE | FREE, [3, 4], example="[3, 640, 640]")
+INPUTS = {"image_shape": each(SIDE | FREE, [3, 4], example="[3, 640, 640]") | NONE, "num_max_boxes": COUNT,
+          "fields": TEXTS}
 EPOCH_LIMIT = NOT_NEGATIVE
 # classes whose parameters the table's stars are about; a user's own class may mean something else by a name
 KNOWN_MODULES = ("ppdet", "ppdet_ext", "paddle")

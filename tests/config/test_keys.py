@@ -45,7 +45,7 @@ def test_a_right_config_passes(tmp_path):
     ("TrainReader.sample_transforms=[{Decod: {}}]", "unknown transform 'Decod'; did you mean Decode"),
     ("TrainReader.sample_transforms=[{Resize: {target_size: 3}}]", "Resize needs the setting 'keep_ratio'"),
     ("TrainReader.sample_transforms=[{RandomDistort: {prb: 1}}]", "RandomDistort has no setting 'prb'; did you mean"),
-    ("TrainReader.sample_transforms=[Decode]", "write 'Decode' as 'Decode: {}'"),
+    ("TrainReader.sample_transforms=[Decode]", "'Decode' is no transform with its arguments; write 'Decode: {}'"),
     ("EvalReader.sample_transforms=[{Resize: {target_siz: 3}}]", "Resize has no setting 'target_siz'; did you mean"),
     ("TrainReader.transform_schedulers=[{Resise: {stop_epoch: 1}}]", "'Resise' is not among the reader's transforms"),
     ("TrainReader.transform_schedulers=[{Resize: {end_epoch: 1}}]", "write 'Resize: {start_epoch: 0, stop_epoch: 10}'"),
