@@ -96,12 +96,18 @@ def _is_pattern(value):
         return False
 
 
+def _is_text(value):
+    """Text that can be a path: file systems raise errors of their own for others."""
+    return isinstance(value, str) and "\0" not in value and len(value) <= 4096 and all(
+        len(part.encode(errors="replace")) <= 255 for part in value.split("/"))
+
+
 ANYTHING = Rule("anything", lambda value: True, "x")
 NONE = Rule("null", lambda value: value is None, "null")
 OFF = Rule("false", lambda value: value is False, "false")
 # 0 and 1 work wherever true and false do
 FLAG = Rule("true or false", lambda value: isinstance(value, int) and value in (0, 1), "true")
-TEXT = Rule("text", lambda value: isinstance(value, str) and "\0" not in value, "name")
+TEXT = Rule("text (names in it of at most 255 bytes)", _is_text, "name")
 PATTERN = Rule("a regular expression", _is_pattern, "'backbone.*'")
 LIST = Rule("a list", lambda value: isinstance(value, (list, tuple)), "[]")
 GROUP = Rule("a group of settings {key: value}", lambda value: isinstance(value, dict), "{}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,30 +37,15 @@ class Source:
         """Path of an image that the annotations call ``name``."""
         return self.dataset_dir / self.image_dir / name
 
+    def stray(self, paths: Iterable[str | Path]) -> str | Path | None:
+        """The first path that lies neither in the data set's folder nor in its folder of images; None without one."""
+        folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in (self.dataset_dir, self.image("")))
+        return next((path for path in paths if not os.path.abspath(path).startswith(folders)), None)
+
 
 def read(cfg: dict, section: str) -> Source | None:
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
     value = cfg.get(section)
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
     values: dict[str, Any]
     if value is None or value == {}:
         return None
@@ -77,6 +64,6 @@ def read(cfg: dict, section: str) -> Source | None:
 def _cached(folder, anno_path):
     """``folder``, or where ppdet keeps the downloaded set of that name, if only that one holds the annotations."""
     stored = Path("~/.cache/paddle/dataset").expanduser() / folder.name.lower()
-    if anno_path and folder.name and not (folder / anno_path).is_file() and (stored / anno_path).is_file():
+    if anno_path and folder.name and not os.path.isfile(folder / anno_path) and os.path.isfile(stored / anno_path):
         return stored
     return folder
