@@ -54,16 +54,23 @@ def of_paddle() -> dict[str, list[tuple[int, int, int, str]]]:
     return {device: [_plain(state) for state in paddle.get_rng_state(device)] for device in _devices()}
 
 
-def restore_paddle(state: dict[str, list]) -> None:
-    """Set them as they were; a device that is not there now, or was not then, is left alone.
+def restore_paddle(state: dict[str, list]) -> bool:
+    """Set them as they were.
+
+    Returns:
+        Whether all devices of now were there then, in the same number; others are left alone.
 
     Raises:
         ValueError, TypeError, KeyError: it is no such state.
     """
-    for device in set(_devices()) & set(state):
-        restored = [_state(paddle.get_rng_state("cpu")[0], *values) for values in state[device]]
+    same = True
+    for device in _devices():
+        restored = [_state(paddle.get_rng_state("cpu")[0], *values) for values in state.get(device, ())]
         if len(restored) == len(paddle.get_rng_state(device)):
             paddle.set_rng_state(restored, device)
+        else:
+            same = False
+    return same
 
 
 def _devices():

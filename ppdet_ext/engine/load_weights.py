@@ -144,8 +144,7 @@ def resume(trainer: Trainer, spec: str | Path) -> int:
     epoch = _resume_optimizer(trainer.optimizer, state)
     if trainer.use_ema:
         resume_average(trainer.ema, average, trainer.lr.last_epoch)
-        if more:
-            resume_state.restore_average(trainer.ema, more["average"])
+        resume_state.restore_average(trainer.ema, more)
     resume_state.restore(trainer, more, epoch, paths[stamp.OPTIMIZER])
     return epoch
 

@@ -45,34 +45,35 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
     Raises:
         UserError: the state is damaged.
     """
-    if state is None:
-        log.warning(f"'{path}' has no random numbers (an older version's): augmentation and stochastic depth go on "
-                    "with others than an unbroken run would draw")
+    own, why = _own(state)
     try:
-        own = _own(state, path) if state is not None else {}
         _restart_reader(trainer.loader, epoch, own.get("reader"))
-        if own:
-            random_state.restore_paddle(own["paddle"])
-        if state is not None:
-            _restore_scaler(trainer.scaler, state["scaler"])
+        if own and not random_state.restore_paddle(own["paddle"]):
+            why = "it is of another kind or number of devices"
+        scaler = (state or {}).get("scaler")
+        if scaler and trainer.scaler.is_enable():
+            trainer.scaler.load_state_dict(scaler)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"cannot resume: '{path}' is damaged (its '{KEY}': {type(error).__name__}: {error})") from None
+    if why:
+        log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on with "
+                    "others than an unbroken run would draw")
 
 
-def restore_average(ema: Any, kept: dict[str, Any]) -> None:
+def restore_average(ema: Any, state: dict[str, Any] | None) -> None:
     """Over what ``load_weights.resume_average`` made of the weights: the counts, and the undivided sum to the bit."""
-    tensors = {name: paddle.to_tensor(value) for name, value in kept.get("sum", {}).items()}
-    ema.resume(tensors, kept["step"])
-    ema.epoch = kept["epoch"]
+    kept = (state or {}).get("average")
+    if kept is not None:
+        ema.resume({name: paddle.to_tensor(value) for name, value in kept.get("sum", {}).items()}, kept["step"])
+        ema.epoch = kept["epoch"]
 
 
-def _own(state, path):
-    everyones = state["random"]
+def _own(state):
+    """(this process's random numbers or {}, why there are none)."""
+    everyones = (state or {}).get("random", [])
     if len(everyones) == processes.count():
-        return everyones[processes.rank()]
-    log.warning(f"'{path}' is of a run of {len(everyones)} processes, this one has {processes.count()}: augmentation "
-                "and stochastic depth go on with other random numbers")
-    return {}
+        return everyones[processes.rank()], ""
+    return {}, f"it is of {len(everyones)} processes, now there are {processes.count()}" if everyones else "it is older"
 
 
 def _restart_reader(loader, epoch, state):
@@ -85,7 +86,3 @@ def _restart_reader(loader, epoch, state):
     loader._batch_sampler.set_epoch(epoch)
     loader.loader = iter(loader.dataloader)
 
-
-def _restore_scaler(scaler, state):
-    if state and scaler.is_enable():
-        scaler.load_state_dict(state)
