@@ -136,16 +136,23 @@ def _check_sizes(images, path):
     seen = set()
     for image in images:
         if image["id"] in seen:
-            raise UserError(f"'{path}': image id {image['id']} is there twice")
+            raise UserError(f"'{path}': image id {image['id']} is there twice (the second time for "
+                            f"'{image['file_name']}'); give each image an id of its own")
         seen.add(image["id"])
         if not all(0 < image[side] <= LARGEST for side in ("width", "height")):  # nan is neither
             raise UserError(f"'{path}': image '{image['file_name']}' has the size {image['width']}x{image['height']}")
 
 
 def _check_references(content, path, known):
-    """Annotations point at categories and images that exist."""
+    """Annotations have ids of their own, and point at categories and images that exist."""
     images = {image["id"] for image in content["images"]}
+    seen = set()
     for annotation in content["annotations"]:
+        # pycocotools keeps the last of an id, in the place of both: its box would go to the other's image, too
+        if annotation["id"] in seen:
+            raise UserError(f"'{path}': annotation id {annotation['id']} is there twice (the second time for image id "
+                            f"{annotation['image_id']}); give each annotation an id of its own")
+        seen.add(annotation["id"])
         if annotation["category_id"] not in known:
             shown = ", ".join(map(str, sorted(known, key=str)[:10])) + (", ..." if len(known) > 10 else "")
             raise UserError(f"'{path}': annotation id {annotation['id']} has the unknown category id "
