@@ -222,6 +222,11 @@ def forget() -> None:
             global_config[name] = schema
 
 
+def registered_groups() -> set[str]:
+    """Names of registered classes, whose keys at the top of a config hold their settings; known after a load."""
+    return set(_schemas)
+
+
 def load(path: str | Path, options: Iterable[str] = ()) -> dict[str, Any]:
     """Load a config file and ``-o`` options into ppdet's (emptied) global config and return that.
 

@@ -63,7 +63,7 @@ BUILT = {
     "act_fn": ("DETR.backbone: {{name: TransEncoder, act_fn: \"" + CODE + "\"}}", "act_fn is"),
     "a shell": ("DETR.backbone: TestMOTDataset\n"
                 "TestMOTDataset: {{name: video2frames, video_path: ';mkdir {sentinel};', outpath: '{sentinel}x'}}",
-                "'TestMOTDataset' is not registered|'video2frames' is no data set"),
+                "TestMOTDataset has no setting 'name'|'video2frames' is no data set"),
     "a shell, ours": ("DETR.backbone: TrainDataset\n"
                       "TrainDataset: {{name: video2frames, video_path: ';mkdir {sentinel};', outpath: '{sentinel}x'}}",
                       "'video2frames'"),
