@@ -12,7 +12,7 @@ import paddle
 from paddle import nn
 
 from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules
-from ..errors import UserError
+from ..errors import UserError, masked
 from ..weights import layout_rules, load_report, readers, source
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
         return _load_backbone(model, checkpoint, spec, allow)
     tensors = _whole(model, found, checkpoint, class_map, own_names)
     _load(model, tensors, spec, allow)
-    return f"the detector's weights from {spec} ({name_rules.TITLES[found.project]}'s format)"
+    return f"the detector's weights from {masked(spec)} ({name_rules.TITLES[found.project]}'s format)"
 
 
 def _whole(model: nn.Layer, found: Any, checkpoint: checkpoint_files.Checkpoint, class_map: Any,
@@ -81,7 +81,7 @@ def _load_backbone(model: nn.Layer, checkpoint: checkpoint_files.Checkpoint, spe
     tensors = checkpoint.state if checkpoint.framework == "paddle" else \
         layout_rules.to_paddle(checkpoint.state, layer)
     _load(layer, {name: value for name, value in tensors.items() if name in layer.state_dict()}, spec, allow)
-    return f"the backbone's weights from {spec}"
+    return f"the backbone's weights from {masked(spec)}"
 
 
 def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, allow: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, all
         raise UserError(f"pretrain_weights: only {fits} of the {len(own)} parameters of {type(layer).__name__} are in "
                         f"'{spec}' with the right shape, whatever allow_missing lets pass: it is another network's")
     try:
-        found = load_report.load_into(layer, tensors, allow=allow, source=str(spec))
+        found = load_report.load_into(layer, tensors, allow=allow, source=masked(spec))
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; in a config, parameters that shall keep their initial values are "
                         "listed as allow_missing: [name, 'group.*']") from None
@@ -106,7 +106,7 @@ def load_exact(model: nn.Layer, spec: str | Path) -> None:
             or of an unknown kind.
     """
     checkpoint = checkpoint_files.read(spec)
-    log.info(str(load_report.load_into(model, checkpoint.state, source=str(spec))))
+    log.info(str(load_report.load_into(model, checkpoint.state, source=masked(spec))))
 
 
 def resume(trainer: Trainer, spec: str | Path) -> int:

@@ -121,22 +121,19 @@ def cache_name(url: str) -> str:
     Of ``user:password@`` the user is in the digest: others may be given another file.
     """
     parts = urllib.parse.urlsplit(url)
-    place = f"{parts.username or ''}@{parts.netloc.rpartition('@')[2].lower()}"
-    key = urllib.parse.urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
-    return _with_digest(_plain_name(url), key)
-
-
-def _plain_name(url):
-    parts = urllib.parse.urlparse(url)
-    plain = "--".join([parts.netloc.rpartition("@")[2].replace(":", "_"), *filter(None, parts.path.split("/"))])
-    return re.sub(r"[^\w.%+=-]", "_", plain, flags=re.ASCII), plain
-
-
-def _with_digest(names, key):
-    name, _ = names
+    host = parts.netloc.rpartition("@")[2].lower()
+    key = urllib.parse.urlunsplit((parts.scheme, f"{parts.username or ''}@{host}", parts.path, parts.query, ""))
     digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
-    front, _, last = name.rpartition("--")
+    front, _, last = _readable(_joined(host, parts.path)).rpartition("--")
     return f"{front[:LONGEST // 2] or 'file'}--{digest}--{last[-LONGEST // 3:]}"
+
+
+def _joined(host, path):
+    return "--".join([host.replace(":", "_"), *filter(None, path.split("/"))])
+
+
+def _readable(name):
+    return re.sub(r"[^\w.%+=-]", "_", name, flags=re.ASCII)
 
 
 def _of_older_version(url, target, digest):
@@ -144,9 +141,10 @@ def _of_older_version(url, target, digest):
 
     That name is the same for http and https, and for ``a--b`` and ``a/b``. Only a known sha256 tells whose it is.
     """
-    name, plain = _plain_name(url)
-    older = target.with_name(name)
-    if name != plain or urllib.parse.urlsplit(url).query or not older.is_file():
+    parts = urllib.parse.urlsplit(url)
+    name = _joined(parts.netloc.rpartition("@")[2], parts.path)
+    older = target.with_name(_readable(name))
+    if older.name != name or parts.query or len(name) > LONGEST or not older.is_file():
         return None
     if digest and verified_file.digest_of(older).startswith(digest):
         return older

@@ -160,10 +160,9 @@ def _is_intact(path):
         if verified_file.is_noted(path):
             verified_file.digest_of(path)
             return True
-        reason = "nothing says what it should be"
+        logger.info("the converted weights '%s' are made anew: nothing notes what they should be", path)
     except (OSError, verified_file.Changed):
-        reason = "it was changed since"
-    logger.warning("the converted weights '%s' are not used, but made anew: %s", path, reason)
+        logger.warning("the converted weights '%s' are made anew: the file was changed after it was written", path)
     return False
 
 
