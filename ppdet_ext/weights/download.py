@@ -2,7 +2,6 @@
 """Getting a file from the network into the cache folder: requests, a progress bar, nothing left half-written."""
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -21,7 +20,7 @@ import requests
 from urllib3.util.retry import Retry
 
 from ..errors import UserError, masked
-from ..files import atomic_path
+from ..files import atomic_path, problem
 from ..limits import limit, variable
 from . import verified_file
 
@@ -35,7 +34,6 @@ RETRIES = Retry(total=2, connect=0, read=0, status=2, backoff_factor=1, status_f
                 respect_retry_after_header=False, raise_on_status=False)
 LONGEST = 150  # characters of a file name; the file system takes 255, with what a temporary file adds
 CHUNK = 1 << 18
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no EDQUOT
 HTTP_HOSTS = "PPDET_EXT_HTTP_HOSTS"  # names of hosts, with commas between, that may be asked without encryption
 ANNOUNCED = "X-Linked-Etag"  # the Hugging Face hub's header with the sha256 of a large file
 
@@ -68,7 +66,8 @@ def home() -> Path:
 def fetch(url: str, folder: str | Path | None = None, digest: str = "") -> Path:
     """Download ``url`` once; later calls find it in ``folder`` (default ``home()/cache``), and look whether it changed.
 
-    Where the disk of ``folder`` is full, the file lies in a temporary folder to the end of the process; a warning.
+    Where the disk of ``folder`` is full or read-only, a warning says that the file lies in a temporary folder, which is
+    removed when the process ends.
 
     Args:
         digest: the file's sha256 or the beginning of it, where it is known; else what the name announces.
@@ -90,19 +89,15 @@ def fetch(url: str, folder: str | Path | None = None, digest: str = "") -> Path:
         try:
             return _download_again(url, target, digest)
         except (OSError, UserError) as error:
-            if not is_full(error):
+            reason = problem(error)
+            if reason is None:
                 raise
             lent = Path(_lent_folder()) / target.name
-            logger.warning("the disk of '%s' is full: %s is kept in '%s', until this process ends", target.parent,
-                           masked(url), lent.parent)
+            logger.warning("'%s' cannot keep %s (%s): it lies in '%s', until this process ends", target.parent,
+                           masked(url), reason, lent.parent)
             return _download_again(url, lent, digest)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise Unavailable(f"cannot download {masked(url)} ({_reason(error)})") from None
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error, or the one that it was made of, says that a disk is full."""
-    return any(getattr(one, "errno", None) in FULL for one in (error, error.__context__))
 
 
 _lent: list[tempfile.TemporaryDirectory] = []

@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
+from .. import plain_yaml
 from ..errors import UserError, printable
 
 logger = logging.getLogger(__name__)
-
-LARGEST = 1 << 20  # bytes of a file; a thousand class names have 20 kB
 
 # what a PretrainedCfg tells about any weights of its name; a source that knows better overrides it
 FROM_CFG = ("arch", "tag", "license", "input_size", "mean", "std", "interpolation", "crop_pct", "num_classes")
@@ -64,15 +63,11 @@ def require_free(path: str | Path) -> None:
 def _load(path):
     """The mapping in ``path``, or None where it is not metadata: any YAML file may lie beside weights.
 
-    What we write has no aliases; ten of them unfold to any size. Its texts are made such that they can be printed.
+    Its texts are made such that they can be printed.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        text = path.read_text(encoding="utf-8") if path.stat().st_size <= LARGEST else ""
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
-            return None
-        found = yaml.load(text, loader)  # noqa: S506  both are safe
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        found = plain_yaml.load(plain_yaml.read_text(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # a date or a number that is none is a ValueError
         return None
     known = {key: _shown(value) for key, value in found.items()} if isinstance(found, dict) else {}
     good = all(isinstance(known.get(key), list) and all(isinstance(one, (int, float)) for one in known[key])
@@ -84,7 +79,7 @@ def _shown(value):
     """A plain value or a list of such; texts without what moves a cursor, and in place of all else its text."""
     if isinstance(value, list):
         return [_shown(item) if not isinstance(item, list) else "..." for item in value]
-    return value if isinstance(value, (int, float, type(None))) else printable(value, LARGEST)
+    return value if isinstance(value, (int, float, type(None))) else printable(value, plain_yaml.LIMITS.size)
 
 
 def dump(values: dict[str, Any]) -> str:
