@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 # what would end a line, or change what a terminal shows: names in files can hold any of it
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def one_line(text: str) -> str:
@@ -23,10 +23,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return _escaped(masked(super().__str__()))
-
-    def __str__(self) -> str:
-        return one_line(super().__str__())
+        return one_line(masked(super().__str__()))
 
 
 class Unsupported(UserError):
@@ -41,7 +38,7 @@ def printable(text: object, longest: int = 200) -> str:
         longest: more characters than that are cut.
     """
     shown = str(text)
-    return _escaped(shown if len(shown) <= longest else shown[:longest - 3] + "...")
+    return one_line(shown if len(shown) <= longest else shown[:longest - 3] + "...")
 
 
 # user:password@ of an address, and values in its query that give access
@@ -56,12 +53,6 @@ def masked(text: object) -> str:
     if "://" not in shown:
         return shown
     return _SECRETS[1].sub(r"\1***", _SECRETS[0].sub("***@", shown))
-
-
-def _escaped(text):
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def show_in_one_line() -> None:

@@ -8,6 +8,7 @@ so that a user's own paddle.load stays as it is.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..errors import UserError
+from ..limits import TooMuch, tensor_bytes
 from . import download, readers, safe_pickle
 
 
@@ -52,7 +54,8 @@ def load_picture(_load: Callable[..., Any]) -> staticmethod:
     def load(path: str) -> np.ndarray:
         with open(path, "rb") as file:
             picture = _one_line(lambda: safe_pickle.with_arrays(
-                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load()), path)
+                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load(), tensor_bytes(os.path.getsize(path))),
+                path)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             raise UserError(f"'{path}', in cache_root, is no picture that DecodeCache has kept: delete it")
         return picture
@@ -70,6 +73,8 @@ def _read(path):
 def _one_line(read, path):
     try:
         return read()
+    except TooMuch as error:
+        raise TooMuch(f"'{path}': {error}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way

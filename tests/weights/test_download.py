@@ -325,7 +325,7 @@ def test_a_full_disk_is_a_warning(server, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(download, "atomic_path", fill(tmp_path / "home"))
     path = download.fetch(f"{server.url}/w.pth")
     assert path.read_bytes() == b"weights" and tmp_path / "home" not in path.parents
-    assert [message for message in caplog.messages if "No space left" in message and "until this process ends" in message]
+    assert [line for line in caplog.messages if "No space left" in line and "until this process ends" in line]
     assert download.fetch(f"{server.url}/w.pth") == path and len(server.paths) == 1
 
 
