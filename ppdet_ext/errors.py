@@ -6,14 +6,6 @@ import re
 import sys
 from collections.abc import Iterable
 
-# what would end a line, or change what a terminal shows: names in files can hold any of it
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-
-
-def one_line(text: str) -> str:
-    """Text with its control characters written out (``\\n``), so that it stays one line and shows what it is."""
-    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
-
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do.
@@ -23,7 +15,7 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return one_line(masked(super().__str__()))
+        return _escaped(masked(super().__str__()))
 
 
 class Unsupported(UserError):
@@ -38,7 +30,7 @@ def printable(text: object, longest: int = 200) -> str:
         longest: more characters than that are cut.
     """
     shown = str(text)
-    return one_line(shown if len(shown) <= longest else shown[:longest - 3] + "...")
+    return _escaped(shown if len(shown) <= longest else shown[:longest - 3] + "...")
 
 
 # user:password@ of an address, and values in its query that give access
@@ -53,6 +45,12 @@ def masked(text: object) -> str:
     if "://" not in shown:
         return shown
     return _SECRETS[1].sub(r"\1***", _SECRETS[0].sub("***@", shown))
+
+
+def _escaped(text):
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def show_in_one_line() -> None:

@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .. import limits
 from ..errors import UserError
-from ..limits import TooMuch, tensor_bytes
 from . import download, readers, safe_pickle
 
 
@@ -52,10 +52,10 @@ def refuse_download(_download: Callable[..., Any]) -> Callable[..., NoReturn]:
 def load_picture(_load: Callable[..., Any]) -> staticmethod:
     """For ``DecodeCache.load``, which unpickles whatever lies in ``cache_root``: only a picture, [H, W, 3] of uint8."""
     def load(path: str) -> np.ndarray:
+        most = limits.tensor_bytes(os.path.getsize(path))
         with open(path, "rb") as file:
             picture = _one_line(lambda: safe_pickle.with_arrays(
-                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load(), tensor_bytes(os.path.getsize(path))),
-                path)
+                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load(), most), path)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             raise UserError(f"'{path}', in cache_root, is no picture that DecodeCache has kept: delete it")
         return picture
@@ -73,8 +73,8 @@ def _read(path):
 def _one_line(read, path):
     try:
         return read()
-    except TooMuch as error:
-        raise TooMuch(f"'{path}': {error}") from None
+    except limits.TooMuch as error:
+        raise limits.TooMuch(f"'{path}': {error}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way

@@ -103,9 +103,8 @@ class Converted:
         self.sha256 = sha256(location.path)
         self.cached = self._cache_path(layer, rename) if use_cache else None
         self.source_state: dict[str, np.ndarray] | None = None
-        self.from_cache = False
-        if self.cached is not None and _is_intact(self.cached):
-            self.from_cache = True
+        self.from_cache = self.cached is not None and _is_intact(self.cached)
+        if self.cached is not None and self.from_cache:
             self.state = read(Location(self.cached, str(self.cached))).state
         else:
             self._convert(layer, rename, part)
