@@ -15,6 +15,7 @@ from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
 from ..files import atomic_path
+from .class_table import shown
 from .draw import beside
 from .hooks import Hook, Status
 from .metrics import class_ap, main_ap
@@ -160,9 +161,9 @@ def ap_table(ap: dict[str, float | None], classes: dict[str, tuple[float | None,
         return "  n/a" if value is None else f"{value:.3f}"
     lines = [f"  {name:<12} {number(value)}" for name, value in ap.items() if name.startswith("AP")]
     if classes:
-        width = max(12, *map(len, classes))
+        width = max(12, *(len(shown(name)) for name in classes))
         lines += ["", f"  {'class':<{width}}    AP   AP50"]
-        lines += [f"  {name:<{width}} {number(a)}  {number(b)}" for name, (a, b) in classes.items()]
+        lines += [f"  {shown(name):<{width}} {number(a)}  {number(b)}" for name, (a, b) in classes.items()]
     return "\n".join(lines)
 
 
