@@ -15,6 +15,7 @@ import numpy as np
 from ppdet.metrics.map_utils import DetectionMAP, draw_pr_curve
 
 from ..deploy.file_names import distinct_names, safe_name
+from ..errors import printable
 from ..files import require_writable
 
 log = logging.getLogger("ppdet.engine")
@@ -45,17 +46,12 @@ def show(style: str, results: Sequence[ClassResult]) -> None:
     for result, name in zip(results, names):
         if len(result.precision):
             draw_pr_curve(result.precision, result.recall, out_dir=str(folder), file_name=name)
-    cells = [(shown(result.name), f"{np.nan if result.ap is None else result.ap:0.3f}") for result in results]
+    cells = [(printable(result.name), f"{np.nan if result.ap is None else result.ap:0.3f}") for result in results]
     width = min(MOST_COLUMNS, len(cells))
     rows = [list(itertools.chain(*cells[start:start + width])) for start in range(0, len(cells), width)]
     rows[-1] += [""] * (2 * width - len(rows[-1]))
     log.info("Per-category of %s AP: \n%s", style, AsciiTable([["category", "AP"] * width, *rows]).table)
     log.info("per-category PR curve has output to %s folder.", folder)
-
-
-def shown(name: str) -> str:
-    """A class's name for the screen: as it is, or with its control characters written out."""
-    return name if name.isprintable() else repr(name)
 
 
 def voc_results(scored: DetectionMAP) -> list[ClassResult]:
