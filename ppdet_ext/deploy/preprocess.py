@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from .deploy_error import DeployError
+from .image_formats import LIMIT, PictureError, max_pixels
 
 Info = dict  # {'im_shape', 'scale_factor'}: float32 [2], (y, x)
 Step = Callable[[np.ndarray, Info], tuple]  # (image, info) -> (image, info)
@@ -24,6 +25,13 @@ def _pair(value):
     return (value, value) if np.isscalar(value) else tuple(value)
 
 
+def _require_area(height, width, what):
+    """A size that a model's settings ask for is held to the limit of pictures."""
+    if height * width > max_pixels():
+        raise DeployError(f"Preprocess: {what} makes pictures of {height}x{width}, more pixels than the {max_pixels()} "
+                          f"allowed; {LIMIT} changes that")
+
+
 @dataclass(frozen=True)
 class Resize:
     """Resize to ``target_size`` (h, w); with ``keep_ratio`` to the largest size that fits into it either way up."""
@@ -31,6 +39,9 @@ class Resize:
     target_size: list
     keep_ratio: bool = True
     interp: int = cv2.INTER_LINEAR
+
+    def __post_init__(self):
+        _require_area(*_pair(self.target_size), "Resize")
 
     def __call__(self, image, info):
         size, target = image.shape[:2], _pair(self.target_size)
@@ -82,6 +93,9 @@ class PadStride:
 
     stride: int = 0
 
+    def __post_init__(self):
+        _require_area(self.stride, self.stride, "PadStride")
+
     def __call__(self, image, info):
         if self.stride <= 0:
             return image, info
@@ -102,14 +116,15 @@ class Pad:
     def __post_init__(self):
         if self.pad_mode != 0:
             raise DeployError(f"Preprocess: Pad with pad_mode {self.pad_mode} moves the boxes; deployment takes 0 only")
+        _require_area(*_pair(self.size or self.size_divisor), "Pad")
 
     def __call__(self, image, info):
         rows, columns = image.shape[:2]
         size = [math.ceil(side / self.size_divisor) * self.size_divisor for side in (rows, columns)]
         height, width = _pair(self.size) if self.size else size
         if rows > height or columns > width:
-            raise DeployError(f"Preprocess: Pad to {height}x{width} got an image of {rows}x{columns}; "
-                              "put a Resize first")
+            raise PictureError(f"Preprocess: Pad to {height}x{width} got an image of {rows}x{columns}; "
+                               "put a Resize first")
         canvas = np.empty((height, width, 3), np.float32)
         canvas[:] = np.array(self.fill_value, np.float32)
         canvas[:rows, :columns] = image
@@ -142,9 +157,19 @@ def _build_one(settings):
         raise DeployError(f"Preprocess: {kind}: {error}") from None
 
 
-def apply(ops: Sequence[Step], image: np.ndarray) -> tuple[np.ndarray, Info]:
-    """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info)."""
+def apply(ops: Sequence[Step], image: np.ndarray, name: object = "") -> tuple[np.ndarray, Info]:
+    """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info).
+
+    Raises:
+        PictureError: a step cannot be done on this picture, such as one that would become less than a pixel high;
+            gives ``name``, else the size.
+    """
+    rows, columns = image.shape[:2]
     info = {"im_shape": np.array(image.shape[:2], np.float32), "scale_factor": np.ones(2, np.float32)}
     for op in ops:
-        image, info = op(image, info)
+        try:
+            image, info = op(image, info)
+        except cv2.error:
+            raise PictureError(f"cannot prepare {repr(str(name)) if name else 'a picture'} of {rows}x{columns}: "
+                               f"{type(op).__name__} makes nothing of it") from None
     return image, info
