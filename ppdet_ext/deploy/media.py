@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import cv2
 import numpy as np
 
 from .deploy_error import DeployError
+from .whole_file import whole_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
@@ -54,31 +53,6 @@ def read_image(path: str | Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix); it becomes ``path`` on success and goes on error.
-
-    Raises:
-        DeployError: the folder cannot be made or written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise DeployError(f"cannot write to '{path.parent}' ({error.strerror}); name another --output_dir") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def target_of(source: str | Path, output_dir: str | Path, suffix: str = "") -> Path:
     """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
 
@@ -104,11 +78,10 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """
     with whole_file(path) as temporary:
         try:
-            written = cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            encoded = cv2.imencode(temporary.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
         except cv2.error:  # a suffix that it does not know
-            written = False
-        if not written:
-            raise DeployError(f"cannot write '{path}': OpenCV has no format for it; name it .png or .jpg")
+            raise DeployError(f"cannot write '{path}': OpenCV has no format for it; name it .png or .jpg") from None
+        temporary.write_bytes(encoded.tobytes())  # OpenCV's own writer does not say why it fails
 
 
 def write_json(path: str | Path, content: Any) -> None:

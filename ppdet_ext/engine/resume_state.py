@@ -56,8 +56,8 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UserError(f"cannot resume: '{path}' is damaged (its '{KEY}': {type(error).__name__}: {error})") from None
     if why:
-        log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on with "
-                    "others than an unbroken run would draw")
+        log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on "
+                    "with others than an unbroken run would draw")
 
 
 def restore_average(ema: Any, state: dict[str, Any] | None) -> None:
