@@ -15,6 +15,7 @@ from ppdet.core.workspace import create
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
+from ..errors import printable
 from ..files import atomic_path
 from .draw import beside
 from .hooks import Hook, Status
@@ -170,6 +171,7 @@ def ap_table(ap: dict[str, float | None], classes: dict[str, tuple[float | None,
         return "  n/a" if value is None else f"{value:.3f}"
     lines = [f"  {name:<12} {number(value)}" for name, value in ap.items() if name.startswith("AP")]
     if classes:
+        classes = {printable(name): values for name, values in classes.items()}
         width = max(12, *map(len, classes))
         lines += ["", f"  {'class':<{width}}    AP   AP50"]
         lines += [f"  {name:<{width}} {number(a)}  {number(b)}" for name, (a, b) in classes.items()]
