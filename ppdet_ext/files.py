@@ -195,6 +195,13 @@ def cannot_write(error: BaseException) -> str:
     return f"cannot {f'use {name!r}' if name else 'write'} ({reason})" if reason else ""
 
 
+def require_room(folder: str | os.PathLike[str]) -> None:
+    """Raise UserError where the disk of ``folder`` is full; to be asked after a library that would not say so."""
+    reason = _trial(Path(folder))
+    if reason:
+        raise UserError(f"cannot write to '{folder}' ({reason}); what was there before is kept")
+
+
 def _trial(folder):
     """What the disk itself says to TRIAL bytes: some libraries write half a file and say nothing, or nothing of it."""
     path = folder / f".trial.{secrets.token_hex(4)}.partial"

@@ -27,7 +27,7 @@ from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..errors import UserError
-from ..files import require_writable, temporary_folder
+from ..files import require_room, require_writable, temporary_folder
 from . import to_onnx, verify_export
 
 if TYPE_CHECKING:
@@ -97,8 +97,10 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
         # asked before anything is merged, so that the merging is verified too
         cases = verify_export.cases(model, settings["Preprocess"], shape, picture)
         _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
+        require_room(folder)  # Paddle says nothing of a full disk
         if onnx:
             to_onnx.convert(folder)
+            require_room(folder)
         for engine in engines:
             verify_export.verify(folder, engine, cases, options.boxes)
     log.info("Export model and saved in %s", target)
