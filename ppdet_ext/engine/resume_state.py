@@ -53,7 +53,7 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
         scaler = (state or {}).get("scaler")
         if scaler and trainer.scaler.is_enable():
             trainer.scaler.load_state_dict(scaler)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"cannot resume: '{path}' is damaged (its '{KEY}': {type(error).__name__}: {error})") from None
     if why:
         log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on "
