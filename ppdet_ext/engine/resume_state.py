@@ -22,10 +22,15 @@ log = logging.getLogger("ppdet.engine")
 KEY = "ppdet_ext"
 
 
-def collect(trainer: Trainer) -> dict[str, Any]:
-    """Plain values and arrays; all processes call, since each has random numbers of its own."""
+def random_of_all(trainer: Trainer) -> list[dict[str, Any]]:
+    """Each process's random numbers, at the end of an epoch; all call."""
     own = {"reader": getattr(trainer.loader, "random_state", None), "paddle": random_state.of_paddle()}
-    state = {"random": processes.all_gather(own), "scaler": trainer.scaler.state_dict()}
+    return processes.all_gather(own)
+
+
+def collect(trainer: Trainer, random: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is to be kept, as plain values and arrays; ``random`` is :func:`random_of_all`'s."""
+    state: dict[str, Any] = {"random": random, "scaler": trainer.scaler.state_dict()}
     ema = trainer.ema
     if ema is not None:
         state["average"] = {"step": ema.step, "epoch": ema.epoch}
