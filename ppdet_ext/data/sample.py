@@ -6,8 +6,6 @@ import dataclasses
 import json
 import logging
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -15,7 +13,7 @@ import numpy as np
 
 from ..deploy.image_files import read_image
 from ..errors import UserError
-from ..files import require_writable
+from ..files import temporary_folder
 from .digit_pictures import SPLITS, Spec, draw
 
 logger = logging.getLogger("ppdet_ext.data")
@@ -33,8 +31,9 @@ def _write_split(folder, split, spec):
     for number in range(getattr(spec, split)):
         picture, objects = draw(split, number, spec)
         name = f"{number:06d}.jpg"
-        if not cv2.imwrite(str(folder / split / name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92]):
-            raise UserError(f"cannot write '{folder / split / name}'; is the disk full?")
+        # OpenCV's own writer is silent about a full disk
+        jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+        (folder / split / name).write_bytes(jpeg.tobytes())
         images.append({"id": number + 1, "file_name": name, "height": picture.shape[0], "width": picture.shape[1]})
         for label, (x, y, w, h) in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": number + 1, "category_id": label,
@@ -91,9 +90,7 @@ def make(root: str | Path = ROOT, spec: Spec | None = None, force: bool = False)
         return False
     if root.exists() and _read_meta(root) is None and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"'{root}' exists and is not a sample data set; name another folder (--root) or move it away")
-    require_writable(root.parent)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
+    with temporary_folder(root) as work:
         new = work / "new"
         new.mkdir()
         for split in SPLITS:
@@ -101,8 +98,6 @@ def make(root: str | Path = ROOT, spec: Spec | None = None, force: bool = False)
         (new / META).write_text(json.dumps({"version": VERSION, "spec": dataclasses.asdict(spec)}, indent=1) + "\n")
         if force or not is_complete(root, spec):  # another process may have been quicker
             _swap(new, root, work / "old")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return True
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from .file_names import distinct_names
 from .image_files import format_of
 from .image_files import read_image as read_image  # who reads pictures finds it here
 from .image_formats import IMAGE_SUFFIXES, PictureError
+from .whole_file import whole_file
 
 # OpenCV knows these, but cannot write small pictures as such
 _SELDOM_WRITTEN = (".jp2", ".j2k")
@@ -63,33 +63,8 @@ def images_in(folder: str | Path, tell: Callable[[str], None] = print) -> list[P
     return found
 
 
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix); it becomes ``path`` on success and goes on error.
-
-    Raises:
-        DeployError: the folder cannot be made or written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise DeployError(f"cannot write to '{path.parent}' ({error.strerror}); name another --output_dir") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def target_of(source: str | Path, output_dir: str | Path) -> Path:
-    """Where the result of ``source`` goes: the same name in ``output_dir``.
+def target_of(source: str | Path, output_dir: str | Path, suffix: str = "") -> Path:
+    """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
 
     Raises:
         DeployError: that would be the source itself.
@@ -132,12 +107,13 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     """
     with whole_file(path) as temporary:
         try:
-            written = cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            written, encoded = cv2.imencode(temporary.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error:  # a suffix that it does not know
-            written = False
+            written, encoded = False, np.empty(0)
         if not written:
             raise PictureError(f"cannot write '{path}': OpenCV has no format for it, or the picture is too large for "
                                "the format; name it .png or .jpg")
+        temporary.write_bytes(encoded.tobytes())  # OpenCV's own writer does not say why it fails
 
 
 def write_json(path: str | Path, content: Any) -> None:
