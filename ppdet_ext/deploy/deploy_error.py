@@ -9,6 +9,14 @@ class DeployError(ValueError):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
 
 
+def shown(value: object) -> str:
+    """A value of a file for a message: short, one line, and without going through lists in lists."""
+    if isinstance(value, (dict, set)) or isinstance(value, (list, tuple)) and (
+            len(value) > 10 or any(isinstance(part, (list, tuple, dict, set)) for part in value)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
+
+
 class in_one_line:
     """Context, to be used any number of times: an engine's own errors, which span many lines, as a DeployError.
 
