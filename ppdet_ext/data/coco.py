@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..config.rules import shown
 from ..errors import UserError, printable
 from .dataset_config import Source
 from .images import check_headers
@@ -18,10 +19,29 @@ logger = logging.getLogger("ppdet.engine")
 
 NEEDED = {"images": ("id", "file_name", "height", "width"), "categories": ("id", "name"),
           "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
-NUMBER = (int, float)
-TYPES = {"id": int, "image_id": int, "category_id": int, "file_name": str, "name": str, "bbox": list,
-         "height": NUMBER, "width": NUMBER, "area": NUMBER, "iscrowd": NUMBER}
-TYPE_TEXTS = {int: "a whole number", str: "text", list: "a list", NUMBER: "a number"}
+OPTIONAL = {"annotations": ("track_id",)}  # ppdet reads it where it is there
+LARGEST_ID = 2 ** 53  # pycocotools keeps ids in float64
+LARGEST = 1e12  # of a coordinate, and more than any picture has
+
+
+def _is_id(value):
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_ID
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+# kind of a value -> (how it is told, words for it)
+KINDS = {"id": (_is_id, "a whole number"), "number": (_is_number, "a number"), "text": (_is_text, "text"),
+         "list": (lambda value: isinstance(value, list), "a list"),
+         "flag": (lambda value: isinstance(value, (int, float)) and value in (0, 1), "a number: 0 or 1")}
+VALUES = {"id": "id", "image_id": "id", "category_id": "id", "track_id": "id", "file_name": "text", "name": "text",
+          "bbox": "list", "height": "number", "width": "number", "area": "number", "iscrowd": "flag"}
 BOX_TEXTS = {"no area": "have a good bbox but no positive area, and would be left out (write width*height as area)",
              "broken": "have a bbox that is not [x, y, width, height] with positive sizes",
              "outside": "have a bbox wholly outside the image",
@@ -31,7 +51,7 @@ BOX_TEXTS = {"no area": "have a good bbox but no positive area, and would be lef
 
 def load(path: Path, where: str) -> dict:
     """The annotation file's content. UserError where it is missing or is not a JSON object."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{where}: annotation file '{path}' is missing; put it there, or set {where}.dataset_dir and "
                         f"{where}.anno_path")
     try:
@@ -39,6 +59,8 @@ def load(path: Path, where: str) -> dict:
             content = json.load(file)
     except ValueError as error:  # UnicodeDecodeError is one too
         raise UserError(f"{where}: '{path}' is not JSON ({error})") from None
+    except RecursionError:
+        raise UserError(f"{where}: '{path}' is not in COCO format: its lists or objects nest too deep") from None
     except OSError as error:
         raise UserError(f"{where}: cannot read '{path}' ({error.strerror})") from None
     if not isinstance(content, dict):
@@ -53,13 +75,14 @@ def _check_structure(content, path, sections):
         if not isinstance(records, list):
             raise UserError(f"'{path}' is not in COCO format: it has no list '{section}'")
         for key in NEEDED[section]:
-            kind = TYPES[key]
             for number, record in enumerate(records):
                 if not isinstance(record, dict) or key not in record:
                     raise UserError(f"'{path}': {section}[{number}] has no {key}")
-                if not isinstance(record[key], kind):
-                    raise UserError(f"'{path}': {section}[{number}]: {key} is {record[key]!r}, not "
-                                    f"{TYPE_TEXTS[kind]}")
+        for key in (*NEEDED[section], *OPTIONAL.get(section, ())):
+            fits, words = KINDS[VALUES[key]]
+            for number, record in enumerate(records):
+                if key in record and not fits(record[key]):
+                    raise UserError(f"'{path}': {section}[{number}]: {key} is {shown(record[key])}, not {words}")
 
 
 def categories(content: dict, path: Path, say: bool = False) -> list[tuple[int, str]]:
@@ -92,6 +115,9 @@ def check(source: Source) -> list[tuple[int, str]]:
         UserError: the first problem, with the count where there may be many.
     """
     path = source.anno_file
+    if path.suffix != ".json":
+        raise UserError(f"{source.section}.anno_path is '{source.anno_path}'; ppdet reads COCO annotations from a file "
+                        "whose name ends in .json")
     content = load(path, source.section)
     pairs = categories(content, path, say=True)
     _check_structure(content, path, ["images", "annotations"])
@@ -110,16 +136,23 @@ def _check_sizes(images, path):
     seen = set()
     for image in images:
         if image["id"] in seen:
-            raise UserError(f"'{path}': image id {image['id']} is there twice")
+            raise UserError(f"'{path}': image id {image['id']} is there twice (the second time for "
+                            f"'{image['file_name']}'); give each image an id of its own")
         seen.add(image["id"])
-        if image["width"] <= 0 or image["height"] <= 0:
+        if not all(0 < image[side] <= LARGEST for side in ("width", "height")):  # nan is neither
             raise UserError(f"'{path}': image '{image['file_name']}' has the size {image['width']}x{image['height']}")
 
 
 def _check_references(content, path, known):
-    """Annotations point at categories and images that exist."""
+    """Annotations have ids of their own, and point at categories and images that exist."""
     images = {image["id"] for image in content["images"]}
+    seen = set()
     for annotation in content["annotations"]:
+        # pycocotools keeps the last of an id, in the place of both: its box would go to the other's image, too
+        if annotation["id"] in seen:
+            raise UserError(f"'{path}': annotation id {annotation['id']} is there twice (the second time for image id "
+                            f"{annotation['image_id']}); give each annotation an id of its own")
+        seen.add(annotation["id"])
         if annotation["category_id"] not in known:
             shown = ", ".join(map(str, sorted(known, key=str)[:10])) + (", ..." if len(known) > 10 else "")
             raise UserError(f"'{path}': annotation id {annotation['id']} has the unknown category id "
@@ -131,7 +164,7 @@ def _check_references(content, path, known):
 
 def _as_box(values):
     """[x, y, w, h], or NaNs for what is no box."""
-    good = len(values) == 4 and all(isinstance(value, (int, float)) for value in values)
+    good = len(values) == 4 and all(_is_number(value) and abs(value) <= LARGEST for value in values)
     return values if good else [math.nan] * 4
 
 
@@ -161,7 +194,7 @@ def _check_boxes(content, path):
     boxes = np.array([_as_box(annotation["bbox"]) for annotation in annotations], "float64").reshape(-1, 4)
     sizes = np.array([(image["width"], image["height"]) for image in owners], "float64").reshape(-1, 2)
     masks = box_problems(boxes, sizes)
-    without = ~(np.array([annotation["area"] for annotation in annotations], "float64") > 0)  # nan too
+    without = np.array([not annotation["area"] > 0 for annotation in annotations], bool)  # nan too
     masks["no area"] = without & ~masks["broken"] & ~masks["outside"] & ~masks["empty"]
     found = {problem: np.flatnonzero(mask) for problem, mask in masks.items()}
     for problem, places in found.items():
@@ -169,7 +202,7 @@ def _check_boxes(content, path):
             continue
         annotation, image = annotations[places[0]], owners[places[0]]
         text = (f"'{path}': {len(places)} annotations {BOX_TEXTS[problem]}; first: annotation id {annotation['id']} of "
-                f"'{image['file_name']}' ({image['width']}x{image['height']}): {annotation['bbox']}")
+                f"'{image['file_name']}' ({image['width']}x{image['height']}): {shown(annotation['bbox'])}")
         if problem in ("broken", "outside", "no area"):
             raise UserError(text)
         logger.warning(printable(text, 1000))
@@ -178,6 +211,11 @@ def _check_boxes(content, path):
 def _check_files(source, images):
     folder = source.image("")
     paths = [os.path.join(folder, image["file_name"]) for image in images]
+    stray = source.stray(paths)
+    if stray is not None:
+        raise UserError(f"{source.section}: the annotations name '{stray}', outside the data set's folder "
+                        f"'{source.dataset_dir}'; write file names relative to image_dir, or name a folder that holds "
+                        "them all as dataset_dir")
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing:
         raise UserError(f"{source.section}: {len(missing)} of {len(paths)} images are missing; first: '{missing[0]}' "

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..config.reader_keys import name_of_dataset
 
 _FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
 
@@ -35,6 +37,11 @@ class Source:
         """Path of an image that the annotations call ``name``."""
         return self.dataset_dir / self.image_dir / name
 
+    def stray(self, paths: Iterable[str | Path]) -> str | Path | None:
+        """The first path that lies neither in the data set's folder nor in its folder of images; None without one."""
+        folders = tuple(os.path.join(os.path.abspath(folder), "") for folder in (self.dataset_dir, self.image("")))
+        return next((path for path in paths if not os.path.abspath(path).startswith(folders)), None)
+
 
 def read(cfg: dict, section: str) -> Source | None:
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
@@ -43,11 +50,10 @@ def read(cfg: dict, section: str) -> Source | None:
     if value is None or value == {}:
         return None
     if isinstance(value, dict):
-        kind, values = value.get("name"), {field: value.get(field) for field in _FIELDS}
+        kind = name_of_dataset(section, value)
+        values = {field: value.get(field) for field in _FIELDS}
     else:
         kind, values = type(value).__name__, {field: getattr(value, field, None) for field in _FIELDS}
-    if not kind:
-        raise UserError(f"{section} has no 'name' (COCODataSet, VOCDataSet, ImageFolder, ...); add it to the config")
     if isinstance(values["image_dir"], (list, tuple)):  # ImageFolder takes several
         values["image_dir"] = ""
     values = {field: content for field, content in values.items() if content is not None}
@@ -58,6 +64,6 @@ def read(cfg: dict, section: str) -> Source | None:
 def _cached(folder, anno_path):
     """``folder``, or where ppdet keeps the downloaded set of that name, if only that one holds the annotations."""
     stored = Path("~/.cache/paddle/dataset").expanduser() / folder.name.lower()
-    if anno_path and folder.name and not (folder / anno_path).is_file() and (stored / anno_path).is_file():
+    if anno_path and folder.name and not os.path.isfile(folder / anno_path) and os.path.isfile(stored / anno_path):
         return stored
     return folder

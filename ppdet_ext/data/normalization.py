@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..config.values import FROM_WEIGHTS as PLACEHOLDER
 from ..errors import UserError
 from ..registry import user_class
 
 logger = logging.getLogger("ppdet.engine")
 
-PLACEHOLDER = "from_weights"
 READERS = ("TrainReader", "EvalReader", "TestReader")
 LISTS = ("sample_transforms", "batch_transforms")
 # timm's names -> OpenCV's numbers, which ppdet's Resize takes

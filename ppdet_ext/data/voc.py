@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ..config.rules import shown
 from ..errors import UserError, nearest
 from .dataset_config import Source
 from .images import check_headers
@@ -23,7 +26,7 @@ def labels(source: Source) -> list[tuple[int, str]]:
 
 def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:
     """[(line number from 0, name)] of a text file with a class name per line."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{where}: label list '{path}' is missing; write one class name per line into it")
     names = [line.strip() for line in _lines(path, where)]
     while names and not names[-1]:
@@ -56,7 +59,7 @@ def check(source: Source) -> list[tuple[int, str]]:
     pairs = labels(source)
     names = [name for _, name in pairs]
     listing = source.anno_file
-    if not listing.is_file():
+    if not os.path.isfile(listing):
         raise UserError(f"{source.section}: image list '{listing}' is missing; it needs a line '<image> <xml>' for "
                         f"each image (set {source.section}.dataset_dir and {source.section}.anno_path)")
     paths, sizes = [], []
@@ -65,8 +68,12 @@ def check(source: Source) -> list[tuple[int, str]]:
         if len(line.split()) < 2:
             raise UserError(f"{where} is '{line}'; it must be '<image> <xml>', without spaces in the names")
         image, xml = (source.image(name) for name in line.split()[:2])
+        stray = source.stray([image, xml])
+        if stray is not None:
+            raise UserError(f"{where}: '{stray}' is outside the data set's folder '{source.dataset_dir}'; write names "
+                            "relative to it, or name a folder that holds them all as dataset_dir")
         for path in (image, xml):
-            if not path.is_file():
+            if not os.path.isfile(path):
                 raise UserError(f"{where}: '{path}' is missing")
         paths.append(image)
         sizes.append(_check_xml(xml, names))
@@ -78,9 +85,25 @@ def check(source: Source) -> list[tuple[int, str]]:
 
 def _number(node, path, xml):
     try:
-        return float(node.find(path).text)
+        number = float(node.find(path).text)
     except (AttributeError, TypeError, ValueError):
-        raise UserError(f"'{xml}': <{path.replace('/', '><')}> of <{node.tag}> is missing or not a number") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"'{xml}': <{path.replace('/', '><')}> of <{node.tag}> is missing or not a number")
+    return number
+
+
+def _check_whole(node, tag, allowed, words, xml):
+    """A tag that ppdet reads as a whole number where it is there."""
+    found = node.find(tag)
+    if found is None:
+        return
+    try:
+        good = int(found.text) in allowed
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise UserError(f"'{xml}': <{tag}> of <{node.tag}> is {shown(found.text)}, not {words}")
 
 
 def _check_xml(xml, names):
@@ -89,6 +112,7 @@ def _check_xml(xml, names):
         root = ElementTree.parse(xml).getroot()  # noqa: S314  expat itself ends files that grow without bounds
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # the middle two: odd encodings
         raise UserError(f"'{xml}' is not XML that can be read ({error})") from None
+    _check_whole(root, "id", range(2 ** 53), "a whole number from 0", xml)
     width, height = _number(root, "size/width", xml), _number(root, "size/height", xml)
     if width <= 0 or height <= 0:
         raise UserError(f"'{xml}' gives the image size {width:g}x{height:g}")
@@ -97,6 +121,7 @@ def _check_xml(xml, names):
         if name not in names:
             raise UserError(f"'{xml}': object {number} has the unknown class '{name}'{nearest(name, names)} "
                             "(not in the label list)")
+        _check_whole(item, "difficult", (0, 1), "0 or 1", xml)
         x1, y1, x2, y2 = (_number(item, f"bndbox/{side}", xml) for side in ("xmin", "ymin", "xmax", "ymax"))
         if x2 < x1 or y2 < y1 or x1 >= width or y1 >= height or x2 < 0 or y2 < 0:
             raise UserError(f"'{xml}': object {number} ('{name}') has the box [{x1:g}, {y1:g}, {x2:g}, {y2:g}], "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ppdet.core.workspace import create
 
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
@@ -81,10 +82,13 @@ class TrainingReport(Hook):
     def _classes(self) -> dict[str, tuple[float | None, float | None]]:
         if self.trainer.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
             return {}
-        return class_ap(self.boxes_path, self.trainer.cfg["EvalDataset"].get_anno())
+        anno_path = _evaluation_data(self.trainer).get_anno()
+        return class_ap(self.boxes_path, anno_path) if anno_path and Path(anno_path).is_file() else {}
 
     def _picture(self) -> str | None:
         """Ground truth (left) beside the best checkpoint's detections (right), a row per image."""
+        if not self.samples:  # the best evaluation was an earlier run's
+            return None
         dataset = self.trainer.cfg["EvalDataset"]
         names = {label: name for name, label in dataset.cname2cid.items()}
         shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
@@ -99,6 +103,12 @@ class TrainingReport(Hook):
         path = self.trainer.output / "predictions.png"
         media.write_image(path, beside(rows, TITLES))
         return str(path)
+
+
+def _evaluation_data(trainer: Trainer) -> Any:
+    """The evaluation set, which a run without evaluations has not made: its best may be of the run that it resumed."""
+    found = trainer.cfg.get("EvalDataset")
+    return found if hasattr(found, "get_anno") else create("EvalDataset")()
 
 
 def ground_truth(dataset: Any, records: Sequence[dict[str, Any]]) -> list[np.ndarray]:
