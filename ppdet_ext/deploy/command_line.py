@@ -85,7 +85,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--image_file", help="a picture")
     add("--image_dir", help="a folder of pictures")
     add("--video_file", help="a video; goes before pictures")
-    add("--camera_id", type=whole("camera_id"), default=-1, help="a camera's number; goes before everything; Ctrl-C ends it")
+    add("--camera_id", type=whole("camera_id"), default=-1,
+        help="a camera's number; goes before everything; Ctrl-C ends it")
     add("--batch_size", type=whole("batch_size"), default=1, help="pictures that run together (default 1)")
     add("--threshold", type=share, default=0.5, help="least score of what is drawn and printed (default 0.5)")
     add("--output_dir", default="output", help="where results go (default output)")
@@ -104,7 +105,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         add(f"--{name}", type=boolean, nargs="?", const=True, default=default, metavar="BOOL",
             help=f"{text} (default {default})")
     for name, side in (("min", 1), ("max", 1280), ("opt", 640)):
-        add(f"--trt_{name}_shape", type=whole(f"trt_{name}_shape"), default=side, help=f"TensorRT's {name} side (default {side})")
+        add(f"--trt_{name}_shape", type=whole(f"trt_{name}_shape"), default=side,
+            help=f"TensorRT's {name} side (default {side})")
     add("--tuned_trt_shape_file", default="shape_range_info.pbtxt", help="shapes for TensorRT, used where it exists")
     add("--slice_infer", action="store_true", help="cut pictures into overlapping slices and merge, for small objects")
     add("--slice_size", type=whole("slice_size"), nargs=2, default=[640, 640], metavar=("W", "H"),

@@ -11,10 +11,11 @@ class DeployError(ValueError):
 
 def shown(value: object) -> str:
     """A value of a file for a message: short, one line, and without going through lists in lists."""
-    if isinstance(value, (dict, set)) or isinstance(value, (list, tuple)) and (
-            len(value) > 10 or any(isinstance(part, (list, tuple, dict, set)) for part in value)):
+    groups = (list, tuple, dict, set)
+    if isinstance(value, groups) and (len(value) > 10 or any(isinstance(part, groups) for part in value)):
         return f"a {type(value).__name__} of {len(value)}"
-    return repr(value) if len(repr(value)) <= 100 else f"{repr(value)[:100]}..."
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 class in_one_line:

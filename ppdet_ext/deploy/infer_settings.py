@@ -116,7 +116,8 @@ def _is_step(value):
 _VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "arch": (_is_text, f"a text of at most {MAX_TEXT} signs"),
     "label_list": (_is_list(MAX_LABELS, _is_label), f"a list of at most {MAX_LABELS} class names"),
-    "Preprocess": (_is_list(MAX_STEPS, _is_step), f"a list of at most {MAX_STEPS} steps (type: NAME, and its settings)"),
+    "Preprocess": (_is_list(MAX_STEPS, _is_step),
+                   f"a list of at most {MAX_STEPS} steps (type: NAME, and its settings)"),
     "min_subgraph_size": (lambda value: type(value) is int and 0 < value < 1 << 20, "a number from 1"),
     "use_dynamic_shape": (lambda value: isinstance(value, bool), "true or false"),
 }

@@ -1,10 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The operations that an exported Paddle program may hold: those that compute with tensors and do nothing else.
 
-A list of what is allowed, not of what is forbidden: of the 1,200 operations of Paddle 3.3.1 some read or write files
-(save, load, load_combine, read_file, print), run Python (py_func, pylayer), talk to other machines (send_v2, all_gather,
-distributed_lookup_table) or start another engine on bytes of the file (tensorrt_engine, openvino_engine, fusion_group),
-and the next Paddle may have more. What is missing here is refused, so a new name can do no harm.
+A list of what is allowed, not of what is forbidden: of the 1,200 operations of Paddle 3.3.1 some read or write
+files (save, load, load_combine, read_file, print), run Python (py_func, pylayer), talk to other machines (send_v2,
+all_gather, distributed_lookup_table) or start another engine on bytes of the file (tensorrt_engine, openvino_engine,
+fusion_group), and the next Paddle may have more. What is missing here is refused, so a new name can do no harm.
 
 The names are those of Paddle 2.6 (.pdmodel) and Paddle 3 (.json), without the ``_`` of operations in place.
 """

@@ -49,7 +49,7 @@ def _require_size(step, name, value):
 def _require_colours(step, name, value, zero=True):
     """One finite number, or one for each channel."""
     good = isinstance(value, (list, tuple)) and len(value) in (1, 3) and all(
-        isinstance(part, (int, float)) and not isinstance(part, bool) and abs(part) <= 1e6 and (zero or abs(part) >= 1e-6)
+        isinstance(part, (int, float)) and not isinstance(part, bool) and (0 if zero else 1e-6) <= abs(part) <= 1e6
         for part in value)
     _require(good, step, name, value, f"1 or 3 numbers, finite{'' if zero else ' and not 0'}")
 
@@ -149,7 +149,8 @@ class Pad:
                  f"a number from 1 to {MAX_STRIDE}")
         _require_colours("Pad", "fill_value", self.fill_value)
         if self.pad_mode != 0:
-            raise DeployError(f"Preprocess: Pad with pad_mode {shown(self.pad_mode)} moves the boxes; deployment takes 0 only")
+            raise DeployError(f"Preprocess: Pad with pad_mode {shown(self.pad_mode)} moves the boxes; deployment takes "
+                              "0 only")
 
     def __call__(self, image, info):
         rows, columns = image.shape[:2]

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from xml.parsers import expat
 
-from .deploy_error import DeployError
+from .deploy_error import DeployError, shown
 from .paddle_operations import ALLOWED
 from .protobuf import Buffer, Schema, fields, parts
 
 #: bytes of a .json, .pdmodel or .xml, whose weights lie in another file; those of R101 at 640 are 1 MB
 MAX_PROGRAM_BYTES = 64 << 20
-#: what the first part of a name in a .json stands for: builtin, pd_op and cf; the others are for operations of one's own
+#: the first part of a name in a .json: builtin, pd_op and cf, as numbers or words; others are a user's own operations
 DIALECTS = ("0", "1", "2", "builtin", "pd_op", "cf")
 
 PADDLE: Schema = {"program": {1: "block"}, "block": {4: "operation"}, "operation": {3: None}}
@@ -63,8 +63,8 @@ def _pir(program):
         found = dict(pairs)
         if len(found) != len(pairs):
             raise ValueError("a key stands twice")
-        if "#" in found:
-            names.add(str(found["#"]))
+        if isinstance(found.get("#"), str):  # a number: a block's argument
+            names.add(found["#"])
         return found
 
     with _content(program) as data:
@@ -88,8 +88,9 @@ def _refuse_others(program, names, read=lambda text: text):
     found = filter(None, map(read, names))
     others = sorted(name for name in found if name.rstrip("_") not in ALLOWED)
     if others:
-        raise DeployError(f"'{program}' holds the operation {others[0][:80]!r}, which is not among those that only compute "
-                          "(deploy/paddle_operations.py); it was not run. Export the model with tools/export_model.py")
+        raise DeployError(f"'{program}' holds the operation {shown(others[0])}, which is not among those that only "
+                          "compute (deploy/paddle_operations.py); it was not run. Export the model with "
+                          "tools/export_model.py")
 
 
 def _onnx(program):
@@ -100,8 +101,8 @@ def _onnx(program):
                 if entry.get(1) == "location":
                     _inside(program, entry.get(2, ""))
             elif (message, number) == ("node", 4) and _text(content) in NOT_IN_ONNX:
-                raise DeployError(f"'{program}' holds the operation {_text(content)!r}, which no detector needs; it was "
-                                  "not run")
+                raise DeployError(f"'{program}' holds the operation {shown(_text(content))}, which no detector needs; it "
+                                  "was not run")
 
 
 def _inside(program, location):
@@ -110,9 +111,10 @@ def _inside(program, location):
     folder = program.parent.resolve()
     target = (folder / location).resolve() if plain else folder
     if target == folder or folder not in target.parents:
-        raise DeployError(f"'{program}' takes weights from {location[:200]!r}, which is not in its folder; it was not run")
+        raise DeployError(f"'{program}' takes weights from {shown(location)}, which is not in its folder; it was not "
+                          "run")
     if not target.is_file():
-        raise DeployError(f"'{program}' takes weights from {location[:200]!r}, and there is no such file")
+        raise DeployError(f"'{program}' takes weights from {shown(location)}, and there is no such file")
 
 
 def _openvino(program):
@@ -120,7 +122,7 @@ def _openvino(program):
     def start(name, attributes):
         version = attributes.get("version", "")
         if name == "layer" and not version.startswith("opset"):
-            raise DeployError(f"'{program}' holds the operation {attributes.get('type', '')[:80]!r} of {version[:80]!r}, "
+            raise DeployError(f"'{program}' holds the operation {shown(attributes.get('type'))} of {shown(version)}, "
                               "which is not OpenVINO's; it was not run")
 
     def doctype(*_):
@@ -137,7 +139,8 @@ def _content(path: Path, limit: int | None = MAX_PROGRAM_BYTES) -> Iterator[Buff
     with path.open("rb") as file:
         size = path.stat().st_size
         if limit and size > limit:
-            raise DeployError(f"'{path}' has {size >> 20} MB; a program without its weights has less than {limit >> 20}")
+            raise DeployError(f"'{path}' has {size >> 20} MB; a program without its weights has less than "
+                              f"{limit >> 20} MB")
         if not size:
             raise ValueError("it is empty")
         # it goes with its last view
