@@ -63,8 +63,8 @@ def images_in(folder: str | Path, tell: Callable[[str], None] = print) -> list[P
     return found
 
 
-def target_of(source: str | Path, output_dir: str | Path, suffix: str = "") -> Path:
-    """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
+def target_of(source: str | Path, output_dir: str | Path) -> Path:
+    """Where the result of ``source`` goes: the same name in ``output_dir``.
 
     Raises:
         DeployError: that would be the source itself.

@@ -24,6 +24,13 @@ def run(args: Namespace) -> None:
         DeployError: a user's mistake, or no picture could be read.
         SystemExit: some pictures failed (SOME_FAILED); the others are done.
     """
+    try:
+        _run(args)
+    except OSError as error:  # a name that is too long, a folder without permission, a full disk
+        raise DeployError(f"'{error.filename or args.output_dir}': {error.strerror or error}") from None
+
+
+def _run(args):
     predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
