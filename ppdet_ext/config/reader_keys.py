@@ -19,6 +19,7 @@ READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch",
                "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers")
 TRANSFORM_LISTS = ("sample_transforms", "batch_transforms")
 EPOCH_LIMITS = {"start_epoch", "stop_epoch"}  # of a transform, in transform_schedulers
+DECODERS = ("Decode", "DecodeCache", "SniperDecodeCrop")
 # transforms that hold transforms -> their arguments that do
 NESTED = {"RandomSelect": ("transforms1", "transforms2"), "StrongAugImage": ("transforms",)}
 
@@ -76,8 +77,7 @@ def check_reader(section: str, value: Any) -> None:
             raise unknown(section, key, known)
         entry = value.schema.get(key)
         default = getattr(entry, "default", None)
-        if not (key in TRANSFORM_LISTS and item is None):
-            values.check(f"{section}.{key}", item, values.rule_for(section, key, "ppdet", None, default))
+        values.check(f"{section}.{key}", item, values.rule_for(section, key, "ppdet", None, default))
     for key in TRANSFORM_LISTS:
         _check_transforms(f"{section}.{key}", value.get(key))
     for key, item in (value.get("inputs_def") or {}).items():
@@ -85,6 +85,24 @@ def check_reader(section: str, value: Any) -> None:
             raise unknown(f"{section}.inputs_def", key, values.INPUTS)
         values.check(f"{section}.inputs_def.{key}", item, values.INPUTS[key])
     _check_transform_schedulers(f"{section}.transform_schedulers", value)
+
+
+def check_pictures(cfg: Mapping[str, Any], mode: str, validate: bool) -> None:
+    """Readers that a mode uses decode their pictures; the network's mean and std are those of TestReader.
+
+    Raises:
+        UserError: one does not, or NormalizeImage of TestReader leaves its numbers out.
+    """
+    used = {"train": ["TrainReader", *["EvalReader"] * validate], "eval": ["EvalReader"], "test": ["TestReader"]}[mode]
+    for section in used:
+        names = {name for entry in cfg[section].get("sample_transforms") or () for name in entry}
+        if not names & set(DECODERS):
+            raise UserError(f"{section}.sample_transforms has no Decode; write '- Decode: {{}}' as its first entry")
+    for entry in cfg["TestReader"].get("sample_transforms") or ():
+        missing = [key for key in ("mean", "std") if key not in entry.get("NormalizeImage", {"mean": 0, "std": 1})]
+        if missing:
+            raise UserError(f"TestReader.sample_transforms: NormalizeImage needs the setting '{missing[0]}'; write "
+                            f"'{missing[0]}: {values.FROM_WEIGHTS}'")
 
 
 def _check_transforms(where, entries):

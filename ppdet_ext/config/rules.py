@@ -107,6 +107,7 @@ NONE = Rule("null", lambda value: value is None, "null")
 OFF = Rule("false", lambda value: value is False, "false")
 # 0 and 1 work wherever true and false do
 FLAG = Rule("true or false", lambda value: isinstance(value, int) and value in (0, 1), "true")
+SWITCH = Rule("true or false", lambda value: isinstance(value, bool), "true")
 TEXT = Rule("text (names in it of at most 255 bytes)", _is_text, "name")
 PATTERN = Rule("a regular expression", _is_pattern, "'backbone.*'")
 LIST = Rule("a list", lambda value: isinstance(value, (list, tuple)), "[]")

@@ -18,6 +18,7 @@ from .rules import (
     NONE,
     OFF,
     PATTERN,
+    SWITCH,
     TEXT,
     Rule,
     each,
@@ -51,7 +52,14 @@ SIDE = Rule(f"a number of pixels from 1 to {MAX_SIDE} (more with {MAX_SIDE_VARIA
 FREE = Rule("-1 (any size)", lambda value: value == -1 or value is None, "-1")
 SIDES = each(SIDE, [2])
 SIZE = SIDE | SIDES
+ACTIVATION = one_of("relu", "gelu", "silu", "swish", "hardswish", "leaky_relu", "elu", "mish", "relu6", "celu", "selu",
+                    "tanh", "sigmoid", "softplus", "softsign", "tanhshrink", "hardtanh", "log_sigmoid", "hardsigmoid")
+# ppdet's networks have names of their own beside Paddle's
+ACT = ACTIVATION | one_of("hard_swish", "hard_sigmoid") | NONE
+ACT_GROUP = Rule("{name: NAME, its arguments}", lambda value: isinstance(value, dict) and ACT.fits(value.get("name")),
+                 "{name: leaky_relu}")
 SHARE, OPEN_SHARE = number(0, 1), number(0, below=1)
+FACTOR = number(0, 10, example=0.1)
 POSITIVE, NOT_NEGATIVE = number(above=0), number(0)
 WIDTH, LAYERS, COUNT = whole(1, MAX_WIDTH, 256), whole(1, MAX_LAYERS, 6), whole(1, 10 ** 6, 300)
 PAIR = each(number(), [2], example="[0.5, 2.0]")
@@ -66,7 +74,7 @@ GROUPS = each(Rule("{params: [PATTERN], learning_rate: FACTOR, weight_decay: 0.}
                    and each(PATTERN).fits(value.get("params")) and NOT_NEGATIVE.fits(value.get("learning_rate", 1)),
                    "{params: ['backbone'], learning_rate: 0.1}"), least=0)
 REGULARIZER = Rule("{type: L2, factor: 0.0001}", lambda value: isinstance(value, dict) and set(value) == {
-    "type", "factor"} and value["type"] in ("L1", "L2") and NOT_NEGATIVE.fits(value["factor"]),
+    "type", "factor"} and value["type"] in ("L1", "L2") and FACTOR.fits(value["factor"]),
                    "{type: L2, factor: 0.0001}")
 EPOCHS_OF_A_TRANSFORM = each(Rule("{NAME: {start_epoch: 0, stop_epoch: 10}}", lambda value: isinstance(value, dict),
                                   "{RandomCrop: {stop_epoch: 71}}"), least=0)
@@ -99,11 +107,13 @@ TOP_LEVEL = {
 
 CLASSES = {
     # readers and data sets
-    "*.batch_size": whole(1, MAX_STEPS, 4), "*.sample_transforms": LIST, "*.batch_transforms": LIST,
+    "*.batch_size": whole(1, MAX_STEPS, 4), "*.shuffle": SWITCH, "*.drop_last": SWITCH,
+    "*.sample_transforms": each(ANYTHING, example="[Decode: {}]"), "*.batch_transforms": LIST,
     "*.transform_schedulers": EPOCHS_OF_A_TRANSFORM, "*.inputs_def": GROUP,
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,
     **dict.fromkeys(("*.mixup_epoch", "*.cutmix_epoch", "*.mosaic_epoch", "*.pre_img_epoch"), whole(-1, MAX_EPOCHS)),
-    "*.dataset_dir": TEXT | NONE, "*.image_dir": TEXT | TEXTS | NONE, "*.anno_path": TEXT | NONE,
+    "*.dataset_dir": TEXT | NONE, "*.anno_path": TEXT | NONE, "*.image_dir": TEXT | NONE,
+    "ImageFolder.image_dir": TEXT | TEXTS | NONE,
     "*.label_list": TEXT | NONE, "*.data_fields": FIELDS,
     "*.sample_num": whole(-1, example=-1), "*.repeat": whole(1, MAX_STEPS), "*.empty_ratio": number(example=1.0),
     "*.use_default_label": FLAG | NONE,
@@ -130,18 +140,18 @@ CLASSES = {
     **dict.fromkeys(("RandomColorJitter.brightness", "RandomColorJitter.contrast", "RandomColorJitter.saturation",
                      "RandomColorJitter.hue"), NOT_NEGATIVE | PAIR),
     # schedule and optimizer
-    "LearningRate.base_lr": number(above=0, example=0.0001), "LearningRate.schedulers": LIST,
+    "LearningRate.base_lr": number(above=0, most=100, example=0.0001), "LearningRate.schedulers": LIST,
     "PiecewiseDecay.milestones": each(whole(0, MAX_EPOCHS), example="[8, 11]"),
-    "PiecewiseDecay.gamma": NOT_NEGATIVE | each(NOT_NEGATIVE), "PiecewiseDecay.values": each(NOT_NEGATIVE) | NONE,
+    "PiecewiseDecay.gamma": FACTOR | each(FACTOR), "PiecewiseDecay.values": each(NOT_NEGATIVE) | NONE,
     "CosineDecay.max_epochs": whole(1, MAX_EPOCHS, 12), "CosineDecay.min_lr_ratio": SHARE,
     "CosineDecay.last_plateau_epochs": whole(0, MAX_EPOCHS), "*.use_warmup": FLAG,
     "LinearWarmup.steps": whole(0, MAX_STEPS, 500), "ExpWarmup.steps": whole(0, MAX_STEPS, 500),
     "LinearWarmup.epochs": whole(0, MAX_EPOCHS) | NONE, "ExpWarmup.epochs": whole(0, MAX_EPOCHS) | NONE,
-    "LinearWarmup.start_factor": NOT_NEGATIVE, "ExpWarmup.power": POSITIVE,
+    "LinearWarmup.start_factor": FACTOR, "ExpWarmup.power": POSITIVE,
     "OptimizerBuilder.clip_grad_by_norm": POSITIVE | NONE, "OptimizerBuilder.clip_grad_by_value": POSITIVE | NONE,
     "OptimizerBuilder.regularizer": REGULARIZER | OFF | NONE | one_of("None"), "OptimizerBuilder.optimizer": GROUP,
     "*.beta1": OPEN_SHARE, "*.beta2": OPEN_SHARE, "*.epsilon": POSITIVE, "*.momentum": OPEN_SHARE,
-    "*.weight_decay": NOT_NEGATIVE | NONE, "*.param_groups": GROUPS, "*.rho": OPEN_SHARE,
+    "*.weight_decay": FACTOR | NONE, "AdamW.weight_decay": FACTOR, "*.param_groups": GROUPS, "*.rho": OPEN_SHARE,
     "*.initial_accumulator_value": NOT_NEGATIVE, "*.momentum_decay": NOT_NEGATIVE,
     # RT-DETR
     "*.num_classes": whole(1, MAX_WIDTH, 80), "*.hidden_dim": WIDTH, "*.d_model": WIDTH, "*.dim_feedforward": WIDTH,
@@ -153,8 +163,8 @@ CLASSES = {
     "*.label_noise_ratio": SHARE, "*.box_noise_scale": NOT_NEGATIVE, "*.eps": number(above=0, below=0.5, example=0.01),
     "*.expansion": number(above=0, most=16, example=1.0), "*.depth_mult": number(above=0, most=16, example=1.0),
     "*.width_mult": number(above=0, most=16, example=1.0), "*.pe_temperature": POSITIVE, "*.eval_size": SIDES | NONE,
-    "*.use_encoder_idx": each(whole(0, 100), least=0, example="[2]"), "*.act": TEXT | NONE | GROUP,
-    "*.activation": TEXT, "*.norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE,
+    "*.use_encoder_idx": each(whole(0, 100), least=0, example="[2]"), "*.act": ACT | ACT_GROUP,
+    "*.activation": ACTIVATION, "*.norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE,
     "DINOLoss.loss_coeff": BOX_WEIGHTS, "HungarianMatcher.matcher_coeff": BOX_WEIGHTS,
     "*.loss_coeff": table(NOT_NEGATIVE), "*.matcher_coeff": table(NOT_NEGATIVE), "*.gamma": NOT_NEGATIVE,
     "*.uni_match_ind": whole(0), "*.dual_groups": whole(0),
