@@ -5,8 +5,8 @@ X2PADDLE_PYTHON=/path/to/env/bin/python python benchmarks/x2paddle_vs_bridge.py 
 
 The environment of X2PADDLE_PYTHON needs x2paddle, torch, torchvision, timm, onnx<1.19 and onnxruntime; default: this
 one. Weights are random with BatchNorm statistics of one batch; attention is exported in plain operators, since torch
-cannot write the fused one at opset 13. Results land in docs/x2paddle.json and in the table of docs/x2paddle.md, one row
-a network; rows that a run does not make anew stay.
+cannot write the fused one at opset 13. Results land in docs/x2paddle.json and in the tables of docs/x2paddle.md and
+docs/x2paddle_cn.md, one row a network; rows that a run does not make anew stay.
 """
 import argparse
 import contextlib
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,27 @@ SHAPES = ((1, 3, 224, 224), (2, 3, 224, 224), (2, 3, 192, 256))
 FORMATS = {"torchscript": ("net.pt",), "onnx": ("opset13.onnx", "opset15.onnx")}
 BEGIN, END = "<!-- table: benchmarks/x2paddle_vs_bridge.py -->", "<!-- end of table -->"
 LIMIT = 1e-4
+
+
+class Words(NamedTuple):
+    """What the table says, in one language."""
+
+    columns: str
+    failed: str = "no, {}"
+    step: str = "at '{}': {}"
+    errors: str = "{}; batch 2 {}; other size {}"
+    source: str = "source refuses"
+    unknown: str = "not compared"
+    fails: str = "fails"
+    wrong: str = "wrong"
+
+
+ENGLISH = Words("| network | x2paddle, TorchScript | x2paddle, ONNX | bridge |")
+# page -> the words of its table
+PAGES = {"x2paddle.md": ENGLISH,
+         "x2paddle_cn.md": Words("| 网络 | x2paddle(TorchScript) | x2paddle(ONNX) | 桥 |", failed="失败,{}",
+                                 step="步骤 '{}':{}", errors="{};batch 2:{};其他尺寸:{}", source="原网络不支持",
+                                 unknown="未比较", fails="失败", wrong="错误")}
 
 
 def export(name, folder):
@@ -188,34 +210,37 @@ def one(name, python, only):
     return cells
 
 
-def cell(result):
+def cell(result, words=ENGLISH):
     """A cell as markdown: the worst error at the size of conversion, then what the other shapes give."""
     if result is None:
         return ""
     if "failed" in result:
-        step = f"at '{result['step']}': " if "step" in result else ""
-        return f"no, {step}" + " ".join(result["failed"].replace("|", "/").split())[:150]
-    first, batch, size = result["errors"]
-    text = _value(first)
-    return text + f"; batch 2 {_value(batch)}; other size {_value(size)}"
+        reason = " ".join(result["failed"].replace("|", "/").split())[:150]
+        return words.failed.format(words.step.format(result["step"], reason) if "step" in result else reason)
+    return words.errors.format(*(_value(error, words) for error in result["errors"]))
 
 
-def _value(error):
+def _value(error, words):
     if isinstance(error, str):
-        return "source refuses" if "'reference'" in error else "not compared" if error == "not compared" else "fails"
-    return f"{error:.0e}" if error <= LIMIT else f"**wrong ({error:.0e})**"
+        return words.source if "'reference'" in error else words.unknown if error == "not compared" else words.fails
+    return f"{error:.0e}" if error <= LIMIT else f"**{words.wrong} ({error:.0e})**"
 
 
 def write(results):
-    """docs/x2paddle.json and the table in docs/x2paddle.md."""
+    """docs/x2paddle.json and the tables in the pages."""
     (DOCS / "x2paddle.json").write_text(json.dumps(results, indent=1) + "\n")
-    lines = ["| network | x2paddle, TorchScript | x2paddle, ONNX | bridge |", "|---|---|---|---|"]
-    lines += [f"| {name} | " + " | ".join(cell(cells.get(kind)) for kind in (*FORMATS, "bridge")) + " |"
+    for name, words in PAGES.items():
+        write_table(DOCS / name, words, results)
+
+
+def write_table(page, words, results):
+    """One page's table; the text around it stays."""
+    lines = [words.columns, "|---|---|---|---|"]
+    lines += [f"| {name} | " + " | ".join(cell(cells.get(kind), words) for kind in (*FORMATS, "bridge")) + " |"
               for name, cells in results.items()]
-    page = DOCS / "x2paddle.md"
-    text = page.read_text() if page.is_file() else f"{BEGIN}\n{END}\n"
+    text = page.read_text(encoding="utf-8") if page.is_file() else f"{BEGIN}\n{END}\n"
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    page.write_text(before + "\n".join([BEGIN, *lines, END]) + after)
+    page.write_text(before + "\n".join([BEGIN, *lines, END]) + after, encoding="utf-8")
 
 
 def main():

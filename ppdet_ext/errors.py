@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""The one exception a user is meant to read, and the hint that goes with a misspelt name."""
+"""The one exception a user is meant to read, names as one may print them, and the hint for a misspelt one."""
 from __future__ import annotations
 
 import re
@@ -16,7 +16,14 @@ def one_line(text: str) -> str:
 
 
 class UserError(Exception):
-    """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+    """Something the user can mend. The message is one line: what is wrong, where, what to do.
+
+    Names out of files may be in it, so it is shown without what would begin a line or move the cursor; and addresses,
+    so it is shown without passwords.
+    """
+
+    def __str__(self) -> str:
+        return _escaped(masked(super().__str__()))
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -24,6 +31,37 @@ class UserError(Exception):
 
 class Unsupported(UserError):
     """What no other input and no other size would mend: an operation or a layer that no table has, or such code."""
+
+
+def printable(text: object, longest: int = 200) -> str:
+    """A name out of a file as one may print it: as it is, or with escapes (``\\x1b``) in place of what moves a cursor.
+
+    Args:
+        text: a tensor's name, a class name, a server's message.
+        longest: more characters than that are cut.
+    """
+    shown = str(text)
+    return _escaped(shown if len(shown) <= longest else shown[:longest - 3] + "...")
+
+
+# user:password@ of an address, and values in its query that give access
+_SECRETS = (re.compile(r"(?<=://)[^/?#\s'\"]*@"),
+            re.compile(r"(?i)([?&][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)=)"
+                       r"[^&#\s'\")]+"))
+
+
+def masked(text: object) -> str:
+    """``text`` with *** in place of the passwords and access tokens of the addresses in it."""
+    shown = str(text)
+    if "://" not in shown:
+        return shown
+    return _SECRETS[1].sub(r"\1***", _SECRETS[0].sub("***@", shown))
+
+
+def _escaped(text):
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def show_in_one_line() -> None:

@@ -20,6 +20,7 @@ from ..weights.writers import write_safetensors, write_with_metadata
 
 HF_CONFIG, HF_WEIGHTS, HF_PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 HF_FILES = (HF_WEIGHTS, "pytorch_model.bin")
+LARGEST_JSON = 4 << 20  # bytes; transformers' largest have a tenth of it
 PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:// stands for
 
 
@@ -42,8 +43,10 @@ def locate(spec: str | Path) -> Location:
     config = location.path.parent / HF_CONFIG
     if location.path.name not in HF_FILES or not config.is_file():
         return location
-    labels = read_json(config).get("id2label")
-    return dataclasses.replace(location, meta={**location.meta, "classes": list(labels.values()) if labels else None})
+    labels = read_json(config).get("id2label") or {}
+    if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
+        raise UserError(f"'{config}': id2label is not an object of class names by number")
+    return dataclasses.replace(location, meta={**location.meta, "classes": list(labels.values()) or None})
 
 
 def _in_folder(folder):
@@ -78,8 +81,10 @@ def read_json(path: str | Path) -> dict[str, Any]:
         UserError: it is none.
     """
     try:
+        if Path(path).stat().st_size > LARGEST_JSON:
+            raise ValueError(f"it has more than {LARGEST_JSON >> 20} MiB")
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read '{path}' ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"'{path}' is not a JSON object")

@@ -10,7 +10,7 @@ import numpy as np
 from paddle import nn
 
 from ..data.class_names import of_coco
-from ..errors import UserError, nearest
+from ..errors import UserError, nearest, printable
 from ..weights.load_report import fold
 from . import name_maps, name_rules
 
@@ -93,7 +93,7 @@ def _rows(fresh, old, axis, pairs):
 def _lines(state, made, pairs, ours, theirs):
     """What was kept and what was reset, one line each."""
     def title(number, known):
-        return f"{known[number]} ({number})" if known else str(number)
+        return f"{printable(known[number])} ({number})" if known else str(number)
     yield f"kept: {len(state) - len(made)} of {len(state)} tensors, all that do not depend on the classes"
     yield (f"reset: {len(made)} tensors ({theirs[0]} classes -> {ours[0]}; scores start at one per cent): "
            f"{', '.join(fold(made))}")

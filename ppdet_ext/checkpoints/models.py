@@ -13,7 +13,7 @@ from ppdet.core.workspace import create
 
 from ..backbones.modules import without_pretrained
 from ..backbones.ppdet.common import batch_norms
-from ..config import config_file
+from ..config import config_file, keys
 from ..detector import HybridEncoder, RTDETRTransformer
 from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
@@ -101,6 +101,9 @@ def build(name: str | Path, classes: int | None = None) -> Model:
     """
     path = find(name)
     cfg = config_file.load(path)
+    keys.check_keys(cfg)
+    if not cfg.get("architecture"):
+        raise UserError(f"'{path}' names no architecture, so it is not an RT-DETR")
     if classes is not None:
         cfg["num_classes"] = classes
     with without_pretrained():

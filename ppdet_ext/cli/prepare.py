@@ -76,6 +76,7 @@ def import_file(path: str | os.PathLike[str]) -> None:
         raise UserError(f"--import: there is no Python file '{path}'")
     if str(path.parent.resolve()) not in sys.path:
         sys.path.append(str(path.parent.resolve()))
+    log.info("--import: running '%s'; no other file that you name is run", path)
     name = f"ppdet_ext_import_{path.stem}"
     spec = cast(ModuleSpec, importlib.util.spec_from_file_location(name, path))  # a .py file has one, and a loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

@@ -2,11 +2,14 @@
 """Reading configs: PaddleDetection's YAML files and ``-o`` options, through a loader that cannot run code.
 
 Same rules as ppdet.core.workspace.load_config (``_BASE_`` first, outer files win, tags such as ``!PiecewiseDecay``),
-with four of its traps removed: files can run code, keys of one config leak into the next one of the same process,
-``-o A.b.c=1 A.b.d=2`` drops the first value, and a field of a tagged object cannot be set on its own.
+with its traps removed: files can run code (``allowed`` says what they may name), small files can ask for endless work
+(``plain_yaml`` has the limits), a section written twice loses the first, keys of one config leak into the next one of
+the same process, ``-o A.b.c=1 A.b.d=2`` drops the first value, and a field of a tagged object cannot be set on its own.
 """
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,50 +18,80 @@ from typing import Any
 import yaml
 from ppdet.core.config.schema import SchemaDict
 from ppdet.core.workspace import global_config
+from yaml.constructor import ConstructorError
 
 from ..errors import UserError, nearest
 from ..files import data_path
+from ..plain_yaml import LIMITS, Limits, PlainLoader, read_text
+from . import allowed
 
 BASE_KEY = "_BASE_"
-# !Callable names any Python function, and ppdet calls what stands for a data set
-UNSAFE_TAGS = {"!Callable"}
+LONGEST = 300  # characters of what PyYAML says, which may hold much of the file
 _schemas: dict[str, SchemaDict] = {}
 
 
-class ConfigLoader(yaml.SafeLoader):
-    """YAML's safe types, plus ``1e-4`` as a number; :func:`_loader` adds ppdet's tags."""
+class ConfigLoader(PlainLoader):
+    """Plain YAML, plus ``1e-4`` as a number; :func:`_loader` adds tags."""
 
 
 ConfigLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
-def _loader() -> type[ConfigLoader]:
-    """The loader with every class that ppdet's ``@serializable`` has tagged so far.
-
-    ppdet hangs its constructors on PyYAML's own loaders; the single-``!`` tags there are exactly those.
-    """
-    known = {tag: make for tag, make in yaml.FullLoader.yaml_constructors.items()
-             if isinstance(tag, str) and tag.startswith("!") and tag not in UNSAFE_TAGS}
-    ConfigLoader.yaml_constructors = {**ConfigLoader.yaml_constructors, **known}
-    return ConfigLoader
+def _loader(text: str, limits: Limits) -> ConfigLoader:
+    """The loader of a text, with the tags that ``allowed`` lets through of those that there are by now."""
+    loader = ConfigLoader(text, limits)
+    loader.yaml_constructors = {**ConfigLoader.yaml_constructors, **{
+        tag: _maker(tag, cls) if cls else _refuse_tag for tag, cls in allowed.tags().items()}, **allowed.users_tags()}
+    return loader
 
 
-def parse(text: str, where: str | Path) -> Any:
+def _maker(tag, cls):
+    """Makes a tagged object, as ppdet's ``serializable`` does: of a list or a mapping of arguments."""
+    def make(loader, node):
+        if isinstance(node, yaml.SequenceNode):
+            given, settings = loader.construct_sequence(node, deep=True), {}
+        else:
+            given, settings = (), loader.construct_mapping(node, deep=True)
+        try:
+            return cls(*given, **settings)
+        except Exception as error:  # whatever a class makes of wrong arguments
+            raise ConstructorError(None, None, f"{tag}: {error}", node.start_mark) from None
+    return make
+
+
+def _refuse_tag(_loader, node):
+    raise ConstructorError(None, None, f"the tag {node.tag} is not for configs; a part of the network is named, and its "
+                           f"settings stand in a section '{node.tag[1:]}:'", node.start_mark)
+
+
+def parse(text: str, where: str | Path, limits: Limits = LIMITS) -> Any:
     """YAML text -> Python values.
 
     Raises:
-        UserError: not YAML, an unknown tag, or a tagged object with wrong arguments; names ``where`` and the line.
+        UserError: not YAML, an unknown tag, a tagged object with wrong arguments, a key twice in one mapping, or beyond
+            the limits; names ``where`` and the line.
     """
+    return _parse(text, where, limits)[0]
+
+
+def _parse(text, where, limits):
+    """(value, how many nodes it has)."""
     try:
-        return yaml.load(text, Loader=_loader())  # noqa: S506  a SafeLoader; its tags run no code
+        loader = _loader(text, limits)
+        return loader.get_single_data(), loader.nodes
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{where}{line}: {' '.join(problem.split())}") from None
-    except (TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"{where}: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}{line}: {_short(getattr(error, 'problem', None) or error)}") from None
+    except UserError:
+        raise
+    except Exception as error:  # PyYAML's own types fail in many ways: !!bool maybe, !!int '', 2001-99-99
+        raise UserError(f"{where}: a value cannot be read ({type(error).__name__}: {_short(error)})") from None
+
+
+def _short(error):
+    return " ".join(str(error).split())[:LONGEST]
 
 
 def merge(into: dict[str, Any], values: Mapping[str, Any], where: str | Path = "config") -> dict[str, Any]:
@@ -87,39 +120,65 @@ def find(path: str | Path) -> Path:
     ``rtdetr_cspresnet.yml`` and ``configs/rtdetr_cspresnet.yml`` both mean the package's, in any working directory
     that has no such file itself. What is nowhere comes back as it is.
     """
-    path = Path(path).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(path))
+    if os.path.exists(path):  # unlike Path.exists, also for a name too long to exist
         return path
     own = data_path("configs") / (Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path)
-    return own if own.is_file() else path
+    return own if os.path.isfile(own) else path
 
 
-def read(path: str | Path, _chain: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read(path: str | Path, limits: Limits = LIMITS) -> dict[str, Any]:
     """A config file with its ``_BASE_`` files merged, as a plain dict. Both are found as :func:`find` says.
 
     Raises:
-        UserError: a file is missing, is not YAML or not a mapping, or the bases run in a circle.
+        UserError: a file is missing, is not YAML or not a mapping; the bases run in a circle; beyond the limits.
     """
-    path = find(path)
-    if path.suffix not in (".yml", ".yaml"):
-        raise UserError(f"config '{path}' is not a .yml or .yaml file")
-    if path.resolve() in _chain:
-        raise UserError(f"config '{path}' is its own {BASE_KEY}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        by = f", a {BASE_KEY} of '{_chain[-1]}'" if _chain else ""
-        raise UserError(f"cannot read config '{path}'{by} ({reason})") from None
-    values = parse(text, path)
-    if not isinstance(values, dict):
-        raise UserError(f"config '{path}' holds no 'key: value' lines")
-    bases = values.pop(BASE_KEY, None) or []
-    merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        beside = path.parent / Path(base).expanduser()
-        merge(merged, read(beside if beside.exists() else find(base), (*_chain, path.resolve())), path)
-    return merge(merged, values, path)
+    return _Reading(limits).read(path, ())
+
+
+class _Reading:
+    """One config with its bases: what is left of the limits, which they share."""
+
+    def __init__(self, limits):
+        self.limits = self.left = limits
+
+    def read(self, path, chain):
+        path = find(path)
+        if path.suffix not in (".yml", ".yaml"):
+            raise UserError(f"config '{path}' is not a .yml or .yaml file")
+        if path.resolve() in chain:
+            raise UserError(f"config '{path}' is its own {BASE_KEY}")
+        values = self._values(path, f", a {BASE_KEY} of '{chain[-1]}'" if chain else "")
+        merged: dict[str, Any] = {}
+        for base in _bases(values.pop(BASE_KEY, None), path):
+            beside = path.parent / os.path.expanduser(base)
+            found = beside if os.path.exists(beside) else find(base)
+            merge(merged, self.read(found, (*chain, path.resolve())), path)
+        return merge(merged, values, path)
+
+    def _values(self, path, by):
+        """The file's own, counted."""
+        if not self.left.files:
+            raise UserError(f"cannot read config '{path}'{by}: more than {self.limits.files} files in all")
+        try:
+            text = read_text(path, self.left)
+        except (OSError, ValueError) as error:  # UnicodeDecodeError is the latter, as is what a name may not hold
+            reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            raise UserError(f"cannot read config '{path}'{by} ({reason})") from None
+        values, nodes = _parse(text, path, self.left)
+        if not isinstance(values, dict):
+            raise UserError(f"config '{path}' holds no 'key: value' lines")
+        self.left = dataclasses.replace(self.left, files=self.left.files - 1, nodes=self.left.nodes - nodes,
+                                        size=self.left.size - len(text))
+        return values
+
+
+def _bases(value, path):
+    """File names: one, several or none."""
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"config '{path}': {BASE_KEY} is {value!r:.60}; it takes a file name, or a list of them")
+    return names
 
 
 def safe_reader(_own: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
@@ -139,6 +198,8 @@ def parse_options(options: Iterable[str] | None) -> dict[str, Any]:
         if not equals or not name:
             raise UserError(f"-o {option}: write it as key=value or group.key=value")
         *groups, key = name.split(".")
+        if len(groups) > LIMITS.depth:
+            raise UserError(f"-o {name:.60}...: names lie at most {LIMITS.depth} deep")
         here = values
         for group in groups:
             here = here.setdefault(group, {})
@@ -149,12 +210,16 @@ def parse_options(options: Iterable[str] | None) -> dict[str, Any]:
 
 
 def forget() -> None:
-    """Take back what earlier configs of this process left in ppdet's global config; keep its registered classes."""
+    """Take back what earlier configs of this process left in ppdet's global config; keep its registered classes.
+
+    Those that no config may name are taken out: then no way leads to them.
+    """
     _schemas.update({name: value for name, value in global_config.items() if isinstance(value, SchemaDict)})
     global_config.clear()
     for name, schema in _schemas.items():
         schema.clear()
-        global_config[name] = schema
+        if allowed.is_module(schema):
+            global_config[name] = schema
 
 
 def registered_groups() -> set[str]:

@@ -42,7 +42,8 @@ def config_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
                         help="config values to override: -o epoch=10 TrainReader.batch_size=4")
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",
-                        help="a file whose @register classes the config names; may be given several times")
+                        help="runs this file, for the @register classes that the config names; nothing else that "
+                        "you name is run, so give only files that you trust; may be given several times")
     parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
                         help="where to run; auto: the GPU if the config does not forbid it and one is there")
     return parser

@@ -2,14 +2,13 @@
 """Data sets and readers of a config: classes and transforms by name, their arguments, and epochs of transforms."""
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from ppdet.core.config.schema import SchemaDict
 
 from ..errors import UserError, nearest
-from . import rules, values
+from . import allowed, rules, values
 from .calls import check_call, check_values, signature, unknown
 
 DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
@@ -38,7 +37,7 @@ def check_dataset(section: str, value: Any) -> None:
             values.check(section, value, rules.GROUP)
         check_values(f"{section} ({type(value).__name__})", type(value), vars(value))
         return
-    kinds = [name for name in dir(source) if hasattr(getattr(source, name), "parse_dataset")]
+    kinds = allowed.names(source, allowed.is_data_set)
     name = name_of_dataset(section, value)
     if name not in kinds:
         raise UserError(f"{section}: unknown data set class {rules.name(name)}{nearest(name, kinds)}")
@@ -108,7 +107,7 @@ def check_pictures(cfg: Mapping[str, Any], mode: str, validate: bool) -> None:
 def _check_transforms(where, entries):
     """A list of {transform: {its arguments}}."""
     from ppdet.data import transform
-    operators = [name for name in dir(transform) if inspect.isclass(getattr(transform, name))]
+    operators = allowed.names(transform, allowed.is_transform)
     for entry in entries or ():
         if not isinstance(entry, dict) or not entry:
             raise UserError(f"{where}: {rules.name(entry)} is no transform with its arguments; write '"

@@ -2,13 +2,12 @@
 """LearningRate and OptimizerBuilder of a config: names, arguments, and schedules whose parts do not fit each other."""
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError, nearest
-from . import rules, values
+from . import allowed, rules, values
 from .calls import check_call, check_values, unknown
 
 logger = logging.getLogger("ppdet.engine")
@@ -63,7 +62,7 @@ def _check_schedulers(entries):
 def _scheduler(entry):
     """(class name, arguments) of an entry, in either YAML style, with names and values checked."""
     from ppdet.optimizer import optimizer as schedulers
-    known = [*DECAYS, *WARMUPS]
+    known = allowed.names(schedulers, allowed.is_scheduler)
     if isinstance(entry, dict):
         name, arguments = entry.get("name"), {key: value for key, value in entry.items() if key != "name"}
     else:
@@ -98,8 +97,7 @@ def _check_optimizer(settings):
     name = settings.get("type")
     if name == "AdamWDL":  # ppdet's own function
         return
-    kinds = [kind for kind in dir(paddle.optimizer)
-             if inspect.isclass(getattr(paddle.optimizer, kind)) and kind not in NO_OPTIMIZERS]
+    kinds = [kind for kind in allowed.names(paddle.optimizer, allowed.is_optimizer) if kind not in NO_OPTIMIZERS]
     if name not in kinds:
         raise UserError(f"{OPTIMIZER}: unknown type {rules.name(name)}{nearest(name, kinds)}")
     owner = getattr(paddle.optimizer, name)

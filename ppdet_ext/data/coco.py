@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..config.rules import shown
-from ..errors import UserError
+from ..errors import UserError, printable
 from .dataset_config import Source
 from .images import check_headers
 
@@ -99,7 +99,7 @@ def categories(content: dict, path: Path, say: bool = False) -> list[tuple[int, 
         if ids.count(number) > 1:
             raise UserError(f"'{path}': category id {number} is there twice")
     if say and ids != list(range(len(ids))):
-        shown = ", ".join(f"{number} '{name}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
+        shown = ", ".join(f"{number} '{printable(name)}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
         logger.info("Category ids of '%s' are remapped to 0..%d: %s%s", path, len(ids) - 1, shown,
                     ", ..." if len(ids) > 5 else "")
     return pairs
@@ -136,16 +136,23 @@ def _check_sizes(images, path):
     seen = set()
     for image in images:
         if image["id"] in seen:
-            raise UserError(f"'{path}': image id {image['id']} is there twice")
+            raise UserError(f"'{path}': image id {image['id']} is there twice (the second time for "
+                            f"'{image['file_name']}'); give each image an id of its own")
         seen.add(image["id"])
         if not all(0 < image[side] <= LARGEST for side in ("width", "height")):  # nan is neither
             raise UserError(f"'{path}': image '{image['file_name']}' has the size {image['width']}x{image['height']}")
 
 
 def _check_references(content, path, known):
-    """Annotations point at categories and images that exist."""
+    """Annotations have ids of their own, and point at categories and images that exist."""
     images = {image["id"] for image in content["images"]}
+    seen = set()
     for annotation in content["annotations"]:
+        # pycocotools keeps the last of an id, in the place of both: its box would go to the other's image, too
+        if annotation["id"] in seen:
+            raise UserError(f"'{path}': annotation id {annotation['id']} is there twice (the second time for image id "
+                            f"{annotation['image_id']}); give each annotation an id of its own")
+        seen.add(annotation["id"])
         if annotation["category_id"] not in known:
             shown = ", ".join(map(str, sorted(known, key=str)[:10])) + (", ..." if len(known) > 10 else "")
             raise UserError(f"'{path}': annotation id {annotation['id']} has the unknown category id "
@@ -198,7 +205,7 @@ def _check_boxes(content, path):
                 f"'{image['file_name']}' ({image['width']}x{image['height']}): {shown(annotation['bbox'])}")
         if problem in ("broken", "outside", "no area"):
             raise UserError(text)
-        logger.warning(text)
+        logger.warning(printable(text, 1000))
 
 
 def _check_files(source, images):

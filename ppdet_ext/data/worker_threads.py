@@ -23,3 +23,14 @@ def wait_for_the_end(batches: Any) -> None:
     if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
         batches._thread_done_event.set()
         thread.join(timeout=10)
+
+
+def stop(batches: Any) -> None:
+    """End an iterator of a DataLoader that is not exhausted, with its workers: nothing reads after it."""
+    event, queue = getattr(batches, "_thread_done_event", None), getattr(batches, "_blocking_queue", None)
+    if event is not None and queue is not None and not getattr(batches, "_num_workers", 0):
+        event.set()
+        queue.close()
+        batches._thread.join(timeout=10)
+    if hasattr(batches, "_try_shutdown_all"):
+        batches._try_shutdown_all()

@@ -2,17 +2,19 @@
 """Checkpoints under PaddleDetection's names, each written beside its place and then renamed over it."""
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paddle
 
+from ..checkpoints import stamp
 from ..distributed import processes
-from ..files import atomic_path
+from ..errors import UserError
+from ..files import atomic_set
 from ..weights import readers
+from . import resume_state
 from .hooks import Hook, Status
 from .metrics import main_ap
 
@@ -23,18 +25,26 @@ log = logging.getLogger("ppdet.engine")
 
 
 def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddle.optimizer.Optimizer,
-         epochs_done: int, ema: dict[str, paddle.Tensor] | None = None) -> None:
+         epochs_done: int, ema: dict[str, paddle.Tensor] | None = None, run: str = "", step: int = 0,
+         more: dict[str, Any] | None = None) -> None:
     """Write ``prefix``.pdparams and .pdopt; with ``ema`` .pdparams is the EMA's weights and .pdema the model's.
 
     All files are complete before the first is renamed, so that a broken run leaves the former set.
+
+    Args:
+        run, step: the run's name and the optimizer's steps done; with ``epochs_done`` the stamp of each file.
+        more: what ``resume_state.collect`` gave.
     """
     state = dict(optimizer.state_dict(), last_epoch=epochs_done)
-    parts = {".pdparams": weights, ".pdopt": state} if ema is None else \
-            {".pdparams": ema, ".pdema": weights, ".pdopt": state}
-    with contextlib.ExitStack() as stack:
+    # a .pdopt that lost some of it is then no whole one
+    state[resume_state.KEY] = {"entries": len(state), "masters": len(state.get("master_weights", {})), **(more or {})}
+    parts = {stamp.WEIGHTS: weights} if ema is None else {stamp.WEIGHTS: ema, stamp.MODEL: weights}
+    parts[stamp.OPTIMIZER] = state
+    mark = stamp.Stamp(run, epochs_done, step, tuple(parts))
+    with atomic_set(prefix, list(parts)) as paths:
         for suffix, part in parts.items():
-            path = stack.enter_context(atomic_path(f"{prefix}{suffix}"))
-            paddle.save(part, str(path))
+            paddle.save(part, str(paths[suffix]))
+            stamp.write(paths[suffix], mark)
     log.info(f"Save checkpoint: {Path(prefix).parent}")
 
 
@@ -48,18 +58,24 @@ def take_over_best(source: str | Path, target: str | Path, epoch: int) -> bool:
     if _epochs_done(source / "best_model") != epoch + 1:
         return False
     if source.resolve() != target.resolve():
-        with contextlib.ExitStack() as stack:
-            for path in source.glob("best_model.*"):
-                shutil.copyfile(path, stack.enter_context(atomic_path(target / path.name)))
+        suffixes = [path.name[len("best_model"):] for path in sorted(source.glob("best_model.*"))]
+        with atomic_set(target / "best_model", suffixes) as paths:
+            for suffix, path in paths.items():
+                shutil.copyfile(source / f"best_model{suffix}", path)
     return True
 
 
 def _epochs_done(prefix: Path) -> int | None:
-    """What :func:`save` was told; None where a file is missing or the optimizer's state cannot be read."""
-    if not all(Path(f"{prefix}{suffix}").is_file() for suffix in (".pdparams", ".pdopt")):
+    """What :func:`save` was told; None where a file is missing, cannot be read or is of another checkpoint."""
+    weights, optimizer = Path(f"{prefix}{stamp.WEIGHTS}"), Path(f"{prefix}{stamp.OPTIMIZER}")
+    if not (weights.is_file() and optimizer.is_file()):
         return None
     try:
-        return readers.read_paddle(Path(f"{prefix}.pdopt")).get("last_epoch")
+        found = stamp.check(weights)
+        return found.epochs if found else readers.read_paddle(optimizer).get("last_epoch")
+    except UserError as error:
+        log.warning(str(error))
+        return None
     except Exception:  # a damaged pickle can fail in any way
         return None
 
@@ -86,6 +102,8 @@ class Checkpointer(Hook):
             self._save("best_model", status.epoch)
 
     def _save(self, name: str, epoch: int) -> None:
+        more = resume_state.collect(self.trainer)
         if processes.is_main():
             weights, average = self.trainer.weights_to_save()
-            save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, ema=average)
+            save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
+                 self.trainer.lr.last_epoch, more)

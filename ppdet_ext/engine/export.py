@@ -93,7 +93,7 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
     settings = infer_config(cfg, shape)
     engines = ["paddle", to_onnx.require()] if onnx else ["paddle"]
     model = _inference_copy(trainer.model, cfg, options)
-    with _fresh_folder(target) as folder:
+    with fresh_folder(target) as folder:
         (folder / "infer_cfg.yml").write_text(
             yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
         # asked before anything is merged, so that the merging is verified too
@@ -190,7 +190,7 @@ def _save(model: nn.Layer, shape: Sequence[int], prefix: Path, all_inputs: bool 
 
 
 @contextmanager
-def _fresh_folder(target: Path) -> Iterator[Path]:
+def fresh_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target``; on success its files replace those of an earlier export there."""
     require_writable(target.parent)
     if target.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,11 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules
+from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules, stamp
 from ..errors import UserError
-from ..weights import layout_rules, load_report, readers, source
+from ..files import settle
+from ..weights import layout_rules, load_report, readers, source, unwrap
+from . import resume_state
 
 if TYPE_CHECKING:
     from ppdet.optimizer import ModelEMA
@@ -103,55 +106,117 @@ def load_exact(model: nn.Layer, spec: str | Path) -> None:
 
     Raises:
         UserError: otherwise, with the first names and shapes; or the file is not there, cannot be downloaded, truncated
-            or of an unknown kind.
+            or of an unknown kind; or the files beside it are of another epoch or run.
     """
-    checkpoint = checkpoint_files.read(spec)
+    location = checkpoint_files.locate(spec)
+    if location.path.suffix == stamp.WEIGHTS:
+        settle(location.path.parent)
+        stamp.check(location.path)
+    checkpoint = source.read(location)
     log.info(str(load_report.load_into(model, checkpoint.state, source=str(spec))))
 
 
 def resume(trainer: Trainer, spec: str | Path) -> int:
     """Put a training run back to where ``spec`` (a checkpoint with its .pdopt) was written.
 
-    Model, optimizer, learning rate, EMA, the order of the images and the curves go on as if it had not stopped.
+    Model, optimizer, learning rate, EMA, random numbers, the order of the images and the curves go on as if it had not
+    stopped.
     Returns:
         The epoch to start with.
     Raises:
-        UserError: a file of the checkpoint is missing or damaged, or it belongs to another model or EMA setting.
+        UserError: a file of the checkpoint is missing or damaged, lacks something, is of another epoch, or it belongs
+            to another model or EMA setting.
     """
-    prefix = str(spec)[:-len(".pdparams")] if str(spec).endswith(".pdparams") else str(spec)
-    suffixes = [".pdparams", ".pdopt"] + ([".pdema"] if trainer.use_ema else [])
-    state = {suffix: _read_part(prefix, suffix) for suffix in suffixes}
-    weights = state[".pdema"] if trainer.use_ema else state[".pdparams"]
-    load_report.load_into(trainer.model, source.unwrap(weights, spec), source=f"--resume {spec}")
-    epoch = _resume_optimizer(trainer.optimizer, state[".pdopt"], spec)
+    prefix = str(spec)[:-len(stamp.WEIGHTS)] if str(spec).endswith(stamp.WEIGHTS) else str(spec)
+    paths = {suffix: Path(prefix + suffix) for suffix in stamp.SUFFIXES[:3 if trainer.use_ema else 2]}
+    settle(Path(prefix).parent)
+    for path in paths.values():
+        if not path.is_file():
+            raise UserError(f"cannot resume: '{path}' does not exist; a run is resumed from a checkpoint with its "
+                            ".pdopt (and .pdema with EMA); to start from weights alone: -o pretrain_weights=FILE")
+    mark = stamp.check(paths[stamp.WEIGHTS], paths)
+    average = _load_part(trainer.model, paths[stamp.WEIGHTS])
+    if trainer.use_ema:  # .pdparams is looked at as strictly; the model's own weights are in .pdema
+        _load_part(trainer.model, paths[stamp.MODEL])
+    state = _read_part(paths[stamp.OPTIMIZER])
+    more = state.pop(resume_state.KEY, None)
+    _require_whole(state, paths[stamp.OPTIMIZER], trainer.optimizer, mark, more)
+    epoch = _resume_optimizer(trainer.optimizer, state)
     if trainer.use_ema:
-        resume_average(trainer.ema, state[".pdparams"], trainer.lr.last_epoch)
+        resume_average(trainer.ema, average, trainer.lr.last_epoch)
+        resume_state.restore_average(trainer.ema, more)
+    resume_state.restore(trainer, more, epoch, paths[stamp.OPTIMIZER])
     return epoch
 
 
-def _read_part(prefix: str, suffix: str) -> dict[str, Any]:
-    path = Path(prefix + suffix)
-    if not path.is_file():
-        raise UserError(f"cannot resume: '{path}' does not exist; a run is resumed from a checkpoint with its .pdopt "
-                        "(and .pdema with EMA); to start from weights alone: -o pretrain_weights=FILE")
+def _load_part(model: nn.Layer, path: Path) -> dict[str, np.ndarray]:
+    state = unwrap.unwrap(_read_part(path), path)
+    load_report.load_into(model, state, source=f"--resume {path}")
+    return state
+
+
+def _read_part(path: Path) -> dict[str, Any]:
     try:
         return readers.read_paddle(path)
     except Exception as error:  # a damaged pickle can fail in any way
         raise UserError(f"cannot resume: '{path}' ({path.stat().st_size} bytes) is damaged ({error})") from None
 
 
-def _resume_optimizer(optimizer: paddle.optimizer.Optimizer, state: dict[str, Any], spec: str | Path) -> int:
-    epoch = state.pop("last_epoch", 0)
-    names = {parameter.name for parameter in optimizer._parameter_list}
-    strange = [key for key in state if key not in ("LR_Scheduler", "master_weights")
-               and not any(key.startswith(f"{name}_") for name in names)]
-    if strange:
-        raise UserError(f"--resume '{spec}': its optimizer state is of another model ({strange[0]} and "
-                        f"{len(strange) - 1} more fit no parameter)")
+def _resume_optimizer(optimizer: paddle.optimizer.Optimizer, state: dict[str, Any]) -> int:
+    epoch = state.pop("last_epoch")
     if "master_weights" in state:
         state["master_weights"] = {key: _named(*pair) for key, pair in state["master_weights"].items()}
     optimizer.set_state_dict(state)
     return epoch
+
+
+def _require_whole(state: dict[str, Any], path: Path, optimizer: paddle.optimizer.Optimizer, mark: stamp.Stamp | None,
+                   more: dict[str, Any] | None) -> None:
+    """Raise UserError where an optimizer's state is of another model or epoch, or lacks something.
+
+    Args:
+        mark, more: the file's stamp and its ``resume_state``; None in an older version's.
+    """
+    numbers = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
+    owners = _owners(numbers, path, {parameter.name: tuple(parameter.shape) for parameter in optimizer._parameter_list})
+    lacks = _lacks(state, owners, mark, more)
+    if lacks:
+        raise UserError(f"cannot resume: '{path}' is not whole, it lacks {lacks}; take another checkpoint")
+    if mark is not None and mark.epochs != state["last_epoch"]:
+        raise UserError(f"cannot resume: '{path}' is of epoch {state['last_epoch'] - 1} inside, but its stamp says "
+                        f"{mark}; take another checkpoint")
+
+
+def _owners(numbers: dict[str, np.ndarray], path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, str]:
+    """{'linear_0.w_0_moment1_0': 'linear_0.w_0'}: whose each number is; UserError where it fits no parameter."""
+    owners = {key: max((name for name in shapes if key.startswith(f"{name}_")), key=len, default="") for key in numbers}
+    strange = [key for key, owner in owners.items()
+               if not owner or (numbers[key].size != 1 and numbers[key].shape != shapes[owner])]
+    if strange:
+        raise UserError(f"--resume '{path}': its optimizer state is of another model ({strange[0]} and "
+                        f"{len(strange) - 1} more fit no parameter)")
+    return owners
+
+
+def _lacks(state: dict[str, Any], owners: dict[str, str], mark: stamp.Stamp | None,
+           more: dict[str, Any] | None) -> str:
+    """What is missing, in words; '' for nothing."""
+    if not isinstance(state.get("last_epoch"), int) or state["last_epoch"] < 0:
+        return "its epoch"
+    if not isinstance(state.get("LR_Scheduler"), dict):
+        return "its learning rate"
+    # a parameter has all kinds of numbers that the others have, of its float32 master or its own
+    kinds = {key: re.sub(r"^_fp32_master_\d+", "", key[len(owner):]) for key, owner in owners.items()}
+    there = {(owner, kinds[key]) for key, owner in owners.items()}
+    for owner in dict.fromkeys(owners.values()):
+        for kind in dict.fromkeys(kinds.values()):
+            if (owner, kind) not in there:
+                return f"{owner}{kind}"
+    if more is None:
+        return "" if mark is None else f"'{resume_state.KEY}'"
+    found = {"entries": len(state), "masters": len(state.get("master_weights", {}))}
+    short = next((name for name, count in found.items() if more.get(name) != count), None)
+    return f"some of its {more.get(short)} {short} (it has {found[short]})" if short else ""
 
 
 def _named(name: str, array: np.ndarray) -> paddle.Tensor:
@@ -164,9 +229,11 @@ def _named(name: str, array: np.ndarray) -> paddle.Tensor:
 def resume_average(ema: ModelEMA, state: dict[str, Any], step: int) -> None:
     """Go on with an average from ``state``, what ``apply()`` gave after ``step`` updates.
 
-    ModelEMA.apply() divides by 1 - decay**step except with 'exponential'; what it goes on with is undivided.
+    ModelEMA.apply() divides by 1 - decay**step except with 'exponential'; what it goes on with is undivided. Names of
+    its black list stay the model's own tensors.
     """
     decay = {"threshold": min(ema.decay, step / (9 + step)), "exponential": None}.get(ema.ema_decay_type, ema.decay)
     factor = 1.0 if decay is None or step == 0 else 1 - decay**step
-    kept = {name: paddle.to_tensor(value) for name, value in state.items() if name in ema.state_dict}
-    ema.resume({name: value if name in ema.ema_black_list else value * factor for name, value in kept.items()}, step)
+    kept = {name: paddle.to_tensor(value) for name, value in state.items()
+            if name in ema.state_dict and name not in ema.ema_black_list}
+    ema.resume({name: value * factor if factor != 1.0 else value for name, value in kept.items()}, step)

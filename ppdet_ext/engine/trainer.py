@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ppdet.metrics import Metric
 
 from .. import kernels
 from ..backbones.modules import without_pretrained
-from ..data import class_names
+from ..data import class_names, random_state
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
@@ -84,6 +85,8 @@ class Trainer:
         hooks: what happens around training, evaluation and prediction.
         status: where the run is.
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
+        run: the run's own name, for the stamps of its checkpoints.
+        scaler: the loss scale of mixed precision; None where nothing is trained.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
@@ -93,7 +96,7 @@ class Trainer:
 
     def __init__(self, cfg: dict[str, Any], mode: str = "train") -> None:
         self.mode, self.output = mode, Path(cfg.get("save_dir", "output")) / cfg["filename"]
-        self.started_from = ""
+        self.started_from, self.run = "", secrets.token_hex(4)
         self.ap: dict[str, float | None] = {}
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
@@ -111,6 +114,7 @@ class Trainer:
         self.loader: Any = None
         self.optimizer: Any = None
         self.lr: Any = None
+        self.scaler: Any = None
         self.ema: Any = None
         self.average: WeightAverage | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
@@ -141,6 +145,7 @@ class Trainer:
             self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
             self.lr = create("LearningRate")(self.accumulation.steps_per_epoch)
             self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
+            self.scaler = self.precision.scaler()
         if self.use_ema:
             given = {argument: self.cfg[key] for key, argument in EMA_KEYS.items() if key in self.cfg}
             self.ema = ppdet.optimizer.ModelEMA(self.model, **given)
@@ -215,10 +220,6 @@ class Trainer:
             raise UserError(f"'{weights}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left; "
                             f"for more: -o epoch={self.start_epoch + 10}")
         self._resume_history(Path(weights).parent)
-        # the sampler shuffles by its own epoch number, and ppdet's reader has drawn from it already
-        self.loader.dataset.set_epoch(self.start_epoch)
-        self.loader._batch_sampler.set_epoch(self.start_epoch)
-        self.loader.loader = iter(self.loader.dataloader)
         self.started_from = f"checkpoint {weights} (resumed at epoch {self.start_epoch})"
         log.info(f"Resume from {weights}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
 
@@ -244,12 +245,20 @@ class Trainer:
             processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status).run(
+                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
                          self.start_epoch, self.end_epoch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
-        """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only."""
+        """AP over the evaluation set: {'AP': ..., 'AP50': ...}; {} with --save_prediction_only.
+
+        It leaves training's random numbers alone: a run with evaluations trains as one without, and as a resumed one.
+        """
+        # each iteration over workers draws a number; without workers it is the training reader that draws meanwhile
+        with random_state.kept() if self.mode == "train" and self.cfg["worker_num"] else contextlib.nullcontext():
+            return self._evaluate()
+
+    def _evaluate(self) -> dict[str, float | None]:
         loader = self.loader
         if self.mode == "train":
             if not self.metrics:

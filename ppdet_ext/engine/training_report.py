@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ppdet.core.workspace import create
 
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
+from ..errors import printable
 from ..files import atomic_path
 from .draw import beside
 from .hooks import Hook, Status
@@ -80,10 +82,13 @@ class TrainingReport(Hook):
     def _classes(self) -> dict[str, tuple[float | None, float | None]]:
         if self.trainer.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
             return {}
-        return class_ap(self.boxes_path, self.trainer.cfg["EvalDataset"].get_anno())
+        anno_path = _evaluation_data(self.trainer).get_anno()
+        return class_ap(self.boxes_path, anno_path) if anno_path and Path(anno_path).is_file() else {}
 
     def _picture(self) -> str | None:
         """Ground truth (left) beside the best checkpoint's detections (right), a row per image."""
+        if not self.samples:  # the best evaluation was an earlier run's
+            return None
         dataset = self.trainer.cfg["EvalDataset"]
         names = {label: name for name, label in dataset.cname2cid.items()}
         shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
@@ -98,6 +103,12 @@ class TrainingReport(Hook):
         path = self.trainer.output / "predictions.png"
         media.write_image(path, beside(rows, TITLES))
         return str(path)
+
+
+def _evaluation_data(trainer: Trainer) -> Any:
+    """The evaluation set, which a run without evaluations has not made: its best may be of the run that it resumed."""
+    found = trainer.cfg.get("EvalDataset")
+    return found if hasattr(found, "get_anno") else create("EvalDataset")()
 
 
 def ground_truth(dataset: Any, records: Sequence[dict[str, Any]]) -> list[np.ndarray]:
@@ -160,6 +171,7 @@ def ap_table(ap: dict[str, float | None], classes: dict[str, tuple[float | None,
         return "  n/a" if value is None else f"{value:.3f}"
     lines = [f"  {name:<12} {number(value)}" for name, value in ap.items() if name.startswith("AP")]
     if classes:
+        classes = {printable(name): values for name, values in classes.items()}
         width = max(12, *map(len, classes))
         lines += ["", f"  {'class':<{width}}    AP   AP50"]
         lines += [f"  {name:<{width}} {number(a)}  {number(b)}" for name, (a, b) in classes.items()]

@@ -6,9 +6,11 @@ Targets and replacements are dotted names, so a row is data and nothing is loade
 """
 from __future__ import annotations
 
+import builtins
 import contextlib
 import functools
 import importlib
+import inspect
 import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -187,9 +189,11 @@ def _apply(patch, off):
 
 
 def _original(target):
-    """As its class or module holds it: a classmethod is not bound."""
+    """As its class or module holds it: a classmethod is not bound. A module also finds Python's own functions."""
     owner, attribute = resolve(target)
-    return vars(owner)[attribute] if attribute in vars(owner) else getattr(owner, attribute)
+    if attribute in vars(owner):
+        return vars(owner)[attribute]
+    return getattr(builtins if inspect.ismodule(owner) and hasattr(builtins, attribute) else owner, attribute)
 
 
 @functools.cache

@@ -5,11 +5,33 @@ from .ledger import Change, Patch
 _OPERATORS = "ppdet.data.transform.operators"
 _READER = "ppdet.data.reader"
 _DATA = "ppdet_ext.data"
+_ALLOWED = "ppdet_ext.config.allowed"
+_READS = "ppdet_ext.weights.ppdet_reads"
 
 ROWS = (
     Patch("safe_yaml",
           (Change("ppdet.core.workspace:_load_config_with_base", "ppdet_ext.config.config_file:safe_reader"),),
           "ppdet reads configs with a YAML loader that runs code which a file holds", "ppdet>=2.6"),
+    Patch("safe_eval",
+          tuple(Change(f"ppdet.{module}:eval", f"{_ALLOWED}:by_name") for module in (
+              "modeling.backbones.vision_transformer", "modeling.backbones.trans_encoder", "modeling.necks.custom_pan",
+              "modeling.reid.pyramidal_embedding", "modeling.reid.resnet_embedding", "optimizer.adamw")),
+          "a few settings of a config are evaluated as Python", "ppdet>=2.6"),
+    Patch("safe_names",
+          (Change("ppdet.data.source.dataset:source", f"{_ALLOWED}:only_data_sets"),
+           Change(f"{_READER}:transform", f"{_ALLOWED}:only_transforms"),
+           Change("ppdet.optimizer.optimizer:optimizer", f"{_ALLOWED}:only_optimizers"),
+           Change("ppdet.optimizer.optimizer:LearningRate.__init__", f"{_ALLOWED}:only_schedulers")),
+          "a config's names are looked up among everything that a module holds, such as a function that starts a shell",
+          "ppdet>=2.6"),
+    Patch("safe_load", (Change("paddle:load", f"{_READS}:load_safely"),),
+          "ppdet's paddle.load unpickles: a weight file, named in a config, can run code", "ppdet>=2.6"),
+    Patch("safe_cache", (Change(f"{_OPERATORS}:DecodeCache.load", f"{_READS}:load_picture"),),
+          "DecodeCache unpickles what lies in the folder that a config names", "ppdet>=2.6"),
+    Patch("safe_download",
+          (Change("paddle.utils.download:get_weights_path_from_url", f"{_READS}:fetch_safely"),
+           Change("ppdet.utils.download:_download_dist", f"{_READS}:refuse_download")),
+          "ppdet's downloads have no limits, and are unpacked wherever their names say", "ppdet>=2.6"),
     Patch("unreadable_image", (Change(f"{_OPERATORS}:Decode.apply", f"{_DATA}.reading:decode_strictly"),),
           "Decode swallows the error of an unreadable image and the image's name", "ppdet>=2.6"),
     Patch("reader_errors",

@@ -12,17 +12,19 @@ import platform
 import sys
 
 
-def _defaults():
+def defaults() -> dict[str, str]:
+    """The variables that make Paddle fast on this machine, name to value."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     neighbours = int(os.environ.get("PADDLE_LOCAL_SIZE", 1))  # processes that paddle.distributed.launch started here
-    defaults = {"OMP_NUM_THREADS": str(max(cores // neighbours, 1))}
-    if "AMD" in _cpu_name():
+    chosen = {"OMP_NUM_THREADS": str(max(cores // neighbours, 1))}
+    if "AMD" in cpu_name():
         # the MKL inside Paddle's CPU wheel takes its slowest path on AMD processors unless told which one to take
-        defaults["MKL_DEBUG_CPU_TYPE"] = "5"
-    return defaults
+        chosen["MKL_DEBUG_CPU_TYPE"] = "5"
+    return chosen
 
 
-def _cpu_name():
+def cpu_name() -> str:
+    """What the processor says of its maker."""
     try:
         with open("/proc/cpuinfo") as file:
             return next((line for line in file if line.startswith(("vendor_id", "model name"))), "")
@@ -37,7 +39,7 @@ def setup() -> dict[str, str]:
     """
     if _threads_by_paddle():
         del os.environ["OMP_NUM_THREADS"]
-    chosen = {name: value for name, value in _defaults().items() if name not in os.environ}
+    chosen = {name: value for name, value in defaults().items() if name not in os.environ}
     os.environ.update(chosen)
     if not any(name.startswith("MALLOC_") for name in os.environ):
         _keep_freed_memory()

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from paddle import nn
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .mapped import release
 
 SHOWN = 4  # rows of each kind in a one-line message
@@ -25,7 +25,7 @@ class Mismatch(NamedTuple):
     given: tuple[int, ...]
 
     def __str__(self):
-        return f"{self.name} (wanted {list(self.wanted)}, given {list(self.given)})"
+        return f"{printable(self.name)} (wanted {list(self.wanted)}, given {list(self.given)})"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _folded_row(pattern, numbers):
     def span(_match):
         values = next(columns)
         return f"{values[0]}...{values[-1]}" if len(values) > 1 else str(values[0])
-    row = re.sub("#", span, pattern)
+    row = printable(re.sub("#", span, pattern))
     return f"{row} ({len(numbers)})" if len(numbers) > 1 else row
 
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import yaml
 
-from ..errors import UserError
+from .. import plain_yaml
+from ..errors import UserError, printable
 
 logger = logging.getLogger(__name__)
+
+LARGEST = 1 << 20  # bytes of a file; a thousand class names have 20 kB
 
 # what a PretrainedCfg tells about any weights of its name; a source that knows better overrides it
 FROM_CFG = ("arch", "tag", "license", "input_size", "mean", "std", "interpolation", "crop_pct", "num_classes")
@@ -60,13 +63,25 @@ def require_free(path: str | Path) -> None:
 
 
 def _load(path):
-    """The mapping in ``path``, or None where it is not metadata: any YAML file may lie beside weights."""
+    """The mapping in ``path``, or None where it is not metadata: any YAML file may lie beside weights.
+
+    Its texts are made such that they can be printed.
+    """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError):
+        found = plain_yaml.load(plain_yaml.read_text(path))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # a date or a number that is none is a ValueError
         return None
-    metadata = isinstance(found, dict) and all(isinstance(found.get(key), list) for key in ("mean", "std"))
-    return found if metadata else None
+    known = {key: _shown(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    good = all(isinstance(known.get(key), list) and all(isinstance(one, (int, float)) for one in known[key])
+               for key in ("mean", "std"))
+    return known if good else None
+
+
+def _shown(value):
+    """A plain value or a list of such; texts without what moves a cursor, and in place of all else its text."""
+    if isinstance(value, list):
+        return [_shown(item) if not isinstance(item, list) else "..." for item in value]
+    return value if isinstance(value, (int, float, type(None))) else printable(value, LARGEST)
 
 
 def dump(values: dict[str, Any]) -> str:

@@ -13,8 +13,8 @@ from paddle import nn
 
 from ..errors import UserError
 from ..files import sha256
-from . import metadata
-from .download import Unavailable, home
+from . import metadata, verified_file
+from .download import Unavailable, home, is_full
 from .layout_rules import find_rename, known_names, linear_weights, rename_table, to_paddle, to_torch
 from .load_report import LoadReport, load_into
 from .resize_parameters import resize_to
@@ -103,7 +103,8 @@ class Converted:
         self.sha256 = sha256(location.path)
         self.cached = self._cache_path(layer, rename) if use_cache else None
         self.source_state: dict[str, np.ndarray] | None = None
-        if self.cached and self.cached.exists():
+        self.from_cache = self.cached is not None and _is_intact(self.cached)
+        if self.from_cache:
             self.state = read(Location(self.cached, str(self.cached))).state
         else:
             self._convert(layer, rename, part)
@@ -140,13 +141,30 @@ class Converted:
                          source=self.location.source, sha256=self.sha256, meta=self.meta)
 
     def keep(self) -> None:
-        """Write the converted weights into the cache; a cache that cannot be written is a warning."""
-        if not self.cached or self.cached.exists():
+        """Write the converted weights into the cache; a cache that is full or cannot be written is a warning."""
+        if not self.cached or self.from_cache:
             return
         try:
             write_with_metadata(self.state, self.meta, self.cached)
-        except UserError as error:
-            logger.warning("converted weights are not kept: %s", error)
+            verified_file.note(self.cached, sha256(self.cached))
+        except (OSError, UserError) as error:
+            logger.warning("converted weights are not kept: %s", "the disk of "
+                           f"'{self.cached.parent}' is full" if is_full(error) else error)
+
+
+def _is_intact(path):
+    """Whether converted weights lie in the cache as they were written there."""
+    try:
+        if not path.exists():
+            return False
+        if verified_file.is_noted(path):
+            verified_file.digest_of(path)
+            return True
+        reason = "nothing says what it should be"
+    except (OSError, verified_file.Changed):
+        reason = "it was changed since"
+    logger.warning("the converted weights '%s' are not used, but made anew: %s", path, reason)
+    return False
 
 
 def resize_positions(state: dict[str, np.ndarray], layer: nn.Layer, arch: str) -> dict[str, np.ndarray]:

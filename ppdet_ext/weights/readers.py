@@ -2,9 +2,9 @@
 """File suffix -> reader: one small function for each format, and the table that joins them."""
 from __future__ import annotations
 
-import collections
 import importlib
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, Callable
@@ -12,7 +12,8 @@ from typing import Any, Callable
 import numpy as np
 from safetensors import safe_open
 
-from ..errors import UserError
+from ..errors import UserError, printable
+from ..limits import TooMuch, limit, refuse, tensor_bytes
 from . import safe_pickle, torch_file
 from .mapped import map_file
 from .safe_pickle import AllowListUnpickler, Forbidden
@@ -25,9 +26,9 @@ SAFETENSORS_TYPES = {
 
 # what paddle.save writes: containers and numpy arrays
 PADDLE_ALLOWED = {
-    "collections.OrderedDict": collections.OrderedDict,
-    "builtins.tuple": tuple,
-    "__builtin__.tuple": tuple,
+    "collections.OrderedDict": safe_pickle.mapping,
+    "builtins.tuple": safe_pickle.flat_tuple,
+    "__builtin__.tuple": safe_pickle.flat_tuple,
     **safe_pickle.NUMPY,
 }
 NO_QUANTISED = "quantised weights cannot be used for training; give the float32 or float16 file"
@@ -49,11 +50,14 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     safetensors reads and checks the table. Its own arrays would be copies, so ours are laid over the mapped file: the
     numbers come after the table, in its order and without gaps.
     """
-    with safe_open(path, framework="numpy") as table, open(path, "rb") as file:
-        content, parts = map_file(file), {name: table.get_slice(name) for name in table.offset_keys()}
+    with open(path, "rb") as file:
+        content = map_file(file)
+        _require_short_table(content)
+    with safe_open(path, framework="numpy") as table:
+        parts = {name: table.get_slice(name) for name in table.offset_keys()}
         for name, part in parts.items():
             if part.get_dtype() not in SAFETENSORS_TYPES:
-                raise UserError(f"'{path}' holds '{name}' as {part.get_dtype()}: {NO_QUANTISED}")
+                raise UserError(f"'{path}' holds '{printable(name)}' as {part.get_dtype()}: {NO_QUANTISED}")
         types = {name: np.dtype(SAFETENSORS_TYPES[part.get_dtype()]) for name, part in parts.items()}
         sizes = {name: types[name].itemsize * math.prod(part.get_shape()) for name, part in parts.items()}
         numbers, found = content[len(content) - sum(sizes.values()):], {}
@@ -64,6 +68,15 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     return found
 
 
+def _require_short_table(content):
+    """Raise TooMuch where the table (JSON after its length, 8 bytes) has more values than a file may have."""
+    length = min(int.from_bytes(content[:8].tobytes(), "little"), len(content) - 8)
+    marks = sum(int(np.count_nonzero(content[8 + start:8 + min(start + (1 << 20), length)] == ord(mark)))
+                for start in range(0, length, 1 << 20) for mark in ",:")
+    if marks > limit("VALUES"):
+        refuse("VALUES", f"its table has more than {limit('VALUES')} values")
+
+
 def read_torch(path: str | Path) -> Any:
     """A torch.save file as nested containers of arrays: without torch where it holds only tensors, else through it."""
     try:
@@ -71,7 +84,9 @@ def read_torch(path: str | Path) -> Any:
     except Forbidden as error:
         torch = need("torch", f"'{path}' cannot be read without torch ({error}; a .safetensors file can): it")
         _require_safe(torch, path)
-        return _numpy(torch.load(path, map_location="cpu", weights_only=True), path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        return safe_pickle.unfold(loaded, lambda value: hasattr(value, "detach"), lambda value: _numpy(value, path),
+                                  tensor_bytes(os.path.getsize(path)), list)
 
 
 def _require_safe(torch, path):
@@ -84,7 +99,8 @@ def _require_safe(torch, path):
 def read_paddle(path: str | Path) -> dict[str, Any]:
     """A .pdparams file as ``paddle.save`` writes it. It is a pickle too, so paddle.load does not see it here."""
     with open(path, "rb") as file:
-        saved = safe_pickle.with_arrays(AllowListUnpickler(file, PADDLE_ALLOWED).load())
+        saved = safe_pickle.with_arrays(AllowListUnpickler(file, PADDLE_ALLOWED).load(),
+                                        tensor_bytes(os.path.getsize(path)))
     # protocols below 4 cut arrays of more than 1 GiB into pieces
     for name, info in saved.pop("UnpackBigParamInfor@@", {}).items():
         saved[name] = np.concatenate([saved.pop(part) for part in info["slices"]]).reshape(info["OriginShape"])
@@ -126,11 +142,14 @@ def read_file(path: str | Path) -> tuple[Any, str]:
     """``(content, 'torch'|'paddle')`` of a weight file.
 
     Raises:
-        UserError: unknown suffix, damaged file, a file that holds code, quantised weights, torch needed and missing.
+        UserError: unknown suffix, damaged file, a file that holds code or costs too much (``limits``), quantised
+            weights, torch needed and missing.
     """
     reader, framework = reader_for(path)
     try:
         return reader(path), framework
+    except TooMuch as error:
+        raise TooMuch(f"'{path}': {error}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged file can make a parser fail in any way
@@ -140,16 +159,10 @@ def read_file(path: str | Path) -> tuple[Any, str]:
                         "of another format, or not to be trusted: delete it and get it again") from error
 
 
-def _numpy(value, path):
-    """torch tensors in nested containers -> numpy arrays (bfloat16 as float32)."""
-    if hasattr(value, "detach"):
-        value = value.detach()
-        try:
-            return (value.float() if str(value.dtype) == "torch.bfloat16" else value).cpu().numpy()
-        except TypeError:  # a type that numpy does not have, none of which is made for training
-            raise UserError(f"'{path}' holds a {value.dtype} tensor: {NO_QUANTISED}") from None
-    if isinstance(value, dict):
-        return {key: _numpy(item, path) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_numpy(item, path) for item in value]
-    return value
+def _numpy(tensor, path):
+    """A torch tensor as a numpy array (bfloat16 as float32)."""
+    tensor = tensor.detach()
+    try:
+        return (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).cpu().numpy()
+    except TypeError:  # a type that numpy does not have, none of which is made for training
+        raise UserError(f"'{path}' holds a {tensor.dtype} tensor: {NO_QUANTISED}") from None

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import masked
 from ..files import sha256
-from . import metadata
-from .download import Unavailable, check_hash, fetch
+from . import metadata, verified_file
+from .download import Unavailable, fetch
 from .readers import READERS, read_file
 from .unwrap import unwrap
 
@@ -112,7 +113,7 @@ def locate_spec(spec: str | Path, *, cfg: Any = None) -> Location:
     if spec.startswith("package:"):
         return _in_package(spec)
     if spec.startswith(("http://", "https://")):
-        return Location(fetch(spec), spec)
+        return Location(fetch(spec), masked(spec))
     path = Path(os.path.expanduser(spec))
     if not os.path.isfile(path):  # unlike Path.is_file, also for a name too long to exist
         raise Unavailable(f"there is no weight file '{spec}'; give a file, a URL, 'hub' or package:NAME")
@@ -136,7 +137,8 @@ def _from_hub(cfg):
     reasons = []
     for url in urls:
         try:
-            return Location(fetch(url), url, metadata.from_cfg(cfg))
+            digest = getattr(cfg, "sha256", "") if url == getattr(cfg, "url", "") else ""
+            return Location(fetch(url, digest=digest), masked(url), metadata.from_cfg(cfg))
         except Unavailable as error:
             reasons.append(str(error))
     raise Unavailable(f"weights of {name}: {'; '.join(reasons)}; download the file elsewhere and pass it (pretrained: "
@@ -164,5 +166,5 @@ def _in_package(spec):
         found = ", ".join(str(path.relative_to(root)) for path in files) or "none"
         raise Unavailable(f"package '{name}' should hold exactly one weight file (found: {found}); "
                           f"give the file itself, it lies under {root}")
-    check_hash(files[0], known.sha256, f"package '{name}'")
+    verified_file.check_prefix(sha256(files[0]) if known.sha256 else "", known.sha256, f"package '{name}'")
     return Location(files[0], spec, dict(known.meta), known.rename)

@@ -6,8 +6,9 @@ Format: torch/serialization.py.
 """
 from __future__ import annotations
 
-import collections
 import dataclasses
+import io
+import math
 import os
 import struct
 import sys
@@ -17,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..limits import refuse, tensor_bytes
 from .mapped import map_file
-from .safe_pickle import AllowListUnpickler, Forbidden
+from .safe_pickle import AllowListUnpickler, Forbidden, flat_tuple, mapping, unfold
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -59,13 +61,22 @@ class TensorView:
     shape: tuple
     strides: tuple
 
-    def array(self) -> np.ndarray:
-        """The view as a numpy array that cannot be written; bounds are checked, as the numbers come from outside."""
-        data = self.storage.data
-        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides))
+    def __setstate__(self, state):
+        raise Forbidden("it changes a tensor")
+
+    @property
+    def nbytes(self) -> int:
+        """Of the array, were it laid out: with strides of 0 far more than the storage has."""
         numbers = (self.offset, *self.shape, *self.strides)
         if len(self.shape) != len(self.strides) or any(not isinstance(n, int) or n < 0 for n in numbers):
             raise ValueError("a tensor with a bad shape")
+        return math.prod(self.shape) * np.dtype(np.float32 if self.storage.kind.dtype is BFLOAT16 else
+                                                self.storage.kind.dtype).itemsize
+
+    def array(self) -> np.ndarray:
+        """The view as a numpy array that cannot be written; bounds are checked, as the numbers come from outside."""
+        data, _ = self.storage.data, self.nbytes
+        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides))
         if 0 in self.shape:
             return np.empty(self.shape, self.storage.kind.stored)
         if data is None or last >= len(data):
@@ -81,18 +92,24 @@ def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 class Settings:
-    """Stands in for ``argparse.Namespace``, which training scripts save beside their weights."""
+    """Stands in for ``argparse.Namespace``, which training scripts save beside their weights; keeps nothing of it."""
+    __slots__ = ()
+
+    def __setstate__(self, state):
+        pass
 
 
 def _tensor(storage, offset, shape, strides, *_ignored):
-    return TensorView(storage, offset, tuple(shape), tuple(strides))
+    if not isinstance(storage, Storage):
+        raise Forbidden("it holds a tensor without a storage")
+    return TensorView(storage, offset, flat_tuple(shape), flat_tuple(strides))
 
 
 ALLOWED = {
-    "collections.OrderedDict": collections.OrderedDict,
-    "collections.Counter": dict,  # learning-rate schedules keep their milestones so
+    "collections.OrderedDict": mapping,
+    "collections.Counter": mapping,  # learning-rate schedules keep their milestones so
     "argparse.Namespace": Settings,
-    "torch.Size": tuple,
+    "torch.Size": flat_tuple,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda data, *_ignored: data,
@@ -105,6 +122,7 @@ def read(path: str | Path) -> Any:
 
     Raises:
         Forbidden: the file holds something else than tensors, containers and plain values.
+        TooMuch: reading it would cost more than ``limits`` allows.
         Exception: of many kinds, where the file is damaged; the caller names the file.
     """
     with open(path, "rb") as file:
@@ -124,8 +142,11 @@ def _unpickle(file, storages):
 
 
 def _read_zip(file):
-    content = map_file(file)
+    content, most = map_file(file), tensor_bytes(os.fstat(file.fileno()).st_size)
     with zipfile.ZipFile(file) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > most:  # before anything is unpacked: zlib makes a thousand bytes of one
+            refuse("EXPANSION", f"it unpacks to {unpacked} bytes, more than {most} for a file of its size")
         names = set(archive.namelist())
         pickles = [name for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(pickles) != 1:
@@ -136,12 +157,11 @@ def _read_zip(file):
         if root + "byteorder" in names and archive.read(root + "byteorder").decode() != sys.byteorder:
             raise Forbidden("it was written on a machine of another byte order")
         storages = {}
-        with archive.open(pickles[0]) as data:
-            result = _unpickle(data, storages)
+        result = _unpickle(io.BytesIO(archive.read(pickles[0])), storages)
         for key, storage in storages.items():
             record = _record(archive, archive.getinfo(f"{root}data/{key}"), content)
             storage.data = record.view(storage.kind.stored)
-    return _with_arrays(result)
+    return _with_arrays(result, most)
 
 
 def _record(archive, entry, content):
@@ -175,15 +195,9 @@ def _read_legacy(file):
         if start + size > len(content):
             raise EOFError("it ends early")
         storage.data = content[start:file.seek(size, os.SEEK_CUR)].view(storage.kind.stored)
-    return _with_arrays(result)
+    return _with_arrays(result, tensor_bytes(len(content)))
 
 
-def _with_arrays(value):
-    """``value`` with each TensorView replaced by its array, through dicts, lists and tuples."""
-    if isinstance(value, TensorView):
-        return value.array()
-    if isinstance(value, dict):
-        return {key: _with_arrays(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_with_arrays(item) for item in value]
-    return value
+def _with_arrays(content, most_bytes):
+    """``content`` with each TensorView replaced by its array, and lists in place of tuples."""
+    return unfold(content, lambda value: isinstance(value, TensorView), TensorView.array, most_bytes, list)

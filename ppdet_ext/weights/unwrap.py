@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, printable
 from .readers import NO_QUANTISED
 
 # where training scripts put the state_dict in what they save, best first; a dot goes one level deeper
@@ -25,6 +25,7 @@ PARTS = (*PREFIXES, "model.", "backbone.", "encoder.", "conv_encoder.", "body.",
          "momentum_encoder.", "visual.", "trunk.", "timm_model.", "base_model.", "feature_extractor.")
 # last parts of names that only quantised layers have: torch.ao, GPTQ and AWQ, bitsandbytes
 QUANTISED = ("_packed_params", "zero_point", "qweight", "qzeros", "absmax", "quant_map", "quant_state")
+SHOWN = 20  # groups of names in a message
 RIVAL = 0.5  # a part that fits at least this well, beside the best one, leaves the choice to the user
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ def unwrap(content: Any, path: str | Path = "", names: Collection[str] | None = 
 def groups(names: Iterable[str]) -> str:
     """What the names begin with, counted, as text: ``backbone. (98), neck. (12)``."""
     counts = Counter(name.partition(".")[0] + ("." if "." in name else "") for name in names)
-    return ", ".join(f"{first} ({count})" for first, count in counts.most_common())
+    shown = [f"{printable(first)} ({count})" for first, count in counts.most_common(SHOWN)]
+    return ", ".join(shown + ["..."] * (len(counts) > SHOWN))
 
 
 def _state_dict(content, path):

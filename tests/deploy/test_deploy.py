@@ -440,17 +440,17 @@ def test_new_files_replace_old_ones_and_leave_the_others_alone(tmp_path):
     made = ("model.pdmodel", "model.pdiparams", "model.pdiparams.info", "model.onnx")
     for name in (*made, *own):
         (folder / name).write_text("old")
-    with pytest.raises(ZeroDivisionError), export._fresh_folder(folder) as fresh:  # noqa: PT012  a context is tested
+    with pytest.raises(ZeroDivisionError), export.fresh_folder(folder) as fresh:  # noqa: PT012  a context is tested
         (fresh / "model.json").write_text("half")
         raise ZeroDivisionError
     assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys((*made, *own), "old")
-    with export._fresh_folder(folder) as fresh:
+    with export.fresh_folder(folder) as fresh:
         for name in ("model.json", "model.pdiparams"):
             (fresh / name).write_text("new")
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
         "model.json": "new", "model.pdiparams": "new", **dict.fromkeys(own, "old")}
     assert list(tmp_path.iterdir()) == [folder]
-    with pytest.raises(ZeroDivisionError), export._fresh_folder(tmp_path / "second"):
+    with pytest.raises(ZeroDivisionError), export.fresh_folder(tmp_path / "second"):
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == [folder]
 

@@ -21,7 +21,6 @@ from ppdet_ext.distributed import processes
 from ppdet_ext.distributed.shared_evaluation import DistributedMetric, Share
 from ppdet_ext.errors import UserError
 from ppdet_ext.graph.ops.timm_norm_leaves import BatchNormAct2d, SyncBatchNormAct2d, sync_batch_norms
-from ppdet_ext.startup import environment
 
 # processes that share a busy machine are slow; these only end what hangs
 SECONDS = 1500
@@ -194,15 +193,6 @@ def test_synchronized_norms_are_converted_once():
 def test_a_tool_for_one_process_says_so(three):
     with pytest.raises(UserError, match="runs in one process"):
         load_cfg(None, "test")
-
-
-def test_threads_are_shared_among_neighbours(monkeypatch):
-    monkeypatch.delenv("PADDLE_LOCAL_SIZE", raising=False)
-    cores = int(environment._defaults()["OMP_NUM_THREADS"])
-    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
-    assert environment._defaults()["OMP_NUM_THREADS"] == str(max(cores // 2, 1))
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert not environment._threads_by_paddle()
 
 
 # ---------------------------------------------------------------- in two processes, slowly

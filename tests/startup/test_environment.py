@@ -79,10 +79,10 @@ def test_libraries_that_opencv_misses():
 
 
 def test_instruction_set_for_amd_only(monkeypatch):
-    monkeypatch.setattr(environment, "_cpu_name", lambda: "vendor_id : AuthenticAMD")
-    assert environment._defaults()["MKL_DEBUG_CPU_TYPE"] == "5"
-    monkeypatch.setattr(environment, "_cpu_name", lambda: "vendor_id : GenuineIntel")
-    assert "MKL_DEBUG_CPU_TYPE" not in environment._defaults()
+    monkeypatch.setattr(environment, "cpu_name", lambda: "vendor_id : AuthenticAMD")
+    assert environment.defaults()["MKL_DEBUG_CPU_TYPE"] == "5"
+    monkeypatch.setattr(environment, "cpu_name", lambda: "vendor_id : GenuineIntel")
+    assert "MKL_DEBUG_CPU_TYPE" not in environment.defaults()
 
 
 def test_wrong_python():
@@ -141,3 +141,14 @@ class TestPatches:
         averaged = ema.apply()
         assert averaged["bias"].numpy().tolist() == [3, 3]
         assert (averaged["weight"] - net.weight).abs().max() < 1e-6
+
+
+def test_threads_are_shared_among_neighbours(monkeypatch):
+    monkeypatch.delenv("PADDLE_LOCAL_SIZE", raising=False)
+    cores = int(environment.defaults()["OMP_NUM_THREADS"])
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
+    assert environment.defaults()["OMP_NUM_THREADS"] == str(max(cores // 2, 1))
+    given = {"OMP_NUM_THREADS": "2", "PADDLE_LOCAL_SIZE": "2", "MALLOC_ARENA_MAX": "8"}
+    monkeypatch.setattr(environment.os, "environ", dict(given))
+    assert "OMP_NUM_THREADS" not in environment.setup()
+    assert environment.os.environ["OMP_NUM_THREADS"] == "2"  # the user's own

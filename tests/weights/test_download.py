@@ -4,6 +4,8 @@ import functools
 import hashlib
 import http.server
 import json
+import os
+import re
 import socket
 import sys
 import threading
@@ -53,6 +55,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("PPDET_EXT_HTTP_HOSTS", "127.0.0.1")
     folder = tmp_path / "served"
     folder.mkdir()
     handler = functools.partial(Handler, directory=str(folder))
@@ -103,7 +106,7 @@ def test_urls_that_are_none(url, server):
 
 def test_cache_names_are_short_plain_and_keep_the_suffix():
     plain = download.cache_name("https://x.org:80/a/w.pth.tar")
-    assert plain == "x.org_80--a--w.pth.tar"
+    assert re.fullmatch(r"x\.org_80--a--[0-9a-f]{16}--w\.pth\.tar", plain)
     strange = [download.cache_name(f"https://me:secret@x.org/{path}.pth.tar") for path in
                ("a" * 400, "b" + "a" * 400, "w\0", "w:", "\u00e9" * 200, "/".join("abc" * 100))]
     assert len(set(strange)) == len(strange)
@@ -119,6 +122,7 @@ def test_a_network_that_drops_packets_costs_seconds(monkeypatch, tmp_path, schem
     places = [(family, socket.SOCK_STREAM, 6, "", (f"{number}", 443, *more))
               for family, more in ((socket.AF_INET6, (0, 0)), (socket.AF_INET, ())) for number in range(8)]
     waited = []
+    monkeypatch.setenv("PPDET_EXT_HTTP_HOSTS", "other.org, hub.org")
 
     class Silent(socket.socket):
         def connect(self, _place):
@@ -145,7 +149,7 @@ def test_the_hash_in_the_file_name_is_checked(server, tmp_path, monkeypatch):
     assert download.fetch(f"{server.url}/net-{good}.pth").exists()
     with pytest.raises(UserError, match="not 01234567"):
         download.fetch(f"{server.url}/net-01234567.pth")
-    assert len(list((tmp_path / "home" / "cache").iterdir())) == 1
+    assert [path.suffix for path in sorted((tmp_path / "home" / "cache").iterdir())] == [".pth", ".json"]
 
 
 def test_where_hashes_are_expected():
@@ -223,5 +227,5 @@ def test_pretrained_url_fills_a_detectors_backbone(server, weights, query):
     paddle.save(weights.state_dict(), str(server.folder / "mine.pdparams"))
     url = f"{server.url}/mine.pdparams{query}"
     backbone = registry.build({"name": "TimmBackbone", "arch": "resnet18", "pretrained": url})
-    assert backbone.weights_source == url and len(server.paths) == 1
+    assert backbone.weights_source == url.replace("=1", "=***") and len(server.paths) == 1
     assert_same(backbone.model, weights.state_dict())

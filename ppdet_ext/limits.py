@@ -1,0 +1,61 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""The most that a file from outside may cost: one table, each row set otherwise by its environment variable."""
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, NoReturn
+
+from .errors import UserError
+
+SMALLEST = 8 << 20  # bytes; a smaller file may hold as much as one of this size
+
+
+class Limit(NamedTuple):
+    """A default, and what is counted."""
+    default: int
+    what: str
+
+
+#: name -> Limit; the variable is PPDET_EXT_MAX_ and the name
+LIMITS = {
+    "VALUES": Limit(1_000_000, "values (numbers, texts, lists, ...) in a weight file, tensors' elements not counted"),
+    "DEPTH": Limit(100, "lists or dictionaries inside each other in a weight file"),
+    "EXPANSION": Limit(8, "bytes of tensors for each byte of the weight file"),
+    "DOWNLOAD_GB": Limit(8, "GB (10^9 bytes) of one download"),
+    "DOWNLOAD_MINUTES": Limit(240, "minutes of one download"),
+}
+
+
+class TooMuch(UserError):
+    """A file would cost more than a limit allows."""
+
+
+def variable(name: str) -> str:
+    """The environment variable of a row of ``LIMITS``."""
+    return f"PPDET_EXT_MAX_{name}"
+
+
+def limit(name: str) -> int:
+    """The number of a row of ``LIMITS``: its variable's, else the default.
+
+    Raises:
+        UserError: the variable is no number above 0.
+    """
+    text = os.environ.get(variable(name), "").strip()
+    if not text:
+        return LIMITS[name].default
+    if not text.isascii() or not text.isdigit() or not 0 < len(text) < 20 or not int(text):
+        raise UserError(f"{variable(name)} is {text!r}; set it to a whole number above 0 ({LIMITS[name].what}), or "
+                        "unset it")
+    return int(text)
+
+
+def tensor_bytes(file_bytes: int) -> int:
+    """The most bytes that the tensors of a file of ``file_bytes`` may take, all its names together."""
+    return limit("EXPANSION") * max(file_bytes, SMALLEST)
+
+
+def refuse(name: str, why: str) -> NoReturn:
+    """Raise TooMuch: ``why`` it is, and the variable that allows more."""
+    raise TooMuch(f"{why}; it is refused, as small files can be made to cost endless time or memory (where you trust "
+                  f"it, set {variable(name)} above {limit(name)})")
