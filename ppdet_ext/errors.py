@@ -6,13 +6,7 @@ import re
 import sys
 from collections.abc import Iterable
 
-# what would end a line, or change what a terminal shows: names in files can hold any of it
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def one_line(text: str) -> str:
-    """Text with its control characters written out (``\\n``), so that it stays one line and shows what it is."""
-    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
+LONGEST = 2000  # characters of a message: a name in a file can be as long as the file
 
 
 class UserError(Exception):
@@ -23,10 +17,8 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return _escaped(masked(super().__str__()))
-
-    def __str__(self) -> str:
-        return one_line(super().__str__())
+        text = _escaped(masked(super().__str__()))
+        return text if len(text) <= LONGEST else f"{text[:LONGEST // 2]} ... {text[-LONGEST // 2:]}"
 
 
 class Unsupported(UserError):

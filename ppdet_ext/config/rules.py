@@ -81,12 +81,12 @@ def each(rule: Rule, counts: Sequence[int] | None = None, least: int = 1, exampl
                 example or f"[{', '.join(fill)}]")
 
 
-def table(rule: Rule, needs: Sequence[str] = (), example: str = "{name: 1.0}") -> Rule:
-    """A group ``{name: value}`` of what keeps ``rule``, with at least the names ``needs``."""
-    text = f" with {', '.join(needs)}" if needs else ""
+def table(rule: Rule, needs: Sequence[str] = (), example: str = "{name: 1.0}", only: Sequence[str] = ()) -> Rule:
+    """A group ``{name: value}`` of what keeps ``rule``, with at least the names ``needs``, with none but ``only``."""
+    text = f" with {', '.join(needs)}" if needs else f" of {', '.join(only)}" if only else ""
     return Rule(f"a group {{name: value}}{text} (each {rule.allowed})", lambda value: isinstance(value, dict)
-                and all(isinstance(key, str) for key in value) and set(needs) <= set(value)
-                and all(map(rule.fits, value.values())), example)
+                and all(isinstance(key, str) and (not only or key in only) for key in value)
+                and set(needs) <= set(value) and all(map(rule.fits, value.values())), example)
 
 
 def _is_pattern(value):

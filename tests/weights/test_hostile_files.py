@@ -16,7 +16,7 @@ import pytest
 from ppdet_ext import limits
 from ppdet_ext.errors import UserError, printable
 from ppdet_ext.limits import TooMuch
-from ppdet_ext.weights import metadata, pickle_cost, readers, safe_pickle, source, torch_file
+from ppdet_ext.weights import metadata, pickle_cost, readers, safe_pickle, source
 from ppdet_ext.weights.load_report import LoadReport, Mismatch
 from ppdet_ext.weights.unwrap import groups
 
