@@ -10,6 +10,7 @@ wrapper goes.
 """
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import logging
@@ -162,12 +163,28 @@ def compose_safely(call: Callable) -> Callable:
     @functools.wraps(call)
     def safe(self, data):
         try:
-            for transform in self.transforms_cls:
-                data = transform(data)
-            return data
+            return _transformed(self.transforms_cls, data)
         except Exception as error:
             return Failure(error)
     return safe
+
+
+def _transformed(transforms, data):
+    """Data after transforms. ppdet's own ones raise whatever numpy or OpenCV do where their settings do not fit."""
+    first = data[0] if isinstance(data, (list, tuple)) else data
+    picture = f"'{first['im_file']}'" if "im_file" in first else f"im_id {np.ravel(first.get('im_id', '?'))[0]}"
+    for transform in transforms:
+        try:
+            data = transform(data)
+        except UserError:
+            raise
+        except Exception as error:
+            inner = type(getattr(transform, "transform", transform))
+            if not inner.__module__.startswith("ppdet."):
+                raise
+            raise UserError(f"transform {inner.__name__} failed on image {picture}: its settings do not fit it "
+                            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})") from None
+    return data
 
 
 def collate_safely(call: Callable) -> Callable:
@@ -176,10 +193,24 @@ def collate_safely(call: Callable) -> Callable:
     def safe(self, data):
         failed = next((sample for sample in data if isinstance(sample, Failure)), None)
         try:
-            return failed.as_batch() if failed else mark_empty(call(self, data))
+            if failed:
+                return failed.as_batch()
+            alone = copy.copy(self)
+            alone.transforms_cls = []
+            return mark_empty(_collated(call, alone, _transformed(self.transforms_cls, data)))
         except Exception as error:
             return Failure(error).as_batch()
     return safe
+
+
+def _collated(call, collate, data):
+    shapes = {sample["image"].shape for sample in data if isinstance(sample, dict) and "image" in sample
+              and hasattr(sample["image"], "shape")}
+    if len(shapes) > 1:
+        raise UserError(f"pictures of one batch have different sizes ({' and '.join(map(str, sorted(shapes)[:2]))}); "
+                        "add a Resize to sample_transforms, or a BatchRandomResize or PadBatch to batch_transforms, or "
+                        "set batch_size: 1")
+    return call(collate, data)
 
 
 def next_or_raise(call: Callable) -> Callable:
