@@ -4,6 +4,7 @@ import contextlib
 import functools
 import tracemalloc
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -61,8 +62,8 @@ def safe_load(tmp_path):
 
 def safe_cache(tmp_path):
     decode = operators.DecodeCache(str(tmp_path))
-    return runs(tmp_path, lambda folder: decode.apply(
-        {"im_file": str(write_pickle(tmp_path / "1.jpg.pkl", folder))[:-len(".pkl")]}))
+    cached = Path(decode.cache_path(str(tmp_path), "1.jpg"))
+    return runs(tmp_path, lambda folder: write_pickle(cached, folder) and decode.apply({"im_file": "1.jpg"}))
 
 
 def runs(tmp_path, function):
@@ -228,7 +229,8 @@ def convert_sync_batch_norm_once(tmp_path):
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
            cache_of_whole_path, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
-           fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
+           fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
+           sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 
 #: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
 KERNELS = {
