@@ -14,6 +14,7 @@ import numpy as np
 
 from . import engines, preprocess
 from .deploy_error import DeployError
+from .image_formats import PictureError
 from .media import read_image
 
 Image = Union[str, Path, np.ndarray]  # a path, or RGB [H, W, 3]
@@ -89,7 +90,7 @@ class Predictor:
 
         Args:
             images: paths, or RGB arrays [H, W, 3] of 0..255.
-            on_unreadable: called with (image, error) for a picture that cannot be read; its result is None.
+            on_unreadable: called with (image, error) for a picture that cannot be read or prepared; its result is None.
                 Without it the error is raised.
 
         Returns:
@@ -143,12 +144,11 @@ class Predictor:
     def _prepare(self, image, index, ready, on_unreadable):
         try:
             pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        except DeployError as error:
+            ready[index] = preprocess.apply(self.model.steps, pixels, "" if pixels is image else image)
+        except PictureError as error:
             if on_unreadable is None:
                 raise
             on_unreadable(image, error)
-            return
-        ready[index] = preprocess.apply(self.model.steps, pixels)
 
     def _split(self, outputs, count):
         """Boxes per picture from (bbox [sum, 6], bbox_num [N])."""

@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 
 from .deploy_error import DeployError, shown
+from .image_formats import LIMIT, PictureError, max_pixels
 
 Info = dict  # {'im_shape', 'scale_factor'}: float32 [2], (y, x)
 Step = Callable[[np.ndarray, Info], tuple]  # (image, info) -> (image, info)
 
 
 #: pixels of the picture that a network sees; a step that asks for more is refused
-MAX_PIXELS = 4096 * 4096
 MAX_STRIDE = 4096
 
 
@@ -39,11 +39,12 @@ def _is_whole(value, least, most):
 
 
 def _require_size(step, name, value):
-    """A side, or (height, width), of at most MAX_PIXELS in all."""
+    """A side, or (height, width), within the limit of pictures."""
     sides = list(value) if isinstance(value, (list, tuple)) else [value, value]
-    good = len(sides) == 2 and all(_is_whole(side, 1, MAX_PIXELS) for side in sides)
-    _require(good and sides[0] * sides[1] <= MAX_PIXELS, step, name, value,
-             f"a side or [height, width], of at most {MAX_PIXELS} pixels in all")
+    most = max_pixels()
+    good = len(sides) == 2 and all(_is_whole(side, 1, most) for side in sides)
+    _require(good and sides[0] * sides[1] <= most, step, name, value,
+             f"a side or [height, width], of at most {most} pixels in all ({LIMIT} changes that)")
 
 
 def _require_colours(step, name, value, zero=True):
@@ -157,8 +158,8 @@ class Pad:
         size = [math.ceil(side / self.size_divisor) * self.size_divisor for side in (rows, columns)]
         height, width = _pair(self.size) if self.size else size
         if rows > height or columns > width:
-            raise DeployError(f"Preprocess: Pad to {height}x{width} got an image of {rows}x{columns}; "
-                              "put a Resize first")
+            raise PictureError(f"Preprocess: Pad to {height}x{width} got an image of {rows}x{columns}; "
+                               "put a Resize first")
         canvas = np.empty((height, width, 3), np.float32)
         canvas[:] = np.array(self.fill_value, np.float32)
         canvas[:rows, :columns] = image
@@ -204,9 +205,19 @@ def check_order(ops: Sequence[Step]) -> None:
                           f"PadStride; these are {', '.join(kind.__name__ for kind in kinds) or 'none'}")
 
 
-def apply(ops: Sequence[Step], image: np.ndarray) -> tuple[np.ndarray, Info]:
-    """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info)."""
+def apply(ops: Sequence[Step], image: np.ndarray, name: object = "") -> tuple[np.ndarray, Info]:
+    """Run the steps on an RGB image [H, W, 3] of 0..255. Returns (input [3, h, w] float32, info).
+
+    Raises:
+        PictureError: a step cannot be done on this picture, such as one that would become less than a pixel high;
+            gives ``name``, else the size.
+    """
+    rows, columns = image.shape[:2]
     info = {"im_shape": np.array(image.shape[:2], np.float32), "scale_factor": np.ones(2, np.float32)}
     for op in ops:
-        image, info = op(image, info)
+        try:
+            image, info = op(image, info)
+        except cv2.error:
+            raise PictureError(f"cannot prepare {repr(str(name)) if name else 'a picture'} of {rows}x{columns}: "
+                               f"{type(op).__name__} makes nothing of it") from None
     return image, info

@@ -101,8 +101,8 @@ def _onnx(program):
                 if entry.get(1) == "location":
                     _inside(program, entry.get(2, ""))
             elif (message, number) == ("node", 4) and _text(content) in NOT_IN_ONNX:
-                raise DeployError(f"'{program}' holds the operation {shown(_text(content))}, which no detector needs; it "
-                                  "was not run")
+                raise DeployError(f"'{program}' holds the operation {shown(_text(content))}, which no detector needs; "
+                                  "it was not run")
 
 
 def _inside(program, location):

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import media
 from .deploy_error import DeployError
+from .image_formats import PictureError
 
 #: slices of one picture; more are a mistaken --slice_size or --overlap_ratio
 MAX_SLICES = 10_000
@@ -27,13 +28,13 @@ def detect(predictor: Any, path: str | Path, args: Any,
     """
     try:
         image = media.read_image(path)
-    except DeployError as error:
+        corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)
+        results = predictor.predict([image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners])
+    except PictureError as error:
         if on_unreadable is None:
             raise
         on_unreadable(path, error)
         return None
-    corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)
-    results = predictor.predict([image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners])
     boxes = np.concatenate([result["boxes"] + np.array([0, 0, x1, y1, x1, y1], np.float32)
                             for result, (x1, y1, _, _) in zip(results, corners)])
     return boxes if args.combine_method == "concat" else nms(boxes, args.match_threshold, args.match_metric)

@@ -59,6 +59,7 @@ _VARIABLE = re.compile(r"(?!__)[A-Za-z_]\w*", re.ASCII)
 _WORD = re.compile(r"[\w.+-]*", re.ASCII)
 _HUB = re.compile(r"[\w-][\w.-]*/([\w-][\w.-]*)?", re.ASCII)
 _URL = re.compile(r"https?://[\w.-]+/[\w./%~+-]*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
 _TAKEN = {"self", "check", "remember", "ops", "inf", "nan", *keyword.kwlist, *vars(builtins)}  # in generated source
 
 
@@ -481,6 +482,7 @@ def _published(value: Any, where: str) -> None:
 
 _PUBLISHED: dict[str, Callable[[Any, str], object]] = {
     "source": _word, "hf_hub_id": _matching(_HUB, "name on the hub"), "url": _matching(_URL, "address"),
+    "sha256": _matching(_SHA256, "sha256 in hexadecimal digits"),
     "license": _printable, "interpolation": _word, "input_size": _image,
     "test_input_size": _image, "mean": _three, "std": _three, "crop_pct": _number, "test_crop_pct": _number,
     "num_classes": _number, "first_conv": _paths, "classifier": _paths}

@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import require_writable, sha256
+from ..files import sha256, temporary_folder
 from ..weights import parity
 from . import SHAPE
 
@@ -74,9 +73,8 @@ def convert(model: str | Path, output: str | Path, shapes: Sequence[Sequence[int
         raise UserError(f"there is no model file '{model}'")
     if output.exists():
         raise UserError(f"'{output}' exists; name a new folder for x2paddle's files")
-    require_writable(output.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        made = Path(folder).resolve() / "made"
+    with temporary_folder(output) as folder:
+        made = folder.resolve() / "made"
         job = {"kind": KINDS[model.suffix], "model": str(model.resolve()), "output": str(made),
                "report": str(made.with_name("report.json")), "shapes": [list(shape) for shape in shapes]}
         outcome = _outcome(_run(job, str(python or os.environ.get("X2PADDLE_PYTHON") or sys.executable)), model)
