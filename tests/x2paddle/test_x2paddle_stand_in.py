@@ -174,7 +174,8 @@ def onnx_file(tmp_path):
         return helper.make_tensor_value_info(name, 1, ["N/2", 3])
 
     def write(change=lambda model: None):
-        body = helper.make_graph([helper.make_node("Add", ["in/x", "w:0"], [EVIL], name="a.b")], "g'", [], [value(EVIL)])
+        body = helper.make_graph([helper.make_node("Add", ["in/x", "w:0"], [EVIL], name="a.b")], "g'", [],
+                                 [value(EVIL)])
         nodes = [helper.make_node("Relu", ["image"], ["in/x"], name="relu\n1"),
                  helper.make_node("Add", ["in/x", "w:0"], ["in_x"], name="add"),
                  helper.make_node("If", ["in_x"], [EVIL + "2"], then_branch=body, else_branch=body)]
