@@ -48,7 +48,8 @@ def with_name(program, name):
 
 
 @pytest.mark.parametrize("name", ["1.save_combine", "1.load_combine_", "1.print", "1.py_func", "0.pylayer",
-                                  "1.new_in_4", "3.conv2d", "custom_op.relu", "pd_op.send_v2", "1.tensorrt_engine", "1.run_program"])
+                                  "1.new_in_4", "3.conv2d", "custom_op.relu", "pd_op.send_v2",
+                                  "1.tensorrt_engine", "1.run_program"])
 def test_a_json_program_with_another_operation(folder, name):
     with_name(folder / "model.json", name)
     refused(f"holds the operation '{name.split('.')[1] if name[0] in '01p' else name}'.*it was not run", folder)
