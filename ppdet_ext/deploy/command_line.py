@@ -15,12 +15,18 @@ LIMITS = {"batch_size": (1, 65536), "cpu_threads": (1, 1024), "camera_id": (-1, 
           "trt_min_shape": (1, 16384), "trt_max_shape": (1, 16384), "trt_opt_shape": (1, 16384)}
 
 
+def one_line(text: str, most: int = 1000) -> str:
+    """``text`` as one line that a terminal shows as it is: control signs escaped, the middle of a long one left out."""
+    text = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return text if len(text) <= most else f"{text[:most // 2]} ... {text[-most // 2:]}"
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line and leaves with code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Leave the process."""
-        self.exit(2, f"error: {message}; --help shows the flags\n")
+        self.exit(2, f"error: {one_line(message)}; --help shows the flags\n")
 
 
 def boolean(text: str) -> bool:

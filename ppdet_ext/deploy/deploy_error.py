@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .command_line import one_line
+
 
 class DeployError(ValueError):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 def shown(value: object) -> str:

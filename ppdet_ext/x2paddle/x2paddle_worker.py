@@ -79,7 +79,7 @@ def _check_texts(message, folder, names, taken):
             else:
                 value[:] = [_plain(name, names, taken) for name in value]
         elif field.name not in NUMBERS:
-            for text in [value] if isinstance(value, (str, bytes)) else value:
+            for text in [value] if isinstance(value, (str, bytes, int, float)) else value:
                 text = text.decode("latin-1") if isinstance(text, bytes) else text
                 if isinstance(text, str) and not WORDS.fullmatch(text):
                     raise Refused(f"the text {text[:80]!r} ({kind}.{field.name}) could be run as Python by x2paddle")

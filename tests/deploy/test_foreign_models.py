@@ -47,8 +47,9 @@ def with_name(program, name):
     program.write_text(json.dumps(whole))
 
 
-@pytest.mark.parametrize("name", ["1.save_combine", "1.load_combine_", "1.print", "1.py_func", "0.pylayer", "1.new_in_4",
-                                  "3.conv2d", "custom_op.relu", "pd_op.send_v2", "1.tensorrt_engine", "1.run_program"])
+@pytest.mark.parametrize("name", ["1.save_combine", "1.load_combine_", "1.print", "1.py_func", "0.pylayer",
+                                  "1.new_in_4", "3.conv2d", "custom_op.relu", "pd_op.send_v2",
+                                  "1.tensorrt_engine", "1.run_program"])
 def test_a_json_program_with_another_operation(folder, name):
     with_name(folder / "model.json", name)
     refused(f"holds the operation '{name.split('.')[1] if name[0] in '01p' else name}'.*it was not run", folder)
@@ -224,7 +225,8 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}']
     ("arch: a\narch: b\n", "the key 'arch' stands twice"), ("[" * 30 + "]" * 30, "more than 20 levels"),
     ("a: &a [1]\nb: [" + "*a, " * 101 + "]", "or 100 aliases"), ("a: &a {b: 1}\nc: {<<: *a}", "'<<' is not used"),
     (BOMB + "arch: DETR\nPreprocess: *a8\nlabel_list: *a8\n", "label_list must be .* not a list of 9"),
-    ("a: 2026-99-99", "not YAML"), ("a: !!python/object/apply:os.system [x]", "not YAML"), ("a: " + "9" * 5000, "not YAML"),
+    ("a: 2026-99-99", "not YAML"), ("a: !!python/object/apply:os.system [x]", "not YAML"),
+    ("a: " + "9" * 5000, "not YAML"),
     ("a: " + "x" * infer_settings.MAX_BYTES, "more than 1024 KB"), ("- 1", "lacks arch"), ("", "lacks arch"),
 ])
 def test_hostile_yaml(tmp_path, text, words):
