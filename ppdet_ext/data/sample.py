@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..deploy.image_files import read_image
 from ..errors import UserError
 from ..files import temporary_folder
 from .digit_pictures import SPLITS, Spec, draw
@@ -148,9 +149,9 @@ def preview(root: str | Path, split: str = "train", rows: int = 3, columns: int 
         objects.setdefault(annotation["image_id"], []).append(annotation)
     grid = np.full((rows * cell, columns * cell, 3), 255, "uint8")
     for place, entry in enumerate(content["images"][start:start + rows * columns]):
-        picture = cv2.imread(str(root / split / entry["file_name"]))[..., ::-1]
+        picture = read_image(root / split / entry["file_name"])
         scale = (cell - 4) / max(picture.shape[:2])
-        picture = cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for annotation in objects.get(entry["id"], ()):
             x, y, w, h = (round(value * scale) for value in annotation["bbox"])
             cv2.rectangle(picture, (x, y), (x + w, y + h), (0, 255, 0), 1)

@@ -4,7 +4,9 @@ import contextlib
 import functools
 import tracemalloc
 import types
+from pathlib import Path
 
+import cv2
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -60,8 +62,8 @@ def safe_load(tmp_path):
 
 def safe_cache(tmp_path):
     decode = operators.DecodeCache(str(tmp_path))
-    return runs(tmp_path, lambda folder: decode.apply(
-        {"im_file": str(write_pickle(tmp_path / "1.jpg.pkl", folder))[:-len(".pkl")]}))
+    cached = Path(decode.cache_path(str(tmp_path), "1.jpg"))
+    return runs(tmp_path, lambda folder: write_pickle(cached, folder) and decode.apply({"im_file": "1.jpg"}))
 
 
 def runs(tmp_path, function):
@@ -86,6 +88,22 @@ def unreadable_image(tmp_path):
         operators.Decode().apply({"im_file": str(tmp_path / "1.jpg")})
     except Exception as error:
         return "1.jpg" not in str(error)
+
+
+def safe_decoders(tmp_path):
+    image = tmp_path / "cut.jpg"
+    image.write_bytes(cv2.imencode(".jpg", picture())[1].tobytes()[:5000])
+    try:
+        operators.DecodeCache().apply({"im_file": str(image)})
+    except Exception as error:
+        return "cut.jpg' is unreadable: cut off" not in str(error)
+    return True
+
+
+def cache_of_whole_path(tmp_path):
+    first, second, again = (operators.DecodeCache.cache_path("cache", f"{name}/1.jpg") for name in "aba")
+    assert first == again and first.startswith("cache/1.jpg") and first.endswith(".pkl")
+    return first == second
 
 
 def reader_errors(tmp_path):
@@ -209,9 +227,10 @@ def convert_sync_batch_norm_once(tmp_path):
     return type(nn.SyncBatchNorm.convert_sync_batchnorm(Mine(2))) is not Mine
 
 
-DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, reader_errors,
-           clipped_boxes, next_epoch, transform_schedulers, transform_prob, fast_distort, fast_normalize, fast_pad,
-           fast_flip, ema_filter_no_grad, dataloader_interval, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
+DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
+           cache_of_whole_path, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
+           fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
+           sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 
 #: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
 KERNELS = {

@@ -13,6 +13,7 @@ from support.paths import REPO
 
 from ppdet_ext import cli
 from ppdet_ext.config import config_file
+from ppdet_ext.deploy.session import SOME_FAILED
 from ppdet_ext.errors import UserError
 
 
@@ -247,6 +248,18 @@ def test_a_users_file_that_fails_is_one_line(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
+def test_import_says_that_it_runs_code(tmp_path, log, capsys):
+    """And what it brings may be named in a config, as a tag too."""
+    path = write(tmp_path, "mine.py", "import yaml\nfrom ppdet.core.workspace import serializable\n\n\n@serializable\n"
+                 "class Mine:\n    def __init__(self, a):\n        self.a = a\n")
+    cli.import_file(path)
+    assert f"--import: running '{path}'" in log.text
+    assert config_file.parse("!Mine {a: 3}", "here").a == 3
+    with pytest.raises(SystemExit):
+        cli.config_parser("").parse_args(["--help"])
+    assert "runs this file" in capsys.readouterr().out
+
+
 def test_imports_are_kept_for_the_report(tiny_config, tmp_path):
     path = str(write(tmp_path, "nothing.py", ""))
     args = cli.config_parser("").parse_args(["-c", str(tiny_config), "--import", path, "--import", path])
@@ -273,15 +286,24 @@ def test_infer_takes_best_model_and_skips_what_it_cannot_read(trained, tool, sma
     folder.mkdir()
     (folder / "good.jpg").write_bytes((small_digits / "val/000000.jpg").read_bytes())
     (folder / "broken.jpg").write_bytes(b"no picture")
-    tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
+    with pytest.raises(SystemExit) as caught:
+        tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
+    assert caught.value.code == SOME_FAILED
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["good.jpg"]
     assert re.search("Skipped '.*broken.jpg': broken, or not an image", log.text)
     assert list((tmp_path / "vdl_log_dir/image").glob("vdlrecords*"))
 
 
-def test_ap_per_class(trained, tool, tmp_path, capsys):
+def test_ap_per_class(trained, tool, tmp_path, log):
     assert set(tool("eval").main(["-c", str(trained), "--classwise"])) > {"AP", "AP50"}
-    assert len(list((tmp_path / "bbox_pr_curve").iterdir())) == 10
+    curves = sorted((tmp_path / "bbox_pr_curve").iterdir())
+    assert [path.name for path in curves] == [f"{digit}_precision_recall_curve.jpg" for digit in range(10)]
+    table = re.search("Per-category of bbox AP: .*per-category PR curve", log.text, re.DOTALL).group()
+    shutil.rmtree(tmp_path / "bbox_pr_curve")
+    log.clear()
+    tool("eval").main(["-c", str(trained), "--classwise", "--json_eval"])
+    assert re.search("Per-category of bbox AP: .*per-category PR curve", log.text, re.DOTALL).group() == table
+    assert sorted((tmp_path / "bbox_pr_curve").iterdir()) == curves
 
 
 @pytest.mark.parametrize("name, flags", [

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import re
 import socket
 import sys

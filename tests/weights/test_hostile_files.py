@@ -6,12 +6,14 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import struct
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from support.paths import REPO
 
 from ppdet_ext import limits
 from ppdet_ext.errors import UserError, printable
@@ -174,6 +176,13 @@ def test_the_limit_of_bytes_grows_with_the_file_and_can_be_set(monkeypatch):
     assert limits.tensor_bytes(1 << 30) == 8 << 30 and limits.tensor_bytes(1) == 64 << 20
     monkeypatch.setenv("PPDET_EXT_MAX_EXPANSION", "100")
     assert limits.tensor_bytes(1 << 30) == 100 << 30
+
+
+@pytest.mark.parametrize("name", ["limits.md", "limits_cn.md"])
+def test_the_documents_have_every_limit(name):
+    text = (REPO / "docs" / name).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(PPDET_EXT_MAX_\w+)` \| (\d+) \|", text, re.MULTILINE)
+    assert rows == [(limits.variable(key), str(row.default)) for key, row in limits.LIMITS.items()]
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "0", "1.5", "9" * 30, "\u0663"])
