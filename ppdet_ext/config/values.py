@@ -130,8 +130,8 @@ CLASSES = {
     "*.keep_ratio": FLAG, "*.prob": SHARE,
     "RandomFlip.prob": Rule("a number from 0.0 to 1.0 with a decimal point (ppdet wants one)", lambda value: isinstance(
         value, float) and 0 <= value <= 1, "0.5"), "*.p": SHARE, "*.sampling_prob": SHARE, "*.mixup_prob": SHARE,
-    "NormalizeImage.mean": each(number(), [3], example="[0.485, 0.456, 0.406]") | WEIGHTS,
-    "NormalizeImage.std": each(POSITIVE, [3], example="[0.229, 0.224, 0.225]") | WEIGHTS,
+    "NormalizeImage.mean": each(number(-1000, 1000), [3], example="[0.485, 0.456, 0.406]") | WEIGHTS,
+    "NormalizeImage.std": each(number(1e-6, 1000), [3], example="[0.229, 0.224, 0.225]") | WEIGHTS,
     "NormalizeImage.norm_type": one_of("mean_std", "none"),
     "*.fill_value": COLOUR, "RandomExpand.ratio": number(above=1.01, example=4.0),
     "RandomCrop.aspect_ratio": each(POSITIVE, [2], example="[0.5, 2.0]") | NONE,

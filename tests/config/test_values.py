@@ -77,6 +77,7 @@ def message(option):
     ("TrainReader.sample_transforms=[{Resize: {target_size: [64, 64], keep_ratio: false, interp: 9}}]", "interp is 9"),
     ("TrainReader.batch_transforms=[{BatchRandomResize: {target_size: [], keep_ratio: false}}]", "target_size is []"),
     ("EvalReader.sample_transforms=[{NormalizeImage: {mean: [.nan, 0, 0]}}]", "NormalizeImage.mean is [nan, 0, 0]"),
+    ("EvalReader.sample_transforms=[{NormalizeImage: {mean: [0, 0, 1e50]}}]", "NormalizeImage.mean is [0, 0, 1e+50]"),
     ("EvalReader.sample_transforms=[{NormalizeImage: {std: [0, 1, 1]}}]", "NormalizeImage.std is [0, 1, 1]"),
     ("TrainReader.sample_transforms=[{RandomCrop: {prob: 2}}]", "prob is 2, not a number from 0 and up to 1"),
     ("TrainReader.sample_transforms=[{RandomSelect: {transforms1: 3, transforms2: []}}]", "transforms1 is 3"),
