@@ -107,8 +107,22 @@ def collate_safely(call: Callable) -> Callable:
         try:
             return failed.as_batch() if failed else mark_empty(call(self, data))
         except Exception as error:
-            return Failure(error).as_batch()
+            return Failure(_different_sizes(data) or error).as_batch()
     return safe
+
+
+def _different_sizes(samples):
+    """The UserError for pictures that cannot be one batch; None where that is not what failed."""
+    shapes = [sample["image"].shape for sample in samples if isinstance(sample.get("image"), np.ndarray)]
+    other = next((shape for shape in shapes if shape != shapes[0]), None)
+    return other and UserError(
+        f"the pictures of one batch differ in size after the reader's transforms: {_size(shapes[0])} and "
+        f"{_size(other)}; set keep_ratio: False where they are resized, or batch_transforms: "
+        "[PadBatch: {pad_to_stride: 32}] (with DETRPostProcess.bbox_decode_type: pad)")
+
+
+def _size(shape):
+    return "x".join(map(str, shape))
 
 
 def next_or_raise(call: Callable) -> Callable:
