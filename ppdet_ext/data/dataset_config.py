@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.reader_keys import name_of_dataset
+from ..errors import UserError
 
 _FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
 
@@ -49,9 +50,6 @@ def read(cfg: dict, section: str) -> Source | None:
     values: dict[str, Any]
     if value is None or value == {}:
         return None
-    if isinstance(value, (list, tuple, str, int, float)):
-        raise UserError(f"{section} is {_kind(value)}; it takes one data set: {{name: COCODataSet, dataset_dir: ..., "
-                        "...}. Of several, merge the annotation files into one")
     if isinstance(value, dict):
         kind = name_of_dataset(section, value)
         values = {field: value.get(field) for field in _FIELDS}
@@ -59,17 +57,12 @@ def read(cfg: dict, section: str) -> Source | None:
         kind, values = type(value).__name__, {field: getattr(value, field, None) for field in _FIELDS}
     if kind == "ImageFolder" and isinstance(values["image_dir"], (list, tuple)):  # it takes several
         values["image_dir"] = ""
-    for field, content in values.items():
-        if content is not None and not isinstance(content, (str, Path)):
-            raise UserError(f"{section}.{field} is {_kind(content)}; it takes one path. Of several, merge the "
-                            "annotation files into one, and let file_name hold the folders")
+    elif isinstance(values["image_dir"], (list, tuple)):
+        raise UserError(f"{section}.image_dir is a list; it takes one folder: name the one above them all, and the rest "
+                        "of each path in file_name")
     values = {field: content for field, content in values.items() if content is not None}
     folder = Path(values.pop("dataset_dir", "") or "").expanduser()
     return Source(section=section, kind=kind, dataset_dir=_cached(folder, values.get("anno_path")), **values)
-
-
-def _kind(value):
-    return f"a list ({', '.join(map(str, value))})" if isinstance(value, (list, tuple)) else repr(value)
 
 
 def _cached(folder, anno_path):

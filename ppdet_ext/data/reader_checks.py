@@ -55,8 +55,8 @@ def _check_several(section, reader):
     for key, name in used.items():
         _check_user(section, reader, names, key, name, given)
     if len(set(active)) > 1:
-        raise UserError(f"{section}: only one of {', '.join(SEVERAL[key] for key in active)} can act, as each wants "
-                        f"another number of pictures; set the other's epoch to -1 (never)")
+        raise UserError(f"{section}: only one of {', '.join(active)} can be set, as each wants another number "
+                        "of pictures; set the others to -1 (never)")
 
 
 def _check_user(section, reader, names, key, name, given):

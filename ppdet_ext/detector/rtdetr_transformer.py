@@ -234,7 +234,8 @@ class RTDETRTransformer(nn.Layer):
         In training the matcher says so a little later, without one more wait for the device.
         """
         if self.training:
-            return paddle.nan_to_num(scores.detach())
+            scores = scores.detach()
+            return paddle.where(paddle.isfinite(scores), scores, paddle.zeros_like(scores))
         if paddle.in_dynamic_mode() and not bool(paddle.isfinite(scores).all()):
             raise NotFinite("the encoder's scores are NaN or infinite: the weights or the pictures' pixels are no "
                             "numbers; take another checkpoint")
