@@ -27,6 +27,7 @@ from .model_registry import create_model
 logger = setup_logger("ppdet_ext")
 
 NORM_TYPES = ("bn", "sync_bn")
+RGB = 3  # channels of the pictures that readers give
 
 _weights_wanted = [True]
 
@@ -116,6 +117,8 @@ class NamedBackbone(nn.Layer):
     def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
         image = inputs["image"] if isinstance(inputs, Mapping) else inputs
+        if self.in_chans == 1 and image.shape[1] == RGB:
+            image = image.mean(axis=1, keepdim=True)
         if self.training:
             self.hold_frozen()
         if self.to_strides is None:
@@ -292,7 +295,8 @@ class TimmBackbone(NamedBackbone):
             first), or one for all.
         drop_path_rate (float): stochastic depth of the last block.
         recompute (bool): recompute stages in the backward pass, for less memory.
-        in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it.
+        in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it. With 1, a
+            picture of three channels is averaged. Readers give three; a detector takes 3 or 1.
         allow (list): patterns of parameter names that may be missing or of another shape in the weights.
         adapter (str): what makes strides 8, 16 and 32 where the network does not have them: none (such a network is an
             error), simple_fpn (networks of one stride: ViT, DINO, ...), resample (other strides), select, or auto (what
