@@ -65,7 +65,7 @@ def restore_paddle(state: dict[str, list]) -> bool:
     """
     same = True
     for device in _devices():
-        found = state.get(device, ())
+        found = state.get(device, [])
         # Paddle 2.6 does not tell the state of a CPU's generator
         if len(found) == len(paddle.get_rng_state(device)) and not (device == "cpu" and not found[0][3]):
             paddle.set_rng_state([_state(paddle.get_rng_state("cpu")[0], *values) for values in found], device)
