@@ -108,10 +108,11 @@ def check_pictures(cfg: Mapping[str, Any], mode: str, validate: bool) -> None:
     Raises:
         UserError: one does not, or NormalizeImage of TestReader leaves its numbers out.
     """
+    from ppdet.data import transform
     used = {"train": ["TrainReader", *["EvalReader"] * validate], "eval": ["EvalReader"], "test": ["TestReader"]}[mode]
     for section in used:
         names = {name for entry in cfg[section].get("sample_transforms") or () for name in entry}
-        if not names & set(DECODERS):
+        if not any(name in DECODERS or allowed.is_users(getattr(transform, name)) for name in names):
             raise UserError(f"{section}.sample_transforms has no Decode; write '- Decode: {{}}' as its first entry")
     for entry in cfg["TestReader"].get("sample_transforms") or ():
         missing = [key for key in ("mean", "std") if key not in entry.get("NormalizeImage", {"mean": 0, "std": 1})]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from support.paths import REPO
 
-from ppdet_ext.config import config_file, keys, rules, values
+from ppdet_ext.config import config_file, keys, reader_keys, rules, values
 from ppdet_ext.engine import export
 from ppdet_ext.errors import UserError
 
@@ -210,6 +210,27 @@ def test_what_a_table_says_twice_is_the_same():
 def test_what_comes_from_the_backbone_is_said(log):
     check("HybridEncoder.in_channels=[1, 2, 3]")
     assert "HybridEncoder.in_channels has NO effect: it comes from the backbone" in log.text
+
+
+@pytest.mark.parametrize("option, mode, words", [
+    ("TrainReader.sample_transforms=[{RandomFlip: {}}]", "train", "TrainReader.sample_transforms has no Decode; write"),
+    ("EvalReader.sample_transforms=[{Permute: {}}]", "train", "EvalReader.sample_transforms has no Decode"),
+    ("EvalReader.sample_transforms=[{Permute: {}}]", "eval", "EvalReader.sample_transforms has no Decode"),
+    ("TestReader.sample_transforms=[{Permute: {}}]", "test", "TestReader.sample_transforms has no Decode"),
+    ("TestReader.sample_transforms=[{Decode: {}}, {NormalizeImage: {std: [1, 1, 1]}}]", "train",
+     "needs the setting 'mean'"),
+])
+def test_readers_decode(option, mode, words, monkeypatch):
+    cfg = config_file.load(REPO / "configs" / BASES[""], [option])
+    with pytest.raises(UserError, match=words):
+        reader_keys.check_pictures(cfg, mode, validate=True)
+    other = {"train": "test", "eval": "test", "test": "eval"}[mode]
+    if "mean" not in words:
+        reader_keys.check_pictures(cfg, other, validate=True)
+    monkeypatch.setattr("ppdet.data.transform.Own", type("Own", (), {}), raising=False)  # a user's class may decode
+    for section in ("TrainReader", "EvalReader", "TestReader"):
+        cfg[section]["sample_transforms"] = [{"Own": {}}]
+    reader_keys.check_pictures(cfg, mode, validate=True)
 
 
 def test_weight_decay_that_does_nothing_is_said(log):

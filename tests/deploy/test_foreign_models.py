@@ -190,7 +190,7 @@ def steps(index, **changes):
 
 
 @pytest.mark.parametrize("changes, words", [
-    (steps(0, target_size=[30000, 30000]), "Resize: target_size must be .*at most 16777216 pixels.*not .30000, 30000"),
+    (steps(0, target_size=[30000, 30000]), "Resize: target_size must be .*at most [0-9]+ pixels.*not .30000, 30000"),
     (steps(0, target_size=[0, 32]), "target_size"), (steps(0, target_size=[32, 32, 32]), "target_size"),
     (steps(0, target_size="big"), "target_size"), (steps(0, target_size=True), "target_size"),
     (steps(0, interp=99), "interp"), (steps(0, interp=[1, 2]), "interp"), (steps(0, keep_ratio="no"), "keep_ratio"),

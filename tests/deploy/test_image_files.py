@@ -255,7 +255,7 @@ def test_a_file_far_longer_than_its_picture_is_not_read(tmp_path):
     {"type": "PadStride", "stride": 30000},
 ])
 def test_a_model_that_wants_pictures_of_endless_size_is_refused(step):
-    with pytest.raises(DeployError, match=f"Preprocess: {step['type']} makes pictures of 30000x30000, more pixels"):
+    with pytest.raises(DeployError, match=f"Preprocess: {step['type']}: .* not .?30000"):
         preprocess.build([step])
 
 

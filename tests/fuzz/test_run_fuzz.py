@@ -14,7 +14,7 @@ from ppdet_ext.errors import UserError
 
 # settings that the tiny config leaves at their defaults
 MORE = {
-    ("TimmBackbone",): {"out_indices": [2, 3, 4], "lr_mult_list": [1.0] * 5, "freeze_at": -1, "drop_path_rate": 0.0,
+    ("TimmBackbone",): {"out_indices": [2, 3, 4], "lr_mult_list": [1.0] * 4, "freeze_at": -1, "drop_path_rate": 0.0,
                         "norm_decay": 0.0, "in_chans": 3, "adapter": "none", "size": "error", "freeze_norm": False},
     ("HybridEncoder",): {"act": "silu", "pe_temperature": 10000, "feat_strides": [8, 16, 32]},
     ("RTDETRTransformer",): {"num_decoder_points": 4, "eval_idx": -1, "eps": 0.01, "box_head": "MLPBoxHead",

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import tracemalloc
 import types
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -61,8 +62,8 @@ def safe_load(tmp_path):
 
 def safe_cache(tmp_path):
     decode = operators.DecodeCache(str(tmp_path))
-    return runs(tmp_path, lambda folder: decode.apply(
-        {"im_file": str(write_pickle(tmp_path / "1.jpg.pkl", folder))[:-len(".pkl")]}))
+    cached = Path(decode.cache_path(str(tmp_path), "1.jpg"))
+    return runs(tmp_path, lambda folder: write_pickle(cached, folder) and decode.apply({"im_file": "1.jpg"}))
 
 
 def runs(tmp_path, function):

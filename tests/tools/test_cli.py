@@ -248,6 +248,18 @@ def test_a_users_file_that_fails_is_one_line(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
+def test_import_says_that_it_runs_code(tmp_path, log, capsys):
+    """And what it brings may be named in a config, as a tag too."""
+    path = write(tmp_path, "mine.py", "import yaml\nfrom ppdet.core.workspace import serializable\n\n\n@serializable\n"
+                 "class Mine:\n    def __init__(self, a):\n        self.a = a\n")
+    cli.import_file(path)
+    assert f"--import: running '{path}'" in log.text
+    assert config_file.parse("!Mine {a: 3}", "here").a == 3
+    with pytest.raises(SystemExit):
+        cli.config_parser("").parse_args(["--help"])
+    assert "runs this file" in capsys.readouterr().out
+
+
 def test_imports_are_kept_for_the_report(tiny_config, tmp_path):
     path = str(write(tmp_path, "nothing.py", ""))
     args = cli.config_parser("").parse_args(["-c", str(tiny_config), "--import", path, "--import", path])

@@ -6,12 +6,14 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import struct
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from support.paths import REPO
 
 from ppdet_ext import limits
 from ppdet_ext.errors import UserError, printable
@@ -36,6 +38,14 @@ def nested(make, depth=150):
     for _ in range(depth):
         value = make(value)
     return value
+
+
+def chain():
+    """Lists side by side, each of which holds the one before it: seen in this order none lies deep."""
+    links = [[]]
+    for _ in range(150):
+        links.append([links[-1]])
+    return links
 
 
 def opcodes(*parts):
@@ -81,6 +91,7 @@ PICKLES = {
     "a deep tuple by calls": (calls("builtins.tuple", ["EMPTY_LIST", "EMPTY_TUPLE", "APPEND"], 1), "tuples of tuples"),
     "deep lists": (pickle.dumps(nested(lambda inner: [inner])), "more than 100 deep"),
     "deep dictionaries": (pickle.dumps(nested(lambda inner: {"model": inner})), "more than 100 deep"),
+    "a chain of lists, its end first": (pickle.dumps(chain()), "more than 100 deep"),
     "a list in itself": (opcodes("EMPTY_LIST", "DUP", "APPEND"), "deep in each other"),
     "a million lists": (opcodes(*["EMPTY_LIST"] * 1_000_001), "made of more than 1000000 values"),
     "an entry of the memo": (opcodes("NONE", "LONG_BINPUT", b"\xff\xff\xff\x7f"), "number 2147483647"),
@@ -174,6 +185,13 @@ def test_the_limit_of_bytes_grows_with_the_file_and_can_be_set(monkeypatch):
     assert limits.tensor_bytes(1 << 30) == 8 << 30 and limits.tensor_bytes(1) == 64 << 20
     monkeypatch.setenv("PPDET_EXT_MAX_EXPANSION", "100")
     assert limits.tensor_bytes(1 << 30) == 100 << 30
+
+
+@pytest.mark.parametrize("name", ["limits.md", "limits_cn.md"])
+def test_the_documents_have_every_limit(name):
+    text = (REPO / "docs" / name).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(PPDET_EXT_MAX_\w+)` \| (\d+) \|", text, re.MULTILINE)
+    assert rows == [(limits.variable(key), str(row.default)) for key, row in limits.LIMITS.items()]
 
 
 @pytest.mark.parametrize("text", ["many", "-1", "0", "1.5", "9" * 30, "\u0663"])
