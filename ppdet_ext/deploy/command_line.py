@@ -129,6 +129,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
     args = parser.parse_args(argv)
     if not args.trt_min_shape <= args.trt_opt_shape <= args.trt_max_shape:
-        parser.error(f"argument --trt_min_shape: with --trt_opt_shape and --trt_max_shape it must rise, not {args.trt_min_shape}, "
-                     f"{args.trt_opt_shape}, {args.trt_max_shape}")
+        parser.error("argument --trt_min_shape: with --trt_opt_shape and --trt_max_shape it must rise, not "
+                     f"{args.trt_min_shape}, {args.trt_opt_shape}, {args.trt_max_shape}")
     return args
