@@ -104,15 +104,9 @@ class Checkpointer(Hook):
             self._save("best_model", status.epoch)
 
     def _save(self, name: str, epoch: int) -> None:
-<<<<<<< HEAD
-        more = resume_state.collect(self.trainer)
         weights, average = self.trainer.weights_to_save()
         require_finite(self.trainer.model, weights, average)  # in every process, so that all stop
         if processes.is_main():
-=======
-        if processes.is_main():
             more = resume_state.collect(self.trainer, self.random)
-            weights, average = self.trainer.weights_to_save()
->>>>>>> main
             save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
                  self.trainer.lr.last_epoch, more)

@@ -61,12 +61,8 @@ class TrainingLoop:
 
         Several processes: all call, with equal weights.
         """
-<<<<<<< HEAD
-        self.scaler = self.scaler or self.precision.scaler()
-        self.watch = Watch(self.model, self.loader.dataset)
-=======
         self.scaler = self.own_scaler or self.precision.scaler()
->>>>>>> main
+        self.watch = Watch(self.model, self.loader.dataset)
         self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
         self.status.start_clocks()
         call(self.hooks, "before_train", self.status)
