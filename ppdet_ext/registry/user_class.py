@@ -228,13 +228,13 @@ def _check_out_shape(layer, image, features):
     given = [(feature.shape[1], [side / cells for side, cells in zip(sides, feature.shape[2:])])
              for feature in features]
     # at other sizes a feature's cells are rounded
-    wanted = [(spec.channels, [spec.stride if side % spec.stride == 0 else stride for side, stride in zip(sides, found)])
+    wanted = [(spec.channels, [stride if side % spec.stride else spec.stride for side, stride in zip(sides, found)])
               for spec, (_, found) in zip(specs, given)]
     if len(specs) != len(given) or wanted != given:
         shown = ", ".join(f"{strides[0]:g} ({channels})" for channels, strides in given)
         written = ", ".join(f"{spec.stride} ({spec.channels})" for spec in specs)
-        raise UserError(f"{type(layer).__name__}.out_shape says strides (channels) {written}, but forward gives {shown}; "
-                        "mend it, or leave it out: it is found by itself")
+        raise UserError(f"{type(layer).__name__}.out_shape says strides (channels) {written}, but forward gives "
+                        f"{shown}; mend it, or leave it out: it is found by itself")
     layer.__dict__["out_shape_holds"] = True
 
 
