@@ -303,8 +303,8 @@ def _check_levels(strides, channels, attended):
     if not all(-len(channels) <= level < len(channels) for level in attended):
         raise UserError(f"HybridEncoder.use_encoder_idx {list(attended)}: the backbone gives {len(channels)} levels, "
                         f"0 to {len(channels) - 1} (strides {list(strides)}); let an adapter make strides 8, 16 and 32 "
-                        "(adapter: auto in the backbone's settings), or go on with these: "
-                        "HybridEncoder.use_encoder_idx: [-1]")
+                        "(adapter: auto in the backbone's settings, adapter = 'auto' in a class of your own), or go "
+                        f"on with these: HybridEncoder.use_encoder_idx: [{len(channels) - 1}]")
 
 
 @functools.lru_cache(maxsize=32)

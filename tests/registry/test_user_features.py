@@ -96,9 +96,9 @@ def test_a_right_out_shape_holds():
 # ---------------------------------------------------------------- in a detector
 def test_fewer_features_are_said_or_go_on_as_they_are():
     few = {"name": "TimmBackbone", "arch": "resnet18", "out_indices": [3, 4]}
-    with pytest.raises(UserError, match=r"gives 2 levels, 0 to 1 \(strides \[16, 32\]\); let an adapter .* \[-1\]"):
+    with pytest.raises(UserError, match=r"gives 2 levels, 0 to 1 \(strides \[16, 32\]\); let an adapter .* \[1\]"):
         detector(few)
-    model = detector(few, HybridEncoder={**SMALL["HybridEncoder"], "use_encoder_idx": [-1]})
+    model = detector(few, HybridEncoder={**SMALL["HybridEncoder"], "use_encoder_idx": [1]})
     model.eval()
     assert len(model(eval_batch(128, 128))["bbox"]) == 100
     model = detector({**few, "adapter": "auto"})
