@@ -18,6 +18,7 @@ from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
+from ..registry.user_class import as_wanted
 from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
 from .features import FeatureInfo
@@ -27,7 +28,6 @@ from .model_registry import create_model
 logger = setup_logger("ppdet_ext")
 
 NORM_TYPES = ("bn", "sync_bn")
-RGB = 3  # channels of the pictures that readers give
 
 _weights_wanted = [True]
 
@@ -116,9 +116,7 @@ class NamedBackbone(nn.Layer):
 
     def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
-        image = inputs["image"] if isinstance(inputs, Mapping) else inputs
-        if self.in_chans == 1 and image.shape[1] == RGB:
-            image = image.mean(axis=1, keepdim=True)
+        image = as_wanted(inputs["image"] if isinstance(inputs, Mapping) else inputs, self)
         if self.training:
             self.hold_frozen()
         if self.to_strides is None:

@@ -58,8 +58,8 @@ def read(cfg: dict, section: str) -> Source | None:
     if kind == "ImageFolder" and isinstance(values["image_dir"], (list, tuple)):  # it takes several
         values["image_dir"] = ""
     elif isinstance(values["image_dir"], (list, tuple)):
-        raise UserError(f"{section}.image_dir is a list; it takes one folder: name the one above them all, and the rest "
-                        "of each path in file_name")
+        raise UserError(f"{section}.image_dir is a list; it takes one folder: name the one above them all, and the "
+                        "rest of each path in file_name")
     values = {field: content for field, content in values.items() if content is not None}
     folder = Path(values.pop("dataset_dir", "") or "").expanduser()
     return Source(section=section, kind=kind, dataset_dir=_cached(folder, values.get("anno_path")), **values)

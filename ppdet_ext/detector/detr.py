@@ -98,5 +98,5 @@ def _check_channels(backbone):
     wanted = getattr(backbone, 'in_chans', 3)
     if wanted in (1, 3) or not isinstance(wanted, int):
         return
-    raise UserError(f"{type(backbone).__name__}: in_chans is {wanted}, but pictures are read with 3 channels (RGB); write "
-                    "in_chans: 3, or 1 for grey (the mean of the three)")
+    raise UserError(f"{type(backbone).__name__}: in_chans is {wanted}, but pictures are read with 3 channels (RGB); "
+                    "write in_chans: 3, or 1 for grey (the mean of the three)")

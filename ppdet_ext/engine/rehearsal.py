@@ -42,7 +42,7 @@ def rehearse(model: nn.Layer, dataset: Any, batch_size: int, precision: Precisio
             samples = [reader._sample_transforms({**copy.deepcopy(record), "curr_iter": 0}) for record in group]
             _see(model, raise_if_failed(reader._batch_transforms(samples)), precision)
     except UserError as error:
-        raise UserError(f"EvalReader would fail: {error}") from None
+        raise UserError(f"evaluation would fail: {error}") from None
     finally:
         for layer, flag in flags:
             layer.training = flag
@@ -65,7 +65,7 @@ def _see(model, batch, precision):
     decode = getattr(getattr(model, "post_process", None), "bbox_decode_type", None)
     if decode == "origin" and not np.array_equal(np.broadcast_to(image.shape[-2:], np.shape(batch["im_shape"])),
                                                  batch["im_shape"]):
-        raise UserError("it pads pictures, and boxes would be computed as if it did not; set "
+        raise UserError("EvalReader pads pictures, and boxes would be computed as if it did not; set "
                         "DETRPostProcess.bbox_decode_type: pad")
     tensors = {key: paddle.to_tensor(value) for key, value in batch.items()
                if isinstance(value, np.ndarray) and value.dtype.kind in "fiub"}

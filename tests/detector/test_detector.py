@@ -7,8 +7,8 @@ from paddle import inference
 from ppdet.modeling.shape_spec import ShapeSpec
 from support.detector_cases import build_detector, eval_batch, frozen_norm_train, golden_targets, train_batch
 
-from ppdet_ext.detector import boxes as box_arithmetic
 from ppdet_ext.detector import DINOLoss, HungarianMatcher, HybridEncoder
+from ppdet_ext.detector import boxes as box_arithmetic
 from ppdet_ext.detector.anchors import make_anchors
 from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_of_levels
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh

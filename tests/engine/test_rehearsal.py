@@ -36,11 +36,11 @@ def eval_reader(resize, normalise="NormalizeImage: {mean: from_weights, std: fro
 
 
 @pytest.mark.parametrize("options, words", [
-    ([eval_reader(KEPT)], "EvalReader would fail: pictures of one batch have different sizes"),
+    ([eval_reader(KEPT)], "evaluation would fail: pictures of one batch have different sizes"),
     ([eval_reader(KEPT), PAD, "DETRPostProcess={bbox_decode_type: origin, num_top_queries: 20}"],
-     "it pads pictures, and boxes .* bbox_decode_type: pad"),
+     "EvalReader pads pictures, and boxes .*bbox_decode_type: pad"),
     ([eval_reader("Resize: {target_size: [80, 80], keep_ratio: false}")],
-     "EvalReader would fail: HybridEncoder needs every feature map twice .* multiples of 32"),
+     "evaluation would fail: HybridEncoder needs every feature map twice .* multiples of 32"),
 ])
 def test_it_is_found_before_the_first_epoch(tiny_config, two_shapes, options, words):
     trainer = trainer_of(tiny_config, [*two_shapes, *options])
