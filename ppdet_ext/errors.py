@@ -6,14 +6,6 @@ import re
 import sys
 from collections.abc import Iterable
 
-# what would end a line, or change what a terminal shows: names in files can hold any of it
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def one_line(text: str) -> str:
-    """Text with its control characters written out (``\\n``), so that it stays one line and shows what it is."""
-    return _CONTROL.sub(lambda found: repr(found.group())[1:-1], text)
-
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do.
@@ -24,9 +16,6 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return _escaped(masked(super().__str__()))
-
-    def __str__(self) -> str:
-        return one_line(super().__str__())
 
 
 class Unsupported(UserError):

@@ -61,8 +61,8 @@ def _maker(tag, cls):
 
 
 def _refuse_tag(_loader, node):
-    raise ConstructorError(None, None, f"the tag {node.tag} is not for configs; a part of the network is named, and its "
-                           f"settings stand in a section '{node.tag[1:]}:'", node.start_mark)
+    raise ConstructorError(None, None, f"the tag {node.tag} is not for configs; a part of the network is named, and "
+                           f"its settings stand in a section '{node.tag[1:]}:'", node.start_mark)
 
 
 def parse(text: str, where: str | Path, limits: Limits = LIMITS) -> Any:

@@ -258,8 +258,8 @@ def _require_safe(url):
     parts = urllib.parse.urlsplit(url)
     allowed = re.split(r"[\s,]+", os.environ.get(HTTP_HOSTS, "").lower())
     if parts.scheme == "http" and parts.hostname and parts.hostname not in allowed:
-        raise NotAllowed(f"http is not encrypted, so that anybody on the way can exchange the file; use https, or allow "
-                         f"this host by its name: {HTTP_HOSTS}={parts.hostname}")
+        raise NotAllowed(f"http is not encrypted, so that anybody on the way can exchange the file; use https, or "
+                         f"allow this host by its name: {HTTP_HOSTS}={parts.hostname}")
 
 
 class _Adapter(requests.adapters.HTTPAdapter):

@@ -8,6 +8,7 @@ so that a user's own paddle.load stays as it is.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .. import limits
 from ..errors import UserError
 from . import download, readers, safe_pickle
 
@@ -50,9 +52,10 @@ def refuse_download(_download: Callable[..., Any]) -> Callable[..., NoReturn]:
 def load_picture(_load: Callable[..., Any]) -> staticmethod:
     """For ``DecodeCache.load``, which unpickles whatever lies in ``cache_root``: only a picture, [H, W, 3] of uint8."""
     def load(path: str) -> np.ndarray:
+        most = limits.tensor_bytes(os.path.getsize(path))
         with open(path, "rb") as file:
             picture = _one_line(lambda: safe_pickle.with_arrays(
-                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load()), path)
+                safe_pickle.AllowListUnpickler(file, safe_pickle.NUMPY).load(), most), path)
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             raise UserError(f"'{path}', in cache_root, is no picture that DecodeCache has kept: delete it")
         return picture

@@ -104,7 +104,7 @@ class Converted:
         self.cached = self._cache_path(layer, rename) if use_cache else None
         self.source_state: dict[str, np.ndarray] | None = None
         self.from_cache = self.cached is not None and _is_intact(self.cached)
-        if self.from_cache:
+        if self.cached is not None and self.from_cache:
             self.state = read(Location(self.cached, str(self.cached))).state
         else:
             self._convert(layer, rename, part)

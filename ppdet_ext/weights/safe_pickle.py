@@ -198,7 +198,7 @@ def unfold(content: Any, is_tensor: Callable[[Any], bool], convert: Callable[[An
         known = made.get(id(value), value)
         if isinstance(known, Part):
             return known
-        if known is None and value is not None or depth > most_depth:
+        if (known is None and value is not None) or depth > most_depth:
             refuse("DEPTH", f"its lists and dictionaries lie more than {most_depth} deep in each other")
         if is_tensor(value):
             nonlocal converted

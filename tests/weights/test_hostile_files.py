@@ -16,7 +16,7 @@ import pytest
 from ppdet_ext import limits
 from ppdet_ext.errors import UserError, printable
 from ppdet_ext.limits import TooMuch
-from ppdet_ext.weights import metadata, pickle_cost, readers, safe_pickle, source, torch_file
+from ppdet_ext.weights import metadata, pickle_cost, readers, safe_pickle, source
 from ppdet_ext.weights.load_report import LoadReport, Mismatch
 from ppdet_ext.weights.unwrap import groups
 
@@ -242,8 +242,9 @@ def test_safetensors_tables_that_lie(tmp_path, monkeypatch, header, words):
 def pickles_of_others():
     """Whatever pickle writes is gone through to its last byte."""
     values = {"none": None, "numbers": [1, -1, 1 << 70, 1.5, True], "text": "\u00e9" * 300, "bytes": b"x" * 300,
-              "tuples": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "set": {1, 2}, "frozen": frozenset((1, 2)),
-              "ordered": collections.OrderedDict(a=1), "array": BASE, "scalar": np.float32(1), "long": list(range(1500))}
+              "tuples": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "set": {1, 2},
+              "frozen": frozenset((1, 2)), "ordered": collections.OrderedDict(a=1), "array": BASE,
+              "scalar": np.float32(1), "long": list(range(1500))}
     return [pickle.dumps(values, protocol) for protocol in range(6)]
 
 
@@ -287,13 +288,14 @@ def test_names_out_of_files_are_shown_so(tmp_path, caplog):
     with pytest.raises(UserError) as error:
         source.read(path)
     assert str(error.value).isprintable()
-    metadata.sidecar(path).write_text(metadata.dump({"mean": [0], "std": [1], "license": ESCAPES, "classes": [ESCAPES]}))
+    metadata.sidecar(path).write_text(metadata.dump(
+        {"mean": [0], "std": [1], "license": ESCAPES, "classes": [ESCAPES]}))
     known = metadata.read(path)
     assert known["license"].isprintable() and known["classes"][0].isprintable() and known["mean"] == [0]
 
 
 @pytest.mark.parametrize("text", [
-    "mean: &a [1]\nstd: *a\n",
+    "mean: [0]\nstd: [1]\na: &a [" + "1," * 1000 + "]\nb: [" + "*a," * 100 + "]\n",
     "mean: [0]\nstd: [1]\n" + "#" * (1 << 20),
     "mean: [0]\nstd: [1]\nx: " + "[" * 5000,
     "mean: [x]\nstd: [1]\n",
