@@ -21,7 +21,7 @@ from ..registry import register, serializable
 from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
 from .features import FeatureInfo
-from .manifest import PretrainedCfg
+from .manifest import PretrainedCfg, recognise
 from .model_registry import create_model
 
 logger = setup_logger("ppdet_ext")
@@ -189,6 +189,9 @@ class NamedBackbone(nn.Layer):
         self.weights_source, self.load_report = pretrained_weights.RANDOM, None
         if not self.pretrained or not weights_wanted():
             return
+        # a file or an address may be another tag's than the arch's
+        self.model.pretrained_cfg = recognise(self.pretrained, self.model.pretrained_cfgs.values()) or \
+            self.pretrained_cfg
         report = pretrained_weights.load_pretrained(self.model, self.pretrained_cfg, self.pretrained,
                                                     in_chans=self.in_chans, allow=self.allow or ())
         if report.source != pretrained_weights.RANDOM:
