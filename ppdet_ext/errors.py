@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Iterable
 
+LONGEST = 2000  # characters of a message: a name in a file can be as long as the file
+
 
 class UserError(Exception):
     """Something the user can mend. The message is one line: what is wrong, where, what to do.
@@ -15,7 +17,8 @@ class UserError(Exception):
     """
 
     def __str__(self) -> str:
-        return _escaped(masked(super().__str__()))
+        text = _escaped(masked(super().__str__()))
+        return text if len(text) <= LONGEST else f"{text[:LONGEST // 2]} ... {text[-LONGEST // 2:]}"
 
 
 class Unsupported(UserError):

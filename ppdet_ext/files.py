@@ -29,6 +29,7 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]{8})\.partial(?P<suff
 FULL, READ_ONLY = "free some space, or name another folder", "name another folder"
 HINTS = {errno.ENOSPC: FULL, errno.EDQUOT: FULL, errno.EFBIG: FULL, errno.EROFS: READ_ONLY}
 RIGHTS = "name another folder or mend its rights"
+TRIAL = 1 << 20
 _settled: set[Path] = set()
 
 
@@ -186,9 +187,37 @@ def problem(error: BaseException) -> str | None:
     return None
 
 
+def cannot_write(error: BaseException) -> str:
+    """A line for an error that no :func:`one_line` saw: a full or read-only disk, a file without rights; else ''."""
+    reason, name = problem(error), getattr(error, "filename", None)
+    if reason is None and name is not None and getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
+        reason = f"{error.strerror}; {RIGHTS}"  # type: ignore[attr-defined]  # it has an errno
+    return f"cannot {f'use {name!r}' if name else 'write'} ({reason})" if reason else ""
+
+
+def require_room(folder: str | os.PathLike[str]) -> None:
+    """Raise UserError where the disk of ``folder`` is full; to be asked after a library that would not say so."""
+    reason = _trial(Path(folder))
+    if reason:
+        raise UserError(f"cannot write to '{folder}' ({reason}); what was there before is kept")
+
+
+def _trial(folder):
+    """What the disk itself says to TRIAL bytes: some libraries write half a file and say nothing, or nothing of it."""
+    path = folder / f".trial.{secrets.token_hex(4)}.partial"
+    try:
+        path.write_bytes(bytes(TRIAL))
+    except OSError as error:
+        return problem(error)
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return None
+
+
 @contextlib.contextmanager
 def one_line(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Around what writes ``path``: a full or read-only disk is a UserError.
+    """Around what writes ``path``: a full or read-only disk is a UserError, whatever a library says of it.
 
     Raises:
         UserError: see above.
@@ -198,7 +227,7 @@ def one_line(path: str | os.PathLike[str]) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = problem(error)
+        reason = problem(error) or _trial(Path(path).parent)
         if reason is None:
             raise
         raise UserError(f"cannot write '{path}' ({reason}); what was there before is kept") from None
@@ -227,7 +256,8 @@ def require_writable(folder: str | os.PathLike[str]) -> Path:
         os.close(_create(probe))
         probe.unlink()
     except OSError as error:
-        raise UserError(f"cannot write to '{folder}' ({error.strerror}); {HINTS.get(error.errno, RIGHTS)}") from None
+        hint = HINTS.get(error.errno or 0, RIGHTS)
+        raise UserError(f"cannot write to '{folder}' ({error.strerror}); {hint}") from None
     if folder.resolve() not in _settled:
         _settled.add(folder.resolve())
         settle(folder)

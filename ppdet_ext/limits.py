@@ -21,6 +21,12 @@ LIMITS = {
     "VALUES": Limit(1_000_000, "values (numbers, texts, lists, ...) in a weight file, tensors' elements not counted"),
     "DEPTH": Limit(100, "lists or dictionaries inside each other in a weight file"),
     "EXPANSION": Limit(8, "bytes of tensors for each byte of the weight file"),
+    "GRAPH_BYTES": Limit(16 << 20, "bytes of a graph's JSON, unpacked"),
+    "GRAPH_VALUES": Limit(2_000_000, "lists, objects and items in it"),
+    "GRAPH_NODES": Limit(50_000, "steps of the network"),
+    "GRAPH_DEPTH": Limit(12, "lists inside lists in it"),
+    "GRAPH_PARAMETERS": Limit(10**10, "numbers in all parameters and buffers together, and of one axis"),
+    "GRAPH_CONSTANTS": Limit(64 << 20, "bytes of all constants together"),
     "DOWNLOAD_GB": Limit(8, "GB (10^9 bytes) of one download"),
     "DOWNLOAD_MINUTES": Limit(240, "minutes of one download"),
 }

@@ -24,6 +24,7 @@ class PretrainedCfg:
         source: the package that defines names and layout, 'timm' or 'torchvision'.
         hf_hub_id: repository on the Hugging Face Hub, such as 'timm/resnet50.a1_in1k'; '' for none.
         url: direct address of a torch file; '' for none.
+        sha256: of the file at url, or its first digits; '' where its authors do not say.
         num_classes: of the weights' classifier; 0 where they have none.
         input_size: (3, H, W) of training; test_input_size where the authors test larger.
         mean, std: of RGB in 0..1.
@@ -35,6 +36,7 @@ class PretrainedCfg:
     source: str = "timm"
     hf_hub_id: str = ""
     url: str = ""
+    sha256: str = ""
     license: str = ""
     input_size: tuple = (3, 224, 224)
     test_input_size: tuple = ()

@@ -46,9 +46,12 @@ def run(main: Callable[[], object]) -> None:
     except Exception as error:
         from ..deploy import DeployError
         from ..distributed import processes
+        from ..files import cannot_write
 
         if isinstance(error, DeployError):
             _leave(2, f"error: {_process()}{error}")
+        if cannot_write(error):
+            _leave(2, f"error: {_process()}{cannot_write(error)}")
         if not processes.is_rank_lost(error):
             raise
         processes.wait_for_launcher()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from .. import setup
@@ -27,11 +28,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> list[dict]:
-    """Detect as the command line says."""
+    """Detect as the command line says.
+
+    Raises:
+        SystemExit: some pictures failed (code SOME_FAILED); the others are done.
+    """
     args = parse_args(argv)
     setup()
     from ..data.checks import readable_images
-    from ..engine.predict import find_images, predict
+    from ..deploy.session import SOME_FAILED
+    from ..engine.predict import find_images, predict, skip, transforms
     from ..engine.trainer import Trainer
     from . import prepare
 
@@ -41,6 +47,12 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     weights = prepare.required_weights(cfg)
     trainer = Trainer(cfg, "test")
     trainer.load_weights(weights)
-    return predict(trainer, readable_images(images), draw_threshold=args.draw_threshold, output_dir=args.output_dir,
-                   save_results=args.save_results, visualize=args.visualize, save_threshold=args.save_threshold,
-                   slices=args if args.slice_infer else None)
+    good = readable_images(images, None if args.slice_infer else transforms())
+    failed = set(images) - set(good)
+    results = predict(trainer, good, draw_threshold=args.draw_threshold, output_dir=args.output_dir,
+                      save_results=args.save_results, visualize=args.visualize, save_threshold=args.save_threshold,
+                      slices=args if args.slice_infer else None, on_failure=lambda path, error: failed.add(
+                          skip(path, error)))
+    if failed:
+        sys.exit(SOME_FAILED)
+    return results

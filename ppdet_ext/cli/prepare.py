@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 import paddle
 
-from ..config import config_file, keys
+from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
 from ..distributed import processes
@@ -59,6 +59,7 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     set_device(cfg, args.device, asked="use_gpu" in options)
     sample.ensure(cfg)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
+    reader_keys.check_pictures(cfg, mode, validate)
     checks.check(cfg, mode, validate if mode == "train" else None)
     normalization.resolve(cfg)
     return cfg

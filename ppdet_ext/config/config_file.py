@@ -176,7 +176,7 @@ class _Reading:
 def _bases(value, path):
     """File names: one, several or none."""
     names = [value] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) and "\0" not in name for name in names):
         raise UserError(f"config '{path}': {BASE_KEY} is {value!r:.60}; it takes a file name, or a list of them")
     return names
 

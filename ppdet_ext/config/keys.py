@@ -59,6 +59,7 @@ NEEDED = {"architecture": (ALL_MODES, "start from a file in configs/ such as con
           "worker_num": (("train", "eval"), "write 'worker_num: 2'")}
 # what a part builds by name itself, beside its __inject__
 PARTS = ("backbone", "neck", "transformer", "detr_head", "box_head", "score_head")
+FROM_BACKBONE = ("in_channels", "feat_strides", "backbone_feat_channels")  # from_config of our parts sets them
 PLAIN = (dict, list, str, int, float, type(None))
 
 
@@ -164,6 +165,8 @@ def _check_section(where, given, schema, modules):
         raise unknown(where, extra[0], schema.schema)
     for key, value in given.items():
         entry = schema.schema.get(key)
+        if key in FROM_BACKBONE and schema.pymodule.__name__.startswith("ppdet_ext."):
+            logger.warning("%s.%s has NO effect: it comes from the backbone", where, key)
         if entry is not None and key in {*schema.inject, *PARTS}:
             _check_reference(f"{where}.{key}", value, modules, optional=getattr(entry, "default", "") is None)
         elif entry is not None:

@@ -18,6 +18,9 @@ READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch",
                "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers")
 TRANSFORM_LISTS = ("sample_transforms", "batch_transforms")
 EPOCH_LIMITS = {"start_epoch", "stop_epoch"}  # of a transform, in transform_schedulers
+# key of a reader -> the transform that it gives more than one picture
+MIXING = {"mixup_epoch": "Mixup", "cutmix_epoch": "Cutmix", "mosaic_epoch": "Mosaic"}
+DECODERS = ("Decode", "DecodeCache", "SniperDecodeCrop")
 # transforms that hold transforms -> their arguments that do
 NESTED = {"RandomSelect": ("transforms1", "transforms2"), "StrongAugImage": ("transforms",)}
 
@@ -75,8 +78,7 @@ def check_reader(section: str, value: Any) -> None:
             raise unknown(section, key, known)
         entry = value.schema.get(key)
         default = getattr(entry, "default", None)
-        if not (key in TRANSFORM_LISTS and item is None):
-            values.check(f"{section}.{key}", item, values.rule_for(section, key, "ppdet", None, default))
+        values.check(f"{section}.{key}", item, values.rule_for(section, key, "ppdet", None, default))
     for key in TRANSFORM_LISTS:
         _check_transforms(f"{section}.{key}", value.get(key))
     for key, item in (value.get("inputs_def") or {}).items():
@@ -84,6 +86,39 @@ def check_reader(section: str, value: Any) -> None:
             raise unknown(f"{section}.inputs_def", key, values.INPUTS)
         values.check(f"{section}.inputs_def.{key}", item, values.INPUTS[key])
     _check_transform_schedulers(f"{section}.transform_schedulers", value)
+    _check_mixing(section, value)
+
+
+def _check_mixing(section, reader):
+    """Transforms of several pictures, and the keys that give them several: one is nothing without the other."""
+    names = {name for entry in reader.get("sample_transforms") or () for name in entry}
+    for key, name in MIXING.items():
+        asked = reader.get(key, -1) >= 0
+        if asked and name not in names:
+            raise UserError(f"{section}.{key} is {reader[key]}, but sample_transforms has no {name}; add '- {name}: "
+                            f"{{}}' or take {key} out")
+        if name in names and not asked:
+            raise UserError(f"{section}.sample_transforms has {name}, which does nothing without {key}; write "
+                            f"'{key}: 0' (in every epoch) or the number of epochs")
+
+
+def check_pictures(cfg: Mapping[str, Any], mode: str, validate: bool) -> None:
+    """Readers that a mode uses decode their pictures; the network's mean and std are those of TestReader.
+
+    Raises:
+        UserError: one does not, or NormalizeImage of TestReader leaves its numbers out.
+    """
+    from ppdet.data import transform
+    used = {"train": ["TrainReader", *["EvalReader"] * validate], "eval": ["EvalReader"], "test": ["TestReader"]}[mode]
+    for section in used:
+        names = {name for entry in cfg[section].get("sample_transforms") or () for name in entry}
+        if not any(name in DECODERS or allowed.is_users(getattr(transform, name)) for name in names):
+            raise UserError(f"{section}.sample_transforms has no Decode; write '- Decode: {{}}' as its first entry")
+    for entry in cfg["TestReader"].get("sample_transforms") or ():
+        missing = [key for key in ("mean", "std") if key not in entry.get("NormalizeImage", {"mean": 0, "std": 1})]
+        if missing:
+            raise UserError(f"TestReader.sample_transforms: NormalizeImage needs the setting '{missing[0]}'; write "
+                            f"'{missing[0]}: {values.FROM_WEIGHTS}'")
 
 
 def _check_transforms(where, entries):
@@ -111,7 +146,7 @@ def _check_transform_schedulers(where: str, reader: Mapping[str, Any]) -> None:
     for name, limits in (item for entry in reader.get("transform_schedulers") or () for item in entry.items()):
         if name not in known:
             raise UserError(f"{where}: {rules.name(name)} is not among the reader's transforms{nearest(name, known)}")
-        if not isinstance(limits, dict) or not set(limits) <= EPOCH_LIMITS:
+        if not isinstance(limits, dict) or not limits or not set(limits) <= EPOCH_LIMITS:
             raise UserError(f"{where}: write '{name}: {{start_epoch: 0, stop_epoch: 10}}' or one of the two")
         for key, limit in limits.items():
             values.check(f"{where}: {name}.{key}", limit, values.EPOCH_LIMIT)

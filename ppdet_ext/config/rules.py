@@ -81,12 +81,12 @@ def each(rule: Rule, counts: Sequence[int] | None = None, least: int = 1, exampl
                 example or f"[{', '.join(fill)}]")
 
 
-def table(rule: Rule, needs: Sequence[str] = (), example: str = "{name: 1.0}") -> Rule:
-    """A group ``{name: value}`` of what keeps ``rule``, with at least the names ``needs``."""
-    text = f" with {', '.join(needs)}" if needs else ""
+def table(rule: Rule, needs: Sequence[str] = (), example: str = "{name: 1.0}", only: Sequence[str] = ()) -> Rule:
+    """A group ``{name: value}`` of what keeps ``rule``, with at least the names ``needs``, with none but ``only``."""
+    text = f" with {', '.join(needs)}" if needs else f" of {', '.join(only)}" if only else ""
     return Rule(f"a group {{name: value}}{text} (each {rule.allowed})", lambda value: isinstance(value, dict)
-                and all(isinstance(key, str) for key in value) and set(needs) <= set(value)
-                and all(map(rule.fits, value.values())), example)
+                and all(isinstance(key, str) and (not only or key in only) for key in value)
+                and set(needs) <= set(value) and all(map(rule.fits, value.values())), example)
 
 
 def _is_pattern(value):
@@ -107,6 +107,7 @@ NONE = Rule("null", lambda value: value is None, "null")
 OFF = Rule("false", lambda value: value is False, "false")
 # 0 and 1 work wherever true and false do
 FLAG = Rule("true or false", lambda value: isinstance(value, int) and value in (0, 1), "true")
+SWITCH = Rule("true or false", lambda value: isinstance(value, bool), "true")
 TEXT = Rule("text (names in it of at most 255 bytes)", _is_text, "name")
 PATTERN = Rule("a regular expression", _is_pattern, "'backbone.*'")
 LIST = Rule("a list", lambda value: isinstance(value, (list, tuple)), "[]")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..errors import UserError
 from . import coco, dataset_config, reading, voc
@@ -38,15 +39,18 @@ def check(cfg: dict, mode: str, validate: bool | None = None) -> None:
     _check_same_classes(classes)
 
 
-def readable_images(paths: Sequence[str]) -> list[str]:
+def readable_images(paths: Sequence[str], prepare: Callable[[dict], Any] | None = None) -> list[str]:
     """The images that can be read, in their order; the others are named in a warning.
+
+    Args:
+        prepare: a reader's sample transforms: images that they cannot take are left out, too.
 
     Raises:
         UserError: none can.
     """
-    good, skipped = reading.split_readable(paths)
+    good, skipped = reading.split_readable(paths, prepare)
     for path, reason in skipped:
-        logger.warning("Skipped '%s': %s", path, reason)
+        logger.warning("Skipped %r: %s", path, reason)
     if not good:
         raise UserError(f"none of {len(skipped)} images can be read; first: '{skipped[0][0]}' ({skipped[0][1]})"
                         if skipped else "there are no images to read")

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..deploy.image_files import image_header, read_image
+from ..deploy.image_formats import UnreadableImage
 from ..errors import UserError
 
 logger = logging.getLogger("ppdet.engine")
@@ -23,19 +25,19 @@ def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, floa
     Raises:
         UserError: one is not an image. Other sizes than annotated are only warned of (ppdet takes the real ones).
     """
-    from PIL import Image, UnidentifiedImageError
     step = max(1, len(paths) // SAMPLE)
-    others = []
+    others: list[str] = []
+    deep = False
     for path, size in list(zip(paths, sizes))[::step]:
         try:
-            with Image.open(path) as image:
-                found = image.size
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = getattr(error, "strerror", None) or "broken, or not an image"
-            raise UserError(f"image '{path}' is unreadable: {reason}") from None
+            width, height, bits = image_header(path)
+            if bits > 8 and not deep:
+                deep = bool(read_image(path).size)  # how its bits are taken is said here, not by each worker
+        except UnreadableImage as error:
+            raise UserError(f"image {str(path)!r} is unreadable: {error.reason}") from None
         # a camera's turned picture (EXIF) is turned upright when it is read
-        if tuple(map(int, size)) not in (found, found[::-1]):
-            others.append(f"'{path}' is {found[0]}x{found[1]}, its annotation says {size[0]:g}x{size[1]:g}")
+        if tuple(map(int, size)) not in ((width, height), (height, width)):
+            others.append(f"'{path}' is {width}x{height}, its annotation says {size[0]:g}x{size[1]:g}")
     if others:
         logger.warning("%d of %d images looked at have another size than annotated, so their boxes may be wrong; "
                        "first: %s", len(others), len(paths[::step]), others[0])

@@ -10,16 +10,23 @@ wrapper goes.
 """
 from __future__ import annotations
 
+import copy
 import functools
+import hashlib
+import logging
+import os
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 
+from ..deploy.image_files import decode_image, read_image
+from ..deploy.image_formats import UnreadableImage
 from ..errors import UserError
+
+logger = logging.getLogger("ppdet.engine")
 
 _EMPTY = "ppdet_ext_empty"
 _KEYS = {True: "ppdet_ext_user_error", False: "ppdet_ext_error"}
@@ -71,19 +78,84 @@ def restore_empty(batch: Any) -> Any:
 
 
 def decode_strictly(apply: Callable) -> Callable:
-    """For ``Decode.apply``: an unreadable image is a UserError that names the file."""
+    """For ``Decode.apply``: ``deploy.image_files`` reads the picture; an unreadable one is a UserError that names it.
+
+    ppdet's own gives whatever bytes a file has to OpenCV.
+    """
     @functools.wraps(apply)
     def strict(self, sample, context=None):
-        path = sample.get("im_file", f"of im_id {sample.get('im_id', '?')}")
+        from_file = "image" not in sample
+        image = _image_of(sample)
+        if sample.get("keep_ori_im"):
+            sample["ori_image"] = image[..., ::-1]
+        for key, side in (("h", image.shape[0]), ("w", image.shape[1])):
+            if sample.setdefault(key, side) != side:
+                logger.warning("image %r: its %s is %d, not %s as annotated; %d is taken", _name_of(sample), key, side,
+                               sample[key], side)
+                sample[key] = side
+        sample.update(image=image, im_shape=np.array(image.shape[:2], np.float32),
+                      scale_factor=np.ones(2, np.float32))
+        if from_file:
+            sample.pop("im_file")
+        return sample
+    return strict
+
+
+def _image_of(sample):
+    """RGB [H, W, 3] of what ``image`` holds (pixels, or a file's content), else of the file ``im_file``."""
+    given = sample.get("image")
+    if isinstance(given, np.ndarray):
+        return given
+    try:
+        return decode_image(given, sample.get("im_file", "a picture")) if given else read_image(sample["im_file"])
+    except UnreadableImage as error:
+        raise _unreadable(sample, error) from None
+
+
+def _name_of(sample):
+    return str(sample.get("im_file", f"of im_id {sample.get('im_id', '?')}"))
+
+
+def _unreadable(sample, error):
+    if not os.path.isfile(sample.get("im_file", os.devnull)) and "image" not in sample:
+        return UserError(f"cannot open image {_name_of(sample)!r} ({error.reason})")
+    return UserError(f"image {_name_of(sample)!r} is unreadable: {error.reason}; mend it or take it out of the "
+                     "annotation file")
+
+
+def naming_the_image(apply: Callable) -> Callable:
+    """For transforms that decode by themselves (see ``only_safe_decoders``): an error names the image."""
+    @functools.wraps(apply)
+    def named(self, sample, context=None):
+        before = dict(sample)
         try:
             return apply(self, sample, context)
+        except UnreadableImage as error:
+            raise _unreadable(before, error) from None
         except OSError as error:
-            raise UserError(f"cannot open image '{path}' ({error.strerror})") from None
-        except (AttributeError, ValueError, cv2.error):
-            # the decoder failed, and ppdet went on to ask the undecoded bytes for their shape
-            raise UserError(f"image '{path}' is unreadable: broken, or not an image; mend it or take it out of the "
-                            "annotation file") from None
-    return strict
+            raise UserError(f"image {_name_of(before)!r} is unreadable: {error.strerror}") from None
+    return named
+
+
+def only_safe_decoders(opencv: ModuleType) -> ModuleType:
+    """For the ``cv2`` of a module of ppdet: the same, but ``imdecode`` and ``imread`` are those of this project.
+
+    Both give BGR [H, W, 3] uint8, whatever the flag says: ppdet asks for nothing else there.
+    """
+    module = ModuleType("cv2")
+    vars(module).update(vars(opencv))
+    module.imdecode = lambda data, flags: decode_image(np.asarray(data).tobytes())[..., ::-1]  # type: ignore[attr-defined]
+    module.imread = lambda path, flags=1: read_image(path)[..., ::-1]  # type: ignore[attr-defined]
+    return module
+
+
+def cache_of_whole_path(cache_path: Callable) -> Any:
+    """For ``DecodeCache.cache_path``: pictures of one name in two folders have two files."""
+    def path(dir_oot, im_file):
+        place = hashlib.sha256(os.path.abspath(im_file).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        stem, suffix = os.path.splitext(cache_path(dir_oot, im_file))
+        return f"{stem}.{place}{suffix}"
+    return staticmethod(path)
 
 
 def compose_safely(call: Callable) -> Callable:
@@ -91,12 +163,28 @@ def compose_safely(call: Callable) -> Callable:
     @functools.wraps(call)
     def safe(self, data):
         try:
-            for transform in self.transforms_cls:
-                data = transform(data)
-            return data
+            return _transformed(self.transforms_cls, data)
         except Exception as error:
             return Failure(error)
     return safe
+
+
+def _transformed(transforms, data):
+    """Data after transforms. ppdet's own ones raise whatever numpy or OpenCV do where their settings do not fit."""
+    first = data[0] if isinstance(data, (list, tuple)) else data
+    picture = f"'{first['im_file']}'" if "im_file" in first else f"im_id {np.ravel(first.get('im_id', '?'))[0]}"
+    for transform in transforms:
+        try:
+            data = transform(data)
+        except UserError:
+            raise
+        except Exception as error:
+            inner = type(getattr(transform, "transform", transform))
+            if not inner.__module__.startswith("ppdet."):
+                raise
+            raise UserError(f"transform {inner.__name__} failed on image {picture}: its settings do not fit it "
+                            f"({type(error).__name__}: {' '.join(str(error).split())[:200]})") from None
+    return data
 
 
 def collate_safely(call: Callable) -> Callable:
@@ -105,10 +193,24 @@ def collate_safely(call: Callable) -> Callable:
     def safe(self, data):
         failed = next((sample for sample in data if isinstance(sample, Failure)), None)
         try:
-            return failed.as_batch() if failed else mark_empty(call(self, data))
+            if failed:
+                return failed.as_batch()
+            alone = copy.copy(self)
+            alone.transforms_cls = []
+            return mark_empty(_collated(call, alone, _transformed(self.transforms_cls, data)))
         except Exception as error:
             return Failure(error).as_batch()
     return safe
+
+
+def _collated(call, collate, data):
+    shapes = {sample["image"].shape for sample in data if isinstance(sample, dict) and "image" in sample
+              and hasattr(sample["image"], "shape")}
+    if len(shapes) > 1:
+        raise UserError(f"pictures of one batch have different sizes ({' and '.join(map(str, sorted(shapes)[:2]))}); "
+                        "add a Resize to sample_transforms, or a BatchRandomResize or PadBatch to batch_transforms, or "
+                        "set batch_size: 1")
+    return call(collate, data)
 
 
 def next_or_raise(call: Callable) -> Callable:
@@ -131,18 +233,20 @@ def parse_and_clip(parse: Callable) -> Callable:
     return clipped
 
 
-def split_readable(paths: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """Split image files into those that decode and those that do not (each is decoded once).
+def split_readable(paths: Sequence[str], prepare: Callable[[dict], Any] | None = None
+                   ) -> tuple[list[str], list[tuple[str, str]]]:
+    """Split image files into those that can be used and those that cannot (each is decoded once).
 
     Args:
         paths: file paths.
+        prepare: a reader's sample transforms (``Compose``), tried on each; None: the files are decoded.
 
     Returns:
-        (good, skipped): the readable paths in their order, and [(path, reason)] for the others.
+        (good, skipped): the usable paths in their order, and [(path, reason)] for the others.
     """
     good, skipped = [], []
     for path in paths:
-        reason = _why_unreadable(path)
+        reason = _why_unreadable(path, prepare)
         if reason:
             skipped.append((path, reason))
         else:
@@ -150,13 +254,16 @@ def split_readable(paths: Sequence[str]) -> tuple[list[str], list[tuple[str, str
     return good, skipped
 
 
-def _why_unreadable(path):
-    if not Path(path).is_file():
+def _why_unreadable(path, prepare):
+    if not os.path.exists(path):
         return "no such file"
     try:
-        content = np.fromfile(path, "uint8")
-    except OSError as error:
-        return error.strerror
-    if not len(content):
-        return "the file is empty"
-    return None if cv2.imdecode(content, cv2.IMREAD_COLOR) is not None else "broken, or not an image"
+        image = read_image(path)
+    except UnreadableImage as error:
+        return error.reason
+    if prepare is None:
+        return None
+    made = prepare({"im_id": np.array([0]), "im_file": path, "image": image, "curr_iter": 0})
+    if isinstance(made, Failure):
+        return f"{image.shape[1]}x{image.shape[0]}: {made.text.strip().splitlines()[-1][:300]}"
+    return None

@@ -6,15 +6,14 @@ import dataclasses
 import json
 import logging
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..deploy.image_files import read_image
 from ..errors import UserError
-from ..files import require_writable
+from ..files import temporary_folder
 from .digit_pictures import SPLITS, Spec, draw
 
 logger = logging.getLogger("ppdet_ext.data")
@@ -32,8 +31,9 @@ def _write_split(folder, split, spec):
     for number in range(getattr(spec, split)):
         picture, objects = draw(split, number, spec)
         name = f"{number:06d}.jpg"
-        if not cv2.imwrite(str(folder / split / name), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92]):
-            raise UserError(f"cannot write '{folder / split / name}'; is the disk full?")
+        # OpenCV's own writer is silent about a full disk
+        jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
+        (folder / split / name).write_bytes(jpeg.tobytes())
         images.append({"id": number + 1, "file_name": name, "height": picture.shape[0], "width": picture.shape[1]})
         for label, (x, y, w, h) in objects:
             annotations.append({"id": len(annotations) + 1, "image_id": number + 1, "category_id": label,
@@ -90,9 +90,7 @@ def make(root: str | Path = ROOT, spec: Spec | None = None, force: bool = False)
         return False
     if root.exists() and _read_meta(root) is None and (not root.is_dir() or any(root.iterdir())):
         raise UserError(f"'{root}' exists and is not a sample data set; name another folder (--root) or move it away")
-    require_writable(root.parent)
-    work = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    try:
+    with temporary_folder(root) as work:
         new = work / "new"
         new.mkdir()
         for split in SPLITS:
@@ -100,8 +98,6 @@ def make(root: str | Path = ROOT, spec: Spec | None = None, force: bool = False)
         (new / META).write_text(json.dumps({"version": VERSION, "spec": dataclasses.asdict(spec)}, indent=1) + "\n")
         if force or not is_complete(root, spec):  # another process may have been quicker
             _swap(new, root, work / "old")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return True
 
 
@@ -153,9 +149,9 @@ def preview(root: str | Path, split: str = "train", rows: int = 3, columns: int 
         objects.setdefault(annotation["image_id"], []).append(annotation)
     grid = np.full((rows * cell, columns * cell, 3), 255, "uint8")
     for place, entry in enumerate(content["images"][start:start + rows * columns]):
-        picture = cv2.imread(str(root / split / entry["file_name"]))[..., ::-1]
+        picture = read_image(root / split / entry["file_name"])
         scale = (cell - 4) / max(picture.shape[:2])
-        picture = cv2.resize(np.ascontiguousarray(picture), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         for annotation in objects.get(entry["id"], ()):
             x, y, w, h = (round(value * scale) for value in annotation["bbox"])
             cv2.rectangle(picture, (x, y), (x + w, y + h), (0, 255, 0), 1)

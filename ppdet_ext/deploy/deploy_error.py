@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .command_line import one_line
+
 
 class DeployError(ValueError):
     """Something the user can mend. The message is one line: what is wrong, where, what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
+
+
+def shown(value: object) -> str:
+    """A value of a file for a message: short, one line, and without going through lists in lists."""
+    groups = (list, tuple, dict, set)
+    if isinstance(value, groups) and (len(value) > 10 or any(isinstance(part, groups) for part in value)):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = repr(value[:100] if isinstance(value, str) else value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 class in_one_line:

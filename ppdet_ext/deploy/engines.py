@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from .command_line import LIMITS, outside
 from .deploy_error import DeployError
 from .devices import DEVICES
 from .exported_model import ExportedModel
@@ -142,10 +143,11 @@ def _check(options):
                           f"pip install {runtime.install}")
     if options.device not in DEVICES:
         raise DeployError(f"--device: '{options.device}' is unknown; it can be {', '.join(DEVICES)}")
-    if options.batch_size < 1:
-        raise DeployError(f"--batch_size must be at least 1, not {options.batch_size}")
-    if options.cpu_threads is not None and options.cpu_threads < 1:
-        raise DeployError(f"--cpu_threads must be at least 1, not {options.cpu_threads}")
+    for field in fields(Options):
+        value = getattr(options, field.name)
+        wrong = field.name in LIMITS and value is not None and outside(field.name, value)
+        if wrong:
+            raise DeployError(f"--{field.name} {wrong}")
     if options.precision not in PRECISIONS:
         raise DeployError(f"--precision: '{options.precision}' is unknown; it can be {', '.join(PRECISIONS)}")
     for field in fields(Options):

@@ -1,14 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""An exported model's folder: which files it must hold, and what its infer_cfg.yml says."""
+"""An exported model's folder: which files it must hold; what its infer_cfg.yml says is in infer_settings."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from . import preprocess
+from . import infer_settings, preprocess
 from .deploy_error import DeployError
 
 CONFIG = "infer_cfg.yml"
@@ -51,12 +49,9 @@ class ExportedModel:
         if program is None or missing:
             raise DeployError(f"--model_dir: '{path}' is no exported model: {', '.join(missing)} missing; export one "
                               f"with tools/export_model.py{' --onnx' if names[0].endswith('.onnx') else ''}")
-        settings = _read_config(folder / CONFIG)
-        return cls(program=program, weights=weights, arch=settings["arch"],
-                   labels=[str(label) for label in settings["label_list"]],
-                   steps=preprocess.build(settings["Preprocess"]),
-                   min_subgraph_size=int(settings.get("min_subgraph_size", 3)),
-                   use_dynamic_shape=bool(settings.get("use_dynamic_shape", False)))
+        settings = infer_settings.read(folder / CONFIG)
+        return cls(program=program, weights=weights, arch=settings.arch, labels=settings.labels, steps=settings.steps,
+                   min_subgraph_size=settings.min_subgraph_size, use_dynamic_shape=settings.use_dynamic_shape)
 
 
 def _weights_of(program):
@@ -68,14 +63,3 @@ def _no_such_file(path, names):
         return f"--model_dir: there is no '{path}'; export a model with tools/export_model.py"
     suffixes = dict.fromkeys(Path(name).suffix for name in names)
     return f"--model_dir: this --engine does not read '{path}'; it reads a folder, or {', '.join(suffixes)}"
-
-
-def _read_config(path):
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DeployError(f"'{path}' is not YAML: {' '.join(str(error).split())}") from None
-    missing = [key for key in ("arch", "Preprocess", "label_list") if key not in (settings or {})]
-    if missing:
-        raise DeployError(f"'{path}' lacks {', '.join(missing)}; export the model again with tools/export_model.py")
-    return settings

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,21 @@ import cv2
 import numpy as np
 
 from .deploy_error import DeployError
+from .file_names import distinct_names
+from .image_files import format_of
+from .image_files import read_image as read_image  # who reads pictures finds it here
+from .image_formats import IMAGE_SUFFIXES, PictureError
+from .whole_file import whole_file
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+# OpenCV knows these, but cannot write small pictures as such
+_SELDOM_WRITTEN = (".jp2", ".j2k")
 
 
-def find_images(image_file: str | Path | None = None, image_dir: str | Path | None = None) -> list[Path]:
+def find_images(image_file: str | Path | None = None, image_dir: str | Path | None = None,
+                tell: Callable[[str], None] = print) -> list[Path]:
     """Paths of one image, or of all images right inside a folder, sorted by name. ``image_file`` goes first.
+
+    ``tell`` is given a line about what is left out of the folder.
 
     Raises:
         DeployError: nothing is given, it does not exist, or the folder holds no image.
@@ -32,83 +40,80 @@ def find_images(image_file: str | Path | None = None, image_dir: str | Path | No
         raise DeployError("nothing to detect on: give --image_file, --image_dir, --video_file or --camera_id")
     if not Path(image_dir).is_dir():
         raise DeployError(f"--image_dir: '{image_dir}' is not a folder")
-    found = sorted(path for path in Path(image_dir).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = images_in(image_dir, tell)
     if not found:
         raise DeployError(f"--image_dir: '{image_dir}' holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return found
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """RGB image [H, W, 3] uint8, turned as its EXIF tag says (as ppdet's Decode does it).
-
-    Raises:
-        DeployError: the file is missing or no readable image; names it.
-    """
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DeployError(f"cannot read '{path}' ({error.strerror})") from None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise DeployError(f"cannot read '{path}' as an image; is it damaged?")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-@contextlib.contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` (same suffix); it becomes ``path`` on success and goes on error.
-
-    Raises:
-        DeployError: the folder cannot be made or written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise DeployError(f"cannot write to '{path.parent}' ({error.strerror}); name another --output_dir") from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def images_in(folder: str | Path, tell: Callable[[str], None] = print) -> list[Path]:
+    """The files right inside a folder whose names end as an image's, sorted; ``tell`` is given what is left out."""
+    found, others = [], []
+    for path in sorted(Path(folder).iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.is_file():
+                found.append(path)
+            else:
+                tell(f"left out: {str(path)!r} (a folder, a pipe, a device or a broken link, not a file)")
+        elif path.is_file() and not path.name.startswith("."):
+            others.append(path.suffix.lower())
+    if others:
+        tell(f"left out: {len(others)} of the files in {str(folder)!r}, by their names no pictures that are read "
+             f"({', '.join(sorted(repr(suffix) if suffix else 'no suffix' for suffix in set(others)))})")
+    return found
 
 
-def target_of(source: str | Path, output_dir: str | Path, suffix: str = "") -> Path:
-    """Where the result of ``source`` goes: the same name in ``output_dir``, with ``suffix`` after it.
+def target_of(source: str | Path, output_dir: str | Path) -> Path:
+    """Where the result of ``source`` goes: the same name in ``output_dir``.
 
     Raises:
         DeployError: that would be the source itself.
     """
-    target = Path(output_dir) / (Path(source).name + suffix)
-    if target.exists() and target.samefile(source):
-        raise DeployError(f"the result would overwrite '{source}'; name another --output_dir")
+    target = Path(output_dir) / Path(source).name
+    _require_others([target], [source])
     return target
 
 
-def image_target_of(source: str | Path, output_dir: str | Path) -> Path:
-    """``target_of`` a picture; ``photo`` becomes ``photo.png``: OpenCV reads any suffix, but writes those it knows."""
-    return target_of(source, output_dir, "" if cv2.haveImageWriter(Path(source).name) else ".png")
+def image_targets(sources: Sequence[str | Path], output_dir: str | Path) -> list[Path]:
+    """Where the pictures with boxes go: the sources' own names in ``output_dir``, each of them once.
+
+    ``photo`` becomes ``photo.png``: OpenCV writes only suffixes that it knows. Of two pictures of one name, from two
+    folders, the second becomes ``photo (2).png``.
+
+    Raises:
+        DeployError: a picture would be written over one of the sources.
+    """
+    names = [Path(source).name for source in sources]
+    names = [name if cv2.haveImageWriter(name) and not name.lower().endswith(_SELDOM_WRITTEN) else f"{name}.png"
+             for name in names]
+    targets = [Path(output_dir) / name for name in distinct_names(names)]
+    _require_others(targets, sources)
+    return targets
+
+
+def _require_others(targets, sources):
+    places = {os.stat(source)[1:3]: source for source in sources if os.path.exists(source)}  # number and device
+    for target in targets:
+        if target.exists() and os.stat(target)[1:3] in places:
+            raise DeployError(f"the result would overwrite '{places[os.stat(target)[1:3]]}'; name another --output_dir")
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Write an RGB image; the suffix says the format.
 
     Raises:
-        DeployError: OpenCV cannot write it, or the folder cannot be written.
+        PictureError: OpenCV cannot write it.
+        DeployError: the folder cannot be written.
     """
     with whole_file(path) as temporary:
         try:
-            written = cv2.imwrite(str(temporary), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            written, encoded = cv2.imencode(temporary.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error:  # a suffix that it does not know
-            written = False
+            written, encoded = False, np.empty(0)
         if not written:
-            raise DeployError(f"cannot write '{path}': OpenCV has no format for it; name it .png or .jpg")
+            raise PictureError(f"cannot write '{path}': OpenCV has no format for it, or the picture is too large for "
+                               "the format; name it .png or .jpg")
+        temporary.write_bytes(encoded.tobytes())  # OpenCV's own writer does not say why it fails
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -127,6 +132,8 @@ class Video:
     def __init__(self, source: str | Path | int):
         if not isinstance(source, int) and not Path(source).is_file():
             raise DeployError(f"--video_file: '{source}' is not a file")
+        if not isinstance(source, int):
+            _require_no_picture(source)
         self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not self._capture.isOpened():
             raise DeployError(f"cannot open {'camera' if isinstance(source, int) else 'video'} '{source}'")
@@ -144,6 +151,13 @@ class Video:
                 yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         finally:
             self._capture.release()
+
+
+def _require_no_picture(source):
+    """OpenCV's videos are opened by whatever knows the file, also by the decoders that no picture may reach."""
+    kind = format_of(source)
+    if kind and kind.pillow and kind.name != "GIF":
+        raise DeployError(f"--video_file: '{source}' is a picture ({kind.name}); use --image_file")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnxruntime
 
-from . import devices
+from . import devices, program_check
 from .deploy_error import DeployError, in_one_line
 from .engines import Options
 from .exported_model import ExportedModel
@@ -34,6 +34,7 @@ class Engine:
         settings.log_severity_level = 3  # errors; a warning per operation that stays on the CPU otherwise
         # its exceptions have no common class of their own
         self._failing = in_one_line(f"ONNX Runtime {onnxruntime.__version__}", model.program, Exception)
+        program_check.check(model.program)
         with self._failing:
             self._session = onnxruntime.InferenceSession(str(model.program), settings, providers=[provider])
         if provider not in self._session.get_providers():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import openvino
 
-from . import devices
+from . import devices, program_check
 from .cut import TOKENS
 from .deploy_error import DeployError, in_one_line
 from .engines import Options
@@ -37,6 +37,7 @@ class Engine:
         if device == "CPU":
             settings["INFERENCE_NUM_THREADS"] = options.threads
         self._failing = in_one_line(f"OpenVINO {openvino.__version__.split('-')[0]}", model.program, RuntimeError)
+        program_check.check(model.program)
         with self._failing:
             whole = core.read_model(model.program)
             parts = zip(cut(whole), (HALF, FULL)) if options.bf16 else [(whole, FULL)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
 
 import paddle
@@ -12,6 +13,8 @@ from .deploy_error import DeployError
 
 KINDS = {"pd_op.shape": SHAPE, "pd_op.shape64": SHAPE, "pd_op.topk": CHOICE, "builtin.combine": SEVERAL}
 FREE = ("im_shape", "scale_factor")
+# Paddle has one static mode and one scope for all threads
+_LOCK = threading.Lock()
 
 
 def cut(program: Path, folder: Path) -> list[tuple[Path, Path]]:
@@ -61,11 +64,12 @@ def _kind(op):
 @contextlib.contextmanager
 def _static():
     """Paddle's static mode with a scope of its own; then as before."""
-    dynamic = paddle.in_dynamic_mode()
-    paddle.enable_static()
-    try:
-        with paddle.static.scope_guard(paddle.static.Scope()):
-            yield
-    finally:
-        if dynamic:
-            paddle.disable_static()
+    with _LOCK:
+        dynamic = paddle.in_dynamic_mode()
+        paddle.enable_static()
+        try:
+            with paddle.static.scope_guard(paddle.static.Scope()):
+                yield
+        finally:
+            if dynamic:
+                paddle.disable_static()

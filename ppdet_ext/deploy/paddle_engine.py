@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import inference
 
+from . import program_check
 from .cut import TOKENS
 from .deploy_error import DeployError, in_one_line
 from .engines import Options
@@ -32,6 +33,7 @@ class Engine:
 
     def __init__(self, model: ExportedModel, options: Options):
         _check(model, options)
+        program_check.check(model.program)
         self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError,
                                     SystemError)
         if options.bf16:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Union
 
@@ -12,36 +14,46 @@ import numpy as np
 
 from . import engines, preprocess
 from .deploy_error import DeployError
+from .image_formats import PictureError
 from .media import read_image
 
 Image = Union[str, Path, np.ndarray]  # a path, or RGB [H, W, 3]
 
 
 class Timings:
-    """Milliseconds per batch and stage, and the number of pictures they cover."""
+    """Milliseconds per batch and stage, and the number of pictures they cover. Several threads may add."""
 
     STAGES = ("preprocess", "inference", "postprocess")
 
     def __init__(self):
         self.batches: list[list[float]] = []
         self.images = 0
+        self._lock = threading.Lock()
 
     def add(self, moments: Sequence[float], images: int) -> None:
         """Add a batch: the four moments (seconds) between which its three stages lie."""
-        self.batches.append([(end - start) * 1000 for start, end in zip(moments, moments[1:])])
-        self.images += images
+        with self._lock:
+            self.batches.append([(end - start) * 1000 for start, end in zip(moments, moments[1:])])
+            self.images += images
 
     def summary(self) -> dict:
         """``{stage: {'mean', 'median'}}`` in ms per batch, 'total' for all stages, and the numbers of both."""
-        rows = dict(zip(self.STAGES, map(list, zip(*self.batches))))
-        rows["total"] = [sum(batch) for batch in self.batches]
+        with self._lock:
+            batches, images = list(self.batches), self.images
+        rows = dict(zip(self.STAGES, map(list, zip(*batches))))
+        rows["total"] = [sum(batch) for batch in batches]
         table = {name: {"mean": statistics.fmean(values), "median": statistics.median(values)}
                  for name, values in rows.items() if values}
-        return {**table, "images": self.images, "batches": len(self.batches)}
+        return {**table, "images": images, "batches": len(batches)}
 
 
 class Predictor:
     """Detects with a folder written by tools/export_model.py.
+
+    Threads may share a Predictor. Each prepares its own pictures; the engine runs in one thread of the Predictor's own,
+    one batch after the other. An engine's inputs and outputs are shared memory, so two runs at once would give one
+    picture another's boxes. One session for each thread is not faster, as one run already takes all cores, and Paddle
+    keeps about 200 MB for every thread that ever ran a model. After a fork make a new Predictor.
 
     Args:
         model_dir: the folder: infer_cfg.yml beside model.json or model.pdmodel with model.pdiparams, or beside
@@ -65,6 +77,7 @@ class Predictor:
                                        cpu_threads=cpu_threads, batch_size=batch_size, **options)
         self.model, self.engine, self._runtime = engines.create(model_dir, self.options)
         self.timings = Timings()
+        self._one_thread = ThreadPoolExecutor(1, "predictor")
 
     @property
     def labels(self) -> list[str]:
@@ -77,7 +90,7 @@ class Predictor:
 
         Args:
             images: paths, or RGB arrays [H, W, 3] of 0..255.
-            on_unreadable: called with (image, error) for a picture that cannot be read; its result is None.
+            on_unreadable: called with (image, error) for a picture that cannot be read or prepared; its result is None.
                 Without it the error is raised.
 
         Returns:
@@ -98,7 +111,7 @@ class Predictor:
         unknown = next((name for name in self._runtime.input_names if name not in inputs), None)
         if unknown:
             raise DeployError(f"'{self.model.program}' wants an input '{unknown}', which detection does not have")
-        return self._runtime.run(inputs)
+        return self._one_thread.submit(self._runtime.run, inputs).result()
 
     def benchmark(self, images: Sequence[Image], warmup: int = 10, repeats: int = 100) -> Timings:
         """Time one batch (the first ``batch_size`` of ``images``) ``repeats`` times. Returns Timings."""
@@ -131,12 +144,11 @@ class Predictor:
     def _prepare(self, image, index, ready, on_unreadable):
         try:
             pixels = image if isinstance(image, np.ndarray) else read_image(image)
-        except DeployError as error:
+            ready[index] = preprocess.apply(self.model.steps, pixels, "" if pixels is image else image)
+        except PictureError as error:
             if on_unreadable is None:
                 raise
             on_unreadable(image, error)
-            return
-        ready[index] = preprocess.apply(self.model.steps, pixels)
 
     def _split(self, outputs, count):
         """Boxes per picture from (bbox [sum, 6], bbox_num [N])."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import preprocess
+from . import preprocess, program_check
 from .deploy_error import DeployError
 from .engines import ENGINES
 from .exported_model import CONFIG, ExportedModel
@@ -66,6 +66,7 @@ def quantize(model_dir: str | Path, image_dir: str | Path, output_dir: str | Pat
         raise DeployError(f"--count must be at least 1, not {count}")
     paths = find_images(image_dir=image_dir)
     paths = [paths[i] for i in np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)]
+    program_check.check(model.program)
     whole = _quantized(model, paths)
     _write(whole, model.program.with_name(CONFIG), Path(output_dir))
     return Path(output_dir)

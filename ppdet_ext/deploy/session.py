@@ -2,6 +2,7 @@
 """What tools/deploy_infer.py does with its command line: pictures, slices, videos, benchmark, and their outputs."""
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,11 @@ from pathlib import Path
 from . import media, slicing, visualize
 from .deploy_error import DeployError
 from .engines import Options
+from .image_formats import PictureError
 from .predictor import Predictor, Timings
+
+#: the exit code of a run that did all pictures but some
+SOME_FAILED = 4
 
 
 def run(args: Namespace) -> None:
@@ -17,7 +22,15 @@ def run(args: Namespace) -> None:
 
     Raises:
         DeployError: a user's mistake, or no picture could be read.
+        SystemExit: some pictures failed (SOME_FAILED); the others are done.
     """
+    try:
+        _run(args)
+    except OSError as error:  # a name that is too long, a folder without permission, a full disk
+        raise DeployError(f"'{error.filename or args.output_dir}': {error.strerror or error}") from None
+
+
+def _run(args):
     predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
@@ -35,13 +48,14 @@ def run(args: Namespace) -> None:
 def _pictures(predictor, paths, args):
     records, skipped = [], 0
     categories = _categories(predictor, args)
+    targets = media.image_targets(paths, args.output_dir) if args.save_images else [None] * len(paths)
     for start in range(0, len(paths), args.batch_size):
         chunk = paths[start:start + args.batch_size]
         for number, (path, boxes) in enumerate(zip(chunk, _detect(predictor, chunk, args)), start):
             if boxes is None:
                 skipped += 1
                 continue
-            _show(predictor, path, boxes, args)
+            skipped += not _show(predictor, path, targets[number], boxes, args)
             image_id = _image_id(path) if args.use_coco_category else number
             records += visualize.coco_results(boxes, image_id, path.name, categories)
     if skipped == len(paths):
@@ -52,12 +66,13 @@ def _pictures(predictor, paths, args):
         print(f"The bbox result is saved to {target}")
     print_timings(predictor.timings)
     if skipped:
-        print(f"skipped {skipped} of {len(paths)} pictures that could not be read")
+        print(f"skipped {skipped} of {len(paths)} pictures that could not be read or written", flush=True)
+        sys.exit(SOME_FAILED)
 
 
 def _detect(predictor, paths, args):
     """Boxes [N, 6] per path, None for one that cannot be read (named on the way)."""
-    def tell(path, error):
+    def tell(_path, error):
         print(f"skipped: {error}", flush=True)
 
     if args.slice_infer:
@@ -65,15 +80,20 @@ def _detect(predictor, paths, args):
     return [result and result["boxes"] for result in predictor.predict(paths, on_unreadable=tell)]
 
 
-def _show(predictor, path, boxes, args):
-    """Print the boxes above the threshold; draw them where pictures are wanted."""
+def _show(predictor, path, target, boxes, args):
+    """Print the boxes above the threshold; draw them where a picture is wanted. Whether that could be written."""
     print(path)
     for line in visualize.describe(boxes, args.threshold):
         print(line)
-    if args.save_images:
-        target = media.image_target_of(path, args.output_dir)
+    if target is None:
+        return True
+    try:
         media.write_image(target, visualize.draw_boxes(media.read_image(path), boxes, predictor.labels, args.threshold))
-        print(f"save result to: {target}", flush=True)
+    except PictureError as error:
+        print(f"skipped: {error}", flush=True)
+        return False
+    print(f"save result to: {target}", flush=True)
+    return True
 
 
 def _categories(predictor, args):

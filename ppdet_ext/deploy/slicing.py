@@ -13,6 +13,10 @@ import numpy as np
 
 from . import media
 from .deploy_error import DeployError
+from .image_formats import PictureError
+
+#: slices of one picture; more are a mistaken --slice_size or --overlap_ratio
+MAX_SLICES = 10_000
 
 
 def detect(predictor: Any, path: str | Path, args: Any,
@@ -24,13 +28,13 @@ def detect(predictor: Any, path: str | Path, args: Any,
     """
     try:
         image = media.read_image(path)
-    except DeployError as error:
+        corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)
+        results = predictor.predict([image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners])
+    except PictureError as error:
         if on_unreadable is None:
             raise
         on_unreadable(path, error)
         return None
-    corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)
-    results = predictor.predict([image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners])
     boxes = np.concatenate([result["boxes"] + np.array([0, 0, x1, y1, x1, y1], np.float32)
                             for result, (x1, y1, _, _) in zip(results, corners)])
     return boxes if args.combine_method == "concat" else nms(boxes, args.match_threshold, args.match_metric)
@@ -44,6 +48,10 @@ def windows(shape: Sequence[int], size: Sequence[int], overlap: Sequence[float])
     if min(size) < 1:
         raise DeployError(f"--slice_size must be at least 1, not {min(size)}")
     columns, rows = (_starts(length, step, ratio) for length, step, ratio in zip(shape[::-1], size, overlap))
+    if len(columns) * len(rows) > MAX_SLICES:
+        raise DeployError(f"--slice_size {size[0]} {size[1]} cuts a picture of {shape[1]}x{shape[0]} into "
+                          f"{len(columns) * len(rows)} slices, more than {MAX_SLICES}; give a larger --slice_size or a "
+                          "smaller --overlap_ratio")
     width, height = min(size[0], shape[1]), min(size[1], shape[0])
     return [(x, y, x + width, y + height) for y in rows for x in columns]
 

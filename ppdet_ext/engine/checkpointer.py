@@ -85,13 +85,14 @@ class Checkpointer(Hook):
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.random: list[dict[str, Any]] = []
 
     def after_epoch(self, status: Status) -> None:
         epoch, cfg = status.epoch, self.trainer.cfg
-        if epoch == cfg["epoch"] - 1:
-            self._save("model_final", epoch)
-        elif (epoch + 1) % cfg["snapshot_epoch"] == 0:
-            self._save(str(epoch), epoch)
+        is_last = epoch == cfg["epoch"] - 1
+        if is_last or (epoch + 1) % cfg["snapshot_epoch"] == 0:
+            self.random = resume_state.random_of_all(self.trainer)  # an evaluation leaves it as it is
+            self._save("model_final" if is_last else str(epoch), epoch)
 
     def after_evaluation(self, status: Status) -> None:
         best = self.trainer.history.best()
@@ -102,8 +103,8 @@ class Checkpointer(Hook):
             self._save("best_model", status.epoch)
 
     def _save(self, name: str, epoch: int) -> None:
-        more = resume_state.collect(self.trainer)
         if processes.is_main():
+            more = resume_state.collect(self.trainer, self.random)
             weights, average = self.trainer.weights_to_save()
             save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
                  self.trainer.lr.last_epoch, more)

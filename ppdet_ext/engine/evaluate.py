@@ -22,7 +22,8 @@ from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
 from ..errors import UserError
 from ..files import require_writable
-from .metrics import ap_values, box_metric
+from . import class_table
+from .metrics import ap_values, box_metric, coco_results
 from .predict import WindowPredictor
 
 if TYPE_CHECKING:
@@ -103,7 +104,10 @@ def saved_boxes(cfg: dict[str, Any], folder: str | Path | None = None) -> None:
         raise UserError(f"--json_eval: there is no '{path}'; name its folder with --output_eval")
     if cfg["metric"] != "COCO":
         raise UserError(f"--json_eval works with metric: COCO only; the config's is {cfg['metric']}")
-    json_eval_results(cfg["metric"], folder, create("EvalDataset")())
+    dataset = create("EvalDataset")()
+    json_eval_results(cfg["metric"], folder, dataset)
+    if cfg.get("classwise"):
+        class_table.show("bbox", coco_results(path, dataset.get_anno()))
 
 
 def _inputs(record: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +27,7 @@ from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..errors import UserError
-from ..files import require_writable
+from ..files import require_room, require_writable, temporary_folder
 from . import to_onnx, verify_export
 
 if TYPE_CHECKING:
@@ -99,8 +97,10 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
         # asked before anything is merged, so that the merging is verified too
         cases = verify_export.cases(model, settings["Preprocess"], shape, picture)
         _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
+        require_room(folder)  # Paddle says nothing of a full disk
         if onnx:
             to_onnx.convert(folder)
+            require_room(folder)
         for engine in engines:
             verify_export.verify(folder, engine, cases, options.boxes)
     log.info("Export model and saved in %s", target)
@@ -195,8 +195,7 @@ def fresh_folder(target: Path) -> Iterator[Path]:
     require_writable(target.parent)
     if target.exists():
         require_writable(target)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with temporary_folder(target) as temporary:
         yield temporary
         target.mkdir(exist_ok=True)
         # a model.pdmodel of another Paddle beside a new model.json would be one program with another's weights, and an
@@ -207,5 +206,3 @@ def fresh_folder(target: Path) -> Iterator[Path]:
                 log.info("removed %s of an earlier export", target / name)
         for path in sorted(temporary.iterdir()):
             os.replace(path, target / path.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

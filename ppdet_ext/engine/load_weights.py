@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 
 from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules, stamp
-from ..errors import UserError
+from ..errors import UserError, masked
 from ..files import settle
 from ..weights import layout_rules, load_report, readers, source, unwrap
 from . import resume_state
@@ -54,7 +54,7 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
         return _load_backbone(model, checkpoint, spec, allow)
     tensors = _whole(model, found, checkpoint, class_map, own_names)
     _load(model, tensors, spec, allow)
-    return f"the detector's weights from {spec} ({name_rules.TITLES[found.project]}'s format)"
+    return f"the detector's weights from {masked(spec)} ({name_rules.TITLES[found.project]}'s format)"
 
 
 def _whole(model: nn.Layer, found: Any, checkpoint: checkpoint_files.Checkpoint, class_map: Any,
@@ -84,7 +84,7 @@ def _load_backbone(model: nn.Layer, checkpoint: checkpoint_files.Checkpoint, spe
     tensors = checkpoint.state if checkpoint.framework == "paddle" else \
         layout_rules.to_paddle(checkpoint.state, layer)
     _load(layer, {name: value for name, value in tensors.items() if name in layer.state_dict()}, spec, allow)
-    return f"the backbone's weights from {spec}"
+    return f"the backbone's weights from {masked(spec)}"
 
 
 def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, allow: Sequence[str]) -> None:
@@ -94,7 +94,7 @@ def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, all
         raise UserError(f"pretrain_weights: only {fits} of the {len(own)} parameters of {type(layer).__name__} are in "
                         f"'{spec}' with the right shape, whatever allow_missing lets pass: it is another network's")
     try:
-        found = load_report.load_into(layer, tensors, allow=allow, source=str(spec))
+        found = load_report.load_into(layer, tensors, allow=allow, source=masked(spec))
     except UserError as error:
         raise UserError(f"pretrain_weights: {error}; in a config, parameters that shall keep their initial values are "
                         "listed as allow_missing: [name, 'group.*']") from None
@@ -113,7 +113,7 @@ def load_exact(model: nn.Layer, spec: str | Path) -> None:
         settle(location.path.parent)
         stamp.check(location.path)
     checkpoint = source.read(location)
-    log.info(str(load_report.load_into(model, checkpoint.state, source=str(spec))))
+    log.info(str(load_report.load_into(model, checkpoint.state, source=masked(spec))))
 
 
 def resume(trainer: Trainer, spec: str | Path) -> int:

@@ -37,7 +37,7 @@ class TrainingLoop:
         precision: mixed precision.
         average: the average of weights.
         evaluate: called after every snapshot epoch.
-        scaler: the loss scale; None: a new one of ``precision``.
+        own_scaler: the loss scale, of a resumed run perhaps; None: a new one of ``precision``.
         snapshot_epochs: every so many epochs, and the last one, are snapshots: the model has the averaged weights while
             hooks and evaluation see it.
     """
@@ -53,14 +53,14 @@ class TrainingLoop:
     snapshot_epochs: int = 1
     hooks: Sequence[Hook] = ()
     status: Status = field(default_factory=Status)
-    scaler: paddle.amp.GradScaler | None = None
+    own_scaler: paddle.amp.GradScaler | None = None
 
     def run(self, first: int, end: int) -> None:
         """Train the epochs from ``first`` to ``end`` - 1.
 
         Several processes: all call, with equal weights.
         """
-        self.scaler = self.scaler or self.precision.scaler()
+        self.scaler = self.own_scaler or self.precision.scaler()
         self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
         self.status.start_clocks()
         call(self.hooks, "before_train", self.status)

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ppdet.metrics import COCOMetric, Metric, VOCMetric
+from ppdet.metrics import Metric, VOCMetric
+
+from . import class_table
+from .class_table import ClassResult
+from .whole_results import WholeCOCOMetric as COCOMetric
 
 # the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
 COCO_NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
@@ -19,14 +23,42 @@ VOC_NAMES = ("AP50",)
 
 def box_metric(cfg: dict[str, Any], dataset: Any) -> Metric:
     """ppdet's metric of a config, for boxes in an evaluation data set that is parsed."""
-    common = {"classwise": bool(cfg.get("classwise")), "output_eval": cfg.get("output_eval"),
-              "save_prediction_only": bool(cfg.get("save_prediction_only"))}
+    common: dict[str, Any] = {"table": bool(cfg.get("classwise")), "output_eval": cfg.get("output_eval"),
+                              "save_prediction_only": bool(cfg.get("save_prediction_only"))}
     if cfg["metric"] == "VOC":
-        return VOCMetric(label_list=dataset.get_label_list(), class_num=cfg["num_classes"],
-                         map_type=cfg.get("map_type", "11point"), **common)
-    return COCOMetric(anno_file=dataset.get_anno(), bias=1 if cfg.get("bias") else 0,
-                      IouType=cfg.get("IouType", "bbox"),
-                      clsid2catid={label: category for category, label in dataset.catid2clsid.items()}, **common)
+        return VocBoxes(label_list=dataset.get_label_list(), class_num=cfg["num_classes"],
+                        map_type=cfg.get("map_type", "11point"), **common)
+    return CocoBoxes(anno_file=dataset.get_anno(), bias=1 if cfg.get("bias") else 0,
+                     IouType=cfg.get("IouType", "bbox"),
+                     clsid2catid={label: category for category, label in dataset.catid2clsid.items()}, **common)
+
+
+class CocoBoxes(COCOMetric):
+    """ppdet's metric with this project's ``class_table`` (``table``) in place of its own."""
+
+    def __init__(self, *args: Any, table: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def accumulate(self) -> None:
+        """Write bbox.json and evaluate it."""
+        super().accumulate()
+        if self.table and "bbox" in self.eval_results:
+            class_table.show("bbox", coco_results(Path(self.output_eval or ".") / "bbox.json", self.anno_file))
+
+
+class VocBoxes(VOCMetric):
+    """ppdet's metric with this project's ``class_table`` (``table``) in place of its own."""
+
+    def __init__(self, *args: Any, table: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def log(self) -> None:
+        """Print mAP, and the table."""
+        super().log()
+        if self.table and not self.save_prediction_only:
+            class_table.show("voc", class_table.voc_results(self.detection_map))
 
 
 def ap_values(metrics: Iterable[Metric]) -> dict[str, float | None]:
@@ -46,6 +78,11 @@ def main_ap(values: dict[str, float | None]) -> float | None:
 
 def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[float | None, float | None]]:
     """AP and AP50 per class from a bbox.json: {name: (AP, AP50)}, None where a class has no ground truth."""
+    return {result.name: (result.ap, result.ap50) for result in coco_results(detections, anno_path)}
+
+
+def coco_results(detections: str | Path, anno_path: str | Path) -> list[ClassResult]:
+    """Each class's results from a bbox.json, sorted by category id as pycocotools does it."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -55,8 +92,9 @@ def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[f
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class] over all areas, 100 boxes
-    return {truth.loadCats(int(category))[0]["name"]: (_mean(precision[:, :, i]), _mean(precision[0, :, i]))
-            for i, category in enumerate(evaluation.params.catIds)}
+    return [ClassResult(str(truth.loadCats(int(category))[0]["name"]), _mean(precision[:, :, i]),
+                        _mean(precision[0, :, i]), precision[0, :, i], evaluation.params.recThrs)
+            for i, category in enumerate(evaluation.params.catIds)]
 
 
 def _mean(precision: np.ndarray) -> float | None:

@@ -22,10 +22,15 @@ log = logging.getLogger("ppdet.engine")
 KEY = "ppdet_ext"
 
 
-def collect(trainer: Trainer) -> dict[str, Any]:
-    """Plain values and arrays; all processes call, since each has random numbers of its own."""
+def random_of_all(trainer: Trainer) -> list[dict[str, Any]]:
+    """Each process's random numbers, at the end of an epoch; all call."""
     own = {"reader": getattr(trainer.loader, "random_state", None), "paddle": random_state.of_paddle()}
-    state = {"random": processes.all_gather(own), "scaler": trainer.scaler.state_dict()}
+    return processes.all_gather(own)
+
+
+def collect(trainer: Trainer, random: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is to be kept, as plain values and arrays; ``random`` is :func:`random_of_all`'s."""
+    state: dict[str, Any] = {"random": random, "scaler": trainer.scaler.state_dict()}
     ema = trainer.ema
     if ema is not None:
         state["average"] = {"step": ema.step, "epoch": ema.epoch}
@@ -53,11 +58,11 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
         scaler = (state or {}).get("scaler")
         if scaler and trainer.scaler.is_enable():
             trainer.scaler.load_state_dict(scaler)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise UserError(f"cannot resume: '{path}' is damaged (its '{KEY}': {type(error).__name__}: {error})") from None
     if why:
-        log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on with "
-                    "others than an unbroken run would draw")
+        log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on "
+                    "with others than an unbroken run would draw")
 
 
 def restore_average(ema: Any, state: dict[str, Any] | None) -> None:

@@ -51,7 +51,6 @@ REFUSED = {
     "slim": "PaddleSlim's ways to train are not supported; tools/quantize_model.py quantizes an exported model",
     "save_proposals": "proposals are SNIPER's, which is not supported",
 }
-METRICS = ("COCO", "VOC")
 TRACKERS = ("ByteTrack", "CenterTrack", "DeepSORT", "FairMOT", "JDE")
 # keys of ppdet's average of weights -> argument of ModelEMA
 EMA_KEYS = {"ema_decay": "decay", "ema_decay_type": "ema_decay_type", "cycle_epoch": "cycle_epoch",
@@ -284,8 +283,6 @@ def _refuse(cfg: dict[str, Any]) -> None:
     for key, reason in REFUSED.items():
         if cfg.get(key):
             raise UserError(f"{key}: {reason}; leave it out of the config")
-    if cfg["metric"] not in METRICS:
-        raise UserError(f"metric is {cfg['metric']}; detectors are evaluated by {' or '.join(METRICS)} here")
     if cfg["architecture"] in TRACKERS:
         raise UserError(f"architecture {cfg['architecture']} tracks objects, which is not supported: detectors only")
     if cfg.get("use_fused_allreduce_gradients", True) is False:

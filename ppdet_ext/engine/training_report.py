@@ -15,7 +15,7 @@ from ppdet.core.workspace import create
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
-from ..errors import printable
+from ..errors import masked, printable
 from ..files import atomic_path
 from .draw import beside
 from .hooks import Hook, Status
@@ -144,7 +144,8 @@ def started_from(trainer: Trainer) -> str:
 def next_commands(trainer: Trainer, name: str) -> list[str]:
     """Lines to copy: evaluate, infer, export and deploy the checkpoint ``name``."""
     command = trainer.cfg.get("command") or {"config": f"{trainer.cfg['filename']}.yml", "opt": []}
-    options = [option for option in command["opt"] if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
+    options = [masked(option) for option in command["opt"]
+               if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
     imports = [word for file in command.get("imports", ()) for word in ("--import", str(file))]
     base = shlex.join(["-c", str(command["config"]), *imports, "-o", *options,
                        f"weights={trainer.output / name}.pdparams"])

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_path
 from .graph import Graph, Ref
-from .schema import FORMAT, LIMITS, Limits, Refused, read_graph
+from .schema import FORMAT, Limits, Refused, read_graph
 
 
 def save(graph: Graph, path: Path) -> None:
@@ -31,13 +31,14 @@ def save(graph: Graph, path: Path) -> None:
         file.write(json.dumps(_encoded(vars(graph)), separators=(",", ":")).encode())
 
 
-def load(path: Path, limits: Limits = LIMITS) -> Graph:
+def load(path: Path, limits: Limits | None = None) -> Graph:
     """The Graph in ``path``.
 
     Raises:
         UserError: not such a file, one of another format, or one with a field that is not as it must be; nothing of it
             has been computed or called then.
     """
+    limits = limits or Limits()
     advice = "remove it to trace the network anew"
     try:
         with _no_collection():

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import keyword
 import math
 import re
 import reprlib
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, NoReturn
 
 import numpy as np
 
+from ..limits import limit
 from .graph import Graph, Node, Ref
 from .ops import LEAVES, OPS
 from .ops._leaf_args import DROP_PATH_ARGS
@@ -20,27 +22,20 @@ from .ops._leaf_args import DROP_PATH_ARGS
 FORMAT = 1
 
 
+def _row(name: str) -> Any:
+    return field(default_factory=functools.partial(limit, name))
+
+
 @dataclass(frozen=True)
 class Limits:
-    """The most that a graph file may hold: ten times what the largest network of timm or torchvision does.
+    """The most that a graph file may hold, more than any network of timm or torchvision does; see ``limits.LIMITS``."""
+    text: int = _row("GRAPH_BYTES")
+    values: int = _row("GRAPH_VALUES")
+    nodes: int = _row("GRAPH_NODES")
+    depth: int = _row("GRAPH_DEPTH")
+    elements: int = _row("GRAPH_PARAMETERS")
+    constants: int = _row("GRAPH_CONSTANTS")
 
-    Attributes:
-        text: bytes of JSON, unpacked.
-        values: lists, objects and items in it.
-        nodes: steps of the network.
-        depth: lists inside lists.
-        elements: numbers in all parameters and buffers together (state), and of one axis.
-        constants: bytes of all constants together.
-    """
-    text: int = 16 << 20
-    values: int = 2_000_000
-    nodes: int = 50_000
-    depth: int = 12
-    elements: int = 1 << 35
-    constants: int = 64 << 20
-
-
-LIMITS = Limits()
 
 KINDS = ("input", "param", "const", "leaf", "call", "training", "guard")
 DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64",
@@ -59,6 +54,7 @@ _VARIABLE = re.compile(r"(?!__)[A-Za-z_]\w*", re.ASCII)
 _WORD = re.compile(r"[\w.+-]*", re.ASCII)
 _HUB = re.compile(r"[\w-][\w.-]*/([\w-][\w.-]*)?", re.ASCII)
 _URL = re.compile(r"https?://[\w.-]+/[\w./%~+-]*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{8,64}")
 _TAKEN = {"self", "check", "remember", "ops", "inf", "nan", *keyword.kwlist, *vars(builtins)}  # in generated source
 
 
@@ -71,7 +67,7 @@ def is_variable(name: Any) -> bool:
     return isinstance(name, str) and _VARIABLE.fullmatch(name) is not None and name not in _TAKEN
 
 
-def read_graph(content: dict[str, Any], limits: Limits = LIMITS) -> Graph:
+def read_graph(content: dict[str, Any], limits: Limits | None = None) -> Graph:
     """The Graph of a file's JSON.
 
     Raises:
@@ -79,7 +75,7 @@ def read_graph(content: dict[str, Any], limits: Limits = LIMITS) -> Graph:
     """
     known = {"format", *_FIELDS}
     _ensure(set(content) == known, "fields", sorted(set(content) ^ known), "missing or unknown")
-    graph, reader = Graph("", [], {}), _Arguments(limits)
+    graph, reader = Graph("", [], {}), _Arguments(limits or Limits())
     for name, read in _FIELDS.items():
         setattr(graph, name, read(content[name], graph, reader))
     return graph
@@ -481,6 +477,7 @@ def _published(value: Any, where: str) -> None:
 
 _PUBLISHED: dict[str, Callable[[Any, str], object]] = {
     "source": _word, "hf_hub_id": _matching(_HUB, "name on the hub"), "url": _matching(_URL, "address"),
+    "sha256": _matching(_SHA256, "sha256 in hexadecimal digits"),
     "license": _printable, "interpolation": _word, "input_size": _image,
     "test_input_size": _image, "mean": _three, "std": _three, "crop_pct": _number, "test_crop_pct": _number,
     "num_classes": _number, "first_conv": _paths, "classifier": _paths}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError, nearest
+from ..files import atomic_path, one_line
 
 
 def read(path: str | Path) -> dict[str, dict]:
@@ -27,13 +28,13 @@ def read(path: str | Path) -> dict[str, dict]:
 
 def rewrite(path: str | Path, rows: dict[str, dict]) -> None:
     """Start the file with these rows (as ``read`` gives them) and no others."""
-    with open(path, "w", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows.values())
 
 
 def append(path: str | Path, row: dict) -> None:
     """Add a row at the file's end."""
-    with open(path, "a", encoding="utf-8") as file:
+    with one_line(path), open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

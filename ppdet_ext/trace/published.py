@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..weights.download import expected_hash
+
 DEFAULTS = dict(input_size=[3, 224, 224], mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225],
                 interpolation="bilinear", crop_pct=0.875, num_classes=1000, license="apache-2.0", source="timm")
 COPIED = ("url", "license", "input_size", "test_input_size", "mean", "std", "interpolation", "crop_pct",
@@ -30,7 +32,7 @@ def timm_tags(arch: str) -> dict[str, dict]:
 def timm_fields(arch: str, tag: str) -> dict[str, Any]:
     cfg = _cfg(f"{arch}.{tag}" if tag else arch).to_dict()
     fields = {key: plain(cfg[key]) for key in COPIED if cfg.get(key)}
-    fields.update(num_classes=cfg["num_classes"], license=cfg.get("license") or "")
+    fields.update(num_classes=cfg["num_classes"], license=cfg.get("license") or "", **_sha256(cfg.get("url")))
     hub = cfg.get("hf_hub_id")
     if hub:
         fields["hf_hub_id"] = "timm/" if hub == f"timm/{arch}.{tag}" else hub
@@ -54,10 +56,17 @@ def torchvision_fields(arch: str, weights: Any) -> dict[str, Any]:
     from .torchvision_taps import ends
     transform = weights.transforms()
     crop, resize = transform.crop_size[0], transform.resize_size[0]
-    return dict(source="torchvision", url=weights.url, license="bsd-3-clause", input_size=[3, crop, crop],
-                mean=list(transform.mean), std=list(transform.std), interpolation=transform.interpolation.value,
-                crop_pct=round(crop / resize, 4), num_classes=len(weights.meta["categories"] or ()),
+    return dict(source="torchvision", url=weights.url, **_sha256(weights.url), license="bsd-3-clause",
+                input_size=[3, crop, crop], mean=list(transform.mean), std=list(transform.std),
+                interpolation=transform.interpolation.value, crop_pct=round(crop / resize, 4),
+                num_classes=len(weights.meta["categories"] or ()),
                 **{key: plain(value[0] if len(value) == 1 else value) for key, value in ends(arch).items()})
+
+
+def _sha256(url: str | None) -> dict[str, str]:
+    """{'sha256': its first digits} where the authors write them into the file's name."""
+    digits = expected_hash(url or "")
+    return {"sha256": digits} if digits else {}
 
 
 def plain(value: Any) -> Any:

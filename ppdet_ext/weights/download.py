@@ -2,7 +2,6 @@
 """Getting a file from the network into the cache folder: requests, a progress bar, nothing left half-written."""
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import os
@@ -21,7 +20,7 @@ import requests
 from urllib3.util.retry import Retry
 
 from ..errors import UserError, masked
-from ..files import atomic_path
+from ..files import atomic_path, problem
 from ..limits import limit, variable
 from . import verified_file
 
@@ -35,7 +34,6 @@ RETRIES = Retry(total=2, connect=0, read=0, status=2, backoff_factor=1, status_f
                 respect_retry_after_header=False, raise_on_status=False)
 LONGEST = 150  # characters of a file name; the file system takes 255, with what a temporary file adds
 CHUNK = 1 << 18
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no EDQUOT
 HTTP_HOSTS = "PPDET_EXT_HTTP_HOSTS"  # names of hosts, with commas between, that may be asked without encryption
 ANNOUNCED = "X-Linked-Etag"  # the Hugging Face hub's header with the sha256 of a large file
 
@@ -68,7 +66,8 @@ def home() -> Path:
 def fetch(url: str, folder: str | Path | None = None, digest: str = "") -> Path:
     """Download ``url`` once; later calls find it in ``folder`` (default ``home()/cache``), and look whether it changed.
 
-    Where the disk of ``folder`` is full, the file lies in a temporary folder to the end of the process; a warning.
+    Where the disk of ``folder`` is full or read-only, a warning says that the file lies in a temporary folder, which is
+    removed when the process ends.
 
     Args:
         digest: the file's sha256 or the beginning of it, where it is known; else what the name announces.
@@ -90,19 +89,15 @@ def fetch(url: str, folder: str | Path | None = None, digest: str = "") -> Path:
         try:
             return _download_again(url, target, digest)
         except (OSError, UserError) as error:
-            if not is_full(error):
+            reason = problem(error)
+            if reason is None:
                 raise
             lent = Path(_lent_folder()) / target.name
-            logger.warning("the disk of '%s' is full: %s is kept in '%s', until this process ends", target.parent,
-                           masked(url), lent.parent)
+            logger.warning("'%s' cannot keep %s (%s): it lies in '%s', until this process ends", target.parent,
+                           masked(url), reason, lent.parent)
             return _download_again(url, lent, digest)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors
         raise Unavailable(f"cannot download {masked(url)} ({_reason(error)})") from None
-
-
-def is_full(error: BaseException) -> bool:
-    """Whether an error, or the one that it was made of, says that a disk is full."""
-    return any(getattr(one, "errno", None) in FULL for one in (error, error.__context__))
 
 
 _lent: list[tempfile.TemporaryDirectory] = []
@@ -121,22 +116,19 @@ def cache_name(url: str) -> str:
     Of ``user:password@`` the user is in the digest: others may be given another file.
     """
     parts = urllib.parse.urlsplit(url)
-    place = f"{parts.username or ''}@{parts.netloc.rpartition('@')[2].lower()}"
-    key = urllib.parse.urlunsplit((parts.scheme, place, parts.path, parts.query, ""))
-    return _with_digest(_plain_name(url), key)
-
-
-def _plain_name(url):
-    parts = urllib.parse.urlparse(url)
-    plain = "--".join([parts.netloc.rpartition("@")[2].replace(":", "_"), *filter(None, parts.path.split("/"))])
-    return re.sub(r"[^\w.%+=-]", "_", plain, flags=re.ASCII), plain
-
-
-def _with_digest(names, key):
-    name, _ = names
+    host = parts.netloc.rpartition("@")[2].lower()
+    key = urllib.parse.urlunsplit((parts.scheme, f"{parts.username or ''}@{host}", parts.path, parts.query, ""))
     digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:16]
-    front, _, last = name.rpartition("--")
+    front, _, last = _readable(_joined(host, parts.path)).rpartition("--")
     return f"{front[:LONGEST // 2] or 'file'}--{digest}--{last[-LONGEST // 3:]}"
+
+
+def _joined(host, path):
+    return "--".join([host.replace(":", "_"), *filter(None, path.split("/"))])
+
+
+def _readable(name):
+    return re.sub(r"[^\w.%+=-]", "_", name, flags=re.ASCII)
 
 
 def _of_older_version(url, target, digest):
@@ -144,9 +136,10 @@ def _of_older_version(url, target, digest):
 
     That name is the same for http and https, and for ``a--b`` and ``a/b``. Only a known sha256 tells whose it is.
     """
-    name, plain = _plain_name(url)
-    older = target.with_name(name)
-    if name != plain or urllib.parse.urlsplit(url).query or not older.is_file():
+    parts = urllib.parse.urlsplit(url)
+    name = _joined(parts.netloc.rpartition("@")[2], parts.path)
+    older = target.with_name(_readable(name))
+    if older.name != name or parts.query or len(name) > LONGEST or not older.is_file():
         return None
     if digest and verified_file.digest_of(older).startswith(digest):
         return older
@@ -258,8 +251,8 @@ def _require_safe(url):
     parts = urllib.parse.urlsplit(url)
     allowed = re.split(r"[\s,]+", os.environ.get(HTTP_HOSTS, "").lower())
     if parts.scheme == "http" and parts.hostname and parts.hostname not in allowed:
-        raise NotAllowed(f"http is not encrypted, so that anybody on the way can exchange the file; use https, or "
-                         f"allow this host by its name: {HTTP_HOSTS}={parts.hostname}")
+        raise NotAllowed("http is not encrypted, so that anybody on the way can exchange the file; use https, or allow "
+                         f"this host by its name: {HTTP_HOSTS}={parts.hostname}")
 
 
 class _Adapter(requests.adapters.HTTPAdapter):

@@ -14,8 +14,6 @@ from ..errors import UserError, printable
 
 logger = logging.getLogger(__name__)
 
-LARGEST = 1 << 20  # bytes of a file; a thousand class names have 20 kB
-
 # what a PretrainedCfg tells about any weights of its name; a source that knows better overrides it
 FROM_CFG = ("arch", "tag", "license", "input_size", "mean", "std", "interpolation", "crop_pct", "num_classes")
 
@@ -81,7 +79,7 @@ def _shown(value):
     """A plain value or a list of such; texts without what moves a cursor, and in place of all else its text."""
     if isinstance(value, list):
         return [_shown(item) if not isinstance(item, list) else "..." for item in value]
-    return value if isinstance(value, (int, float, type(None))) else printable(value, LARGEST)
+    return value if isinstance(value, (int, float, type(None))) else printable(value, plain_yaml.LIMITS.size)
 
 
 def dump(values: dict[str, Any]) -> str:

@@ -73,6 +73,8 @@ def _read(path):
 def _one_line(read, path):
     try:
         return read()
+    except limits.TooMuch as error:
+        raise limits.TooMuch(f"'{path}': {error}") from None
     except UserError:
         raise
     except Exception as error:  # a damaged pickle can fail in any way

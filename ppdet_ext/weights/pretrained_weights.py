@@ -12,9 +12,9 @@ import numpy as np
 from paddle import nn
 
 from ..errors import UserError
-from ..files import sha256
+from ..files import problem, sha256
 from . import metadata, verified_file
-from .download import Unavailable, home, is_full
+from .download import Unavailable, home
 from .layout_rules import find_rename, known_names, linear_weights, rename_table, to_paddle, to_torch
 from .load_report import LoadReport, load_into
 from .resize_parameters import resize_to
@@ -148,8 +148,7 @@ class Converted:
             write_with_metadata(self.state, self.meta, self.cached)
             verified_file.note(self.cached, sha256(self.cached))
         except (OSError, UserError) as error:
-            logger.warning("converted weights are not kept: %s", "the disk of "
-                           f"'{self.cached.parent}' is full" if is_full(error) else error)
+            logger.warning("converted weights are not kept in '%s': %s", self.cached.parent, problem(error) or error)
 
 
 def _is_intact(path):
@@ -160,10 +159,9 @@ def _is_intact(path):
         if verified_file.is_noted(path):
             verified_file.digest_of(path)
             return True
-        reason = "nothing says what it should be"
+        logger.info("the converted weights '%s' are made anew: nothing notes what they should be", path)
     except (OSError, verified_file.Changed):
-        reason = "it was changed since"
-    logger.warning("the converted weights '%s' are not used, but made anew: %s", path, reason)
+        logger.warning("the converted weights '%s' are made anew: the file was changed after it was written", path)
     return False
 
 

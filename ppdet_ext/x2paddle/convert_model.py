@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from ..files import require_writable, sha256
+from ..files import sha256, temporary_folder
 from ..weights import parity
 from . import SHAPE
 
 WORKER = Path(__file__).with_name("x2paddle_worker.py")
 KINDS = {".onnx": "onnx", ".pt": "torch", ".pth": "torch", ".ts": "torch"}
 TIMEOUT = 1800  # seconds
+MAX_NUMBERS = 1 << 28  # in the image; 1 GB
 INSTALL = 'pip install "ppdet-ext[x2paddle]"'
 
 
@@ -58,18 +59,22 @@ def convert(model: str | Path, output: str | Path, shapes: Sequence[Sequence[int
 
     Raises:
         Failed: x2paddle stops, at the step and with the words that the message gives.
-        UserError: another kind of file; x2paddle is not installed; the outputs are not the file's.
+        UserError: another kind of file; x2paddle is not installed; the outputs are not the file's; a text or a path of
+            an ONNX file could do more than name a value.
     """
     model, output = Path(model), Path(output)
     if model.suffix not in KINDS:
         raise UserError(f"convert onnx takes {', '.join(KINDS)} (ONNX or TorchScript), not '{model.name}'")
+    for shape in shapes:
+        if min(shape) < 1 or math.prod(shape) > MAX_NUMBERS:
+            raise UserError(f"--input-shape: {' '.join(map(str, shape))} must be numbers from 1, together at most "
+                            f"{MAX_NUMBERS} numbers")
     if not model.is_file():
         raise UserError(f"there is no model file '{model}'")
     if output.exists():
         raise UserError(f"'{output}' exists; name a new folder for x2paddle's files")
-    require_writable(output.parent)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        made = Path(folder).resolve() / "made"
+    with temporary_folder(output) as folder:
+        made = folder.resolve() / "made"
         job = {"kind": KINDS[model.suffix], "model": str(model.resolve()), "output": str(made),
                "report": str(made.with_name("report.json")), "shapes": [list(shape) for shape in shapes]}
         outcome = _outcome(_run(job, str(python or os.environ.get("X2PADDLE_PYTHON") or sys.executable)), model)
@@ -117,6 +122,8 @@ def _outcome(report, model):
     versions = report["versions"]
     if "x2paddle" not in versions:
         raise UserError(f"convert onnx needs x2paddle: {INSTALL}, or point X2PADDLE_PYTHON at an environment with it")
+    if "refused" in report:
+        raise UserError(f"'{model}' is not converted: {report['refused']}")
     first, *others = report.get("runs") or [report]
     if "error" in first:
         known = ", ".join(f"{name} {versions[name]}" for name in ("torch", "onnx", "paddlepaddle") if name in versions)

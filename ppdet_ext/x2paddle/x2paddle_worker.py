@@ -23,14 +23,92 @@ REDUNDANT = {"MaxPool": ("dilations", 1), "AveragePool": ("dilations", 1)}
 PACKAGES = ("x2paddle", "paddlepaddle", "paddlepaddle-gpu", "torch", "onnx", "numpy")
 
 
+# x2paddle writes the texts of a file into Python, which it then runs. So each text of an ONNX file is one of these:
+# a name that is made anew, message -> its fields ...
+RENAMED = {"GraphProto": ("name",), "NodeProto": ("name", "input", "output"), "ValueInfoProto": ("name",),
+           "TensorProto": ("name",), "Dimension": ("dim_param",), "TensorAnnotation": ("tensor_name",),
+           "FunctionProto": ("input", "output")}
+# ... left out, as nothing is computed with it ...
+DROPPED = ("doc_string", "metadata_props", "producer_name", "producer_version", "training_info",
+           "quantization_annotation")
+# ... numbers, as bytes ...
+NUMBERS = ("raw_data",)
+# ... or made of these signs: operators, modes, the equation of an Einsum. No quote, no bracket, no line
+WORDS = re.compile(r"[A-Za-z0-9_.,> -]{0,200}")
+
+
 class Stopped(Exception):
     """x2paddle gave up; the text holds what it printed last."""
+
+
+class Refused(Exception):
+    """The file holds what could be run, or leads out of its folder; the text says what."""
+
+
+def read_onnx(path: pathlib.Path) -> Any:
+    """The ``onnx.ModelProto`` of a file, whose names are letters, digits and ``_``; weights of other files included.
+
+    Names that are so already stay, the others become so, each another.
+
+    Raises:
+        Refused: a text that is neither name nor word, or weights outside the file's folder.
+    """
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_model
+    model = onnx.load(str(path), load_external_data=False)
+    _check_texts(model, path.parent.resolve(), {"": ""}, set())
+    load_external_data_for_model(model, str(path.parent))
+    return model
+
+
+def _check_texts(message, folder, names, taken):
+    """``names``: {name in the file: its new name}, the same in all graphs of the file; ``taken``: the new ones."""
+    kind = message.DESCRIPTOR.name
+    if kind == "TensorProto":
+        _check_place(message, folder)
+    for field, value in message.ListFields():
+        if field.name in DROPPED:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                if field.name != "external_data":
+                    _check_texts(part, folder, names, taken)
+        elif field.name in RENAMED.get(kind, ()):
+            if isinstance(value, str):
+                setattr(message, field.name, _plain(value, names, taken))
+            else:
+                value[:] = [_plain(name, names, taken) for name in value]
+        elif field.name not in NUMBERS:
+            for text in [value] if isinstance(value, (str, bytes, int, float)) else value:
+                text = text.decode("latin-1") if isinstance(text, bytes) else text
+                if isinstance(text, str) and not WORDS.fullmatch(text):
+                    raise Refused(f"the text {text[:80]!r} ({kind}.{field.name}) could be run as Python by x2paddle")
+
+
+def _plain(name, names, taken):
+    if name not in names:
+        base = re.sub("[^A-Za-z0-9_]", "_", name[:200])
+        new = base if base not in taken else f"{base}_n{len(taken)}"
+        while new in taken:
+            new += "_"
+        names[name] = new
+        taken.add(new)
+    return names[name]
+
+
+def _check_place(tensor, folder):
+    """Weights in a file of their own lie beside the model or below."""
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            target = (folder / entry.value).resolve()
+            if folder not in target.parents or not target.is_file():
+                raise Refused(f"its weights are in {entry.value[:200]!r}, which is no file in its folder")
 
 
 def _convert_onnx(job):
     import onnx
     from x2paddle.convert import onnx2paddle
-    model = onnx.load(job["model"])
+    model = read_onnx(pathlib.Path(job["model"]))
     for node in model.graph.node:
         name, default = REDUNDANT.get(node.op_type, ("", None))
         for attribute in [a for a in node.attribute if a.name == name and set(a.ints) == {default}]:
@@ -88,6 +166,8 @@ def convert(job: dict[str, Any]) -> None:
     try:
         with contextlib.redirect_stdout(said):
             KINDS[job["kind"]][0](job)
+    except Refused:
+        raise
     except SystemExit:
         raise Stopped(_last_words(said) or "exit() without a word") from None
     except Exception:
@@ -139,6 +219,8 @@ def main() -> None:
     try:
         convert(job)
         result = {"runs": [compare(job, shape, seed) for seed, shape in enumerate(job["shapes"])]}
+    except Refused as error:
+        result = {"refused": str(error)}
     except Exception as error:  # whatever x2paddle may raise
         traceback.print_exc()
         result = failure(error)

@@ -6,7 +6,8 @@ import pytest
 import yaml
 from support.paths import REPO
 
-from ppdet_ext.config import config_file, keys, rules, values
+from ppdet_ext.config import config_file, keys, reader_keys, rules, values
+from ppdet_ext.engine import export
 from ppdet_ext.errors import UserError
 
 BASES = {"": "rtdetr_cspresnet.yml", "r50: ": "rtdetr/rtdetr_r50vd_6x_coco.yml"}
@@ -83,6 +84,12 @@ def message(option):
      "RandomSelect.transforms1: unknown transform 'Nope'"),
     ("TrainReader.transform_schedulers=5", "transform_schedulers is 5"),
     ("TrainReader.transform_schedulers=[{Decode: {stop_epoch: never}}]", "Decode.stop_epoch is 'never'"),
+    ("TrainReader.mosaic_epoch=5", "mosaic_epoch is 5, but sample_transforms has no Mosaic"),
+    ("TrainReader.sample_transforms=[{Decode: {}}, {Mixup: {}}]", "has Mixup, which does nothing without mixup_epoch"),
+    ("TrainReader.sample_transforms=[{RandomFlip: {prob: 1}}]", "prob is 1, not a number from 0.0 to 1.0 with a dec"),
+    ("TrainReader.sample_transforms=[{RandomDistort: {hue: [3, 1, 2]}}]", "RandomDistort.hue is [3, 1, 2], not [LOW,"),
+    ("TimmBackbone.size=big", "TimmBackbone.size is 'big', not one of error, pad, resize"),
+    ("HybridEncoder.act=abc", "HybridEncoder.act is 'abc'"), ("HybridEncoder.act={a: 1}", "HybridEncoder.act is {'a'"),
     ("TestReader.inputs_def=5", "inputs_def is 5, not a group"),
     ("TestReader.inputs_def.image_shape=[3, 0, 0]", "inputs_def.image_shape is [3, 0, 0]"),
     ("TestReader.inputs_def.image_shape=640", "image_shape is 640"),
@@ -140,7 +147,7 @@ def test_a_value_is_refused(option, words):
     "LearningRate.schedulers=[!CosineDecay {max_epochs: 10}, !LinearWarmup {epochs: 1}]",
     "TrainReader.batch_transforms=[{BatchRandomResize: {target_size: 640, keep_ratio: true, random_size: false}}]",
     "TrainReader.sample_transforms=[{RandomShortSideResize: {short_side_sizes: [480, 512], max_size: 1333}}]",
-    "TrainReader.mosaic_epoch=5", "FCOSHead.num_shift=1"])
+    "FCOSHead.num_shift=1"])
 def test_a_good_value_passes(option):
     check(option)
 
@@ -193,6 +200,37 @@ def test_the_largest_side_is_adjustable(monkeypatch):
     check("TrainReader.sample_transforms=[{Resize: {target_size: 30000, keep_ratio: false}}]")
     monkeypatch.setenv(values.MAX_SIDE_VARIABLE, "big")
     assert f"{values.MAX_SIDE_VARIABLE} is 'big'; set it to a number" in message("eval_size=[64, 64]")
+
+
+def test_what_a_table_says_twice_is_the_same():
+    """config stands below engine and cannot ask it."""
+    assert set(values.EXPORT) == set(export.ExportOptions.__dataclass_fields__)
+
+
+def test_what_comes_from_the_backbone_is_said(log):
+    check("HybridEncoder.in_channels=[1, 2, 3]")
+    assert "HybridEncoder.in_channels has NO effect: it comes from the backbone" in log.text
+
+
+@pytest.mark.parametrize("option, mode, words", [
+    ("TrainReader.sample_transforms=[{RandomFlip: {}}]", "train", "TrainReader.sample_transforms has no Decode; write"),
+    ("EvalReader.sample_transforms=[{Permute: {}}]", "train", "EvalReader.sample_transforms has no Decode"),
+    ("EvalReader.sample_transforms=[{Permute: {}}]", "eval", "EvalReader.sample_transforms has no Decode"),
+    ("TestReader.sample_transforms=[{Permute: {}}]", "test", "TestReader.sample_transforms has no Decode"),
+    ("TestReader.sample_transforms=[{Decode: {}}, {NormalizeImage: {std: [1, 1, 1]}}]", "train",
+     "needs the setting 'mean'"),
+])
+def test_readers_decode(option, mode, words, monkeypatch):
+    cfg = config_file.load(REPO / "configs" / BASES[""], [option])
+    with pytest.raises(UserError, match=words):
+        reader_keys.check_pictures(cfg, mode, validate=True)
+    other = {"train": "test", "eval": "test", "test": "eval"}[mode]
+    if "mean" not in words:
+        reader_keys.check_pictures(cfg, other, validate=True)
+    monkeypatch.setattr("ppdet.data.transform.Own", type("Own", (), {}), raising=False)  # a user's class may decode
+    for section in ("TrainReader", "EvalReader", "TestReader"):
+        cfg[section]["sample_transforms"] = [{"Own": {}}]
+    reader_keys.check_pictures(cfg, mode, validate=True)
 
 
 def test_weight_decay_that_does_nothing_is_said(log):

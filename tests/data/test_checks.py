@@ -61,6 +61,8 @@ def drop(section, key):
     (lambda content: content["images"][2].update(id="a"), "images[2]: id is 'a', not a whole number"),
     (lambda content: content["categories"][1].update(id={}), "categories[1]: id is {}, not a whole number"),
     (lambda content: content["images"][2].update(id=0), "image id 0 is there twice"),
+    (lambda content: content["annotations"].append({**content["annotations"][0], "image_id": 2}),
+     "annotation id 100 is there twice (the second time for image id 2); give each annotation an id of its own"),
     (lambda content: content["images"][2].update(width=0), "'2.jpg' has the size 0x30"),
     (lambda content: content["categories"][1].update(id=0), "category id 0 is there twice"),
     (lambda content: content.pop("categories"), "not in COCO format: it has no list 'categories'"),

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """An image that turns out to be unreadable in the middle of training is named, without a hang or a traceback."""
+import cv2
+import numpy as np
 import pytest
 from ppdet.core.workspace import create
 from support import data_sets
@@ -39,10 +41,27 @@ def test_unreadable_image_in_training(tmp_path, workers, content, words, capfd):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_defect_in_a_transform_is_told_with_its_traceback(tmp_path, workers):
+def test_a_transform_whose_settings_do_not_fit_is_one_line(tmp_path, workers):
     transforms = [{"Decode": {}}, {"Resize": {"target_size": [0, 8], "keep_ratio": False}}]
-    with pytest.raises(RuntimeError, match="(?s)while reading data: Traceback.*resize"):
+    with pytest.raises(UserError, match=r"transform Resize failed on image '.*images/0.jpg': its settings do not fit"):
         read_all(tmp_path, lambda root: None, workers, sample_transforms=transforms)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_defect_in_a_users_transform_is_told_with_its_traceback(tmp_path, workers, monkeypatch):
+    class Broken:
+        def __call__(self, sample, context=None):
+            return sample["nothing"]
+    monkeypatch.setattr("ppdet.data.transform.Broken", Broken, raising=False)
+    with pytest.raises(RuntimeError, match="(?s)while reading data: Traceback.*nothing"):
+        read_all(tmp_path, lambda root: None, workers, sample_transforms=[{"Decode": {}}, {"Broken": {}}])
+
+
+def test_pictures_of_different_sizes_in_one_batch_are_told(tmp_path):
+    def another_size(root):
+        cv2.imwrite(str(root / "images" / "1.jpg"), np.zeros((20, 25, 3), "uint8"))
+    with pytest.raises(UserError, match="pictures of one batch have different sizes .*add a Resize"):
+        read_all(tmp_path, another_size, 0, sample_transforms=[{"Decode": {}}], batch_size=3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

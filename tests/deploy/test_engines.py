@@ -18,7 +18,7 @@ from support.known_network import SETTINGS, SHARES, SIDE, Known, expected
 from support.paths import REPO
 
 from ppdet_ext import cli
-from ppdet_ext.deploy import ENGINES, DeployError, Predictor, compare_all, engines, media
+from ppdet_ext.deploy import ENGINES, DeployError, Predictor, compare_all, engines, media, session
 from ppdet_ext.engine import export, to_onnx, verify_export
 from ppdet_ext.engine.trainer import Trainer
 from ppdet_ext.errors import UserError
@@ -164,7 +164,7 @@ def test_onnxruntime_that_would_go_on_without_the_gpu_is_stopped(known_model, mo
 def test_a_damaged_file_is_one_line(known_model, tmp_path, engine):
     shutil.copy(known_model / "infer_cfg.yml", tmp_path)
     (tmp_path / "model.onnx").write_bytes((known_model / "model.onnx").read_bytes()[:500])
-    with pytest.raises(DeployError, match=f"(?i){engine[:4]}.* cannot run '.*model.onnx': ") as found:
+    with pytest.raises(DeployError, match="model.onnx' is no .onnx program, or a damaged one: ") as found:
         Predictor(tmp_path, engine=engine)
     assert "\n" not in str(found.value)
 
@@ -187,7 +187,8 @@ def run_tool(blocked, *arguments):
             "runpy.run_path(sys.argv[0], run_name='__main__')")
     done = subprocess.run([sys.executable, "-c", code, str(TOOL), *map(str, arguments)], capture_output=True, text=True,
                           timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    # one of the pictures is broken
+    assert done.returncode == session.SOME_FAILED, done.stdout + done.stderr
     return done.stdout
 
 

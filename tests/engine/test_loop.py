@@ -256,7 +256,7 @@ def test_kernels_are_on_while_training_and_evaluating(tiny_config):
     ("print_flops: true", "print_flops: operations are not counted here"),
     ("slim: Distill", "slim: PaddleSlim's ways to train"),
     ("save_proposals: true", "save_proposals: proposals are SNIPER's"),
-    ("metric: WiderFace", "metric is WiderFace; detectors are evaluated by COCO or VOC"),
+    ("metric: WiderFace", "metric is 'WiderFace', not one of COCO, VOC"),
     ("architecture: JDE\nnormalization: {mean: [0., 0., 0.], std: [1., 1., 1.]}", "architecture JDE tracks objects"),
 ])
 def test_what_is_not_supported_is_said(tiny_config, option, words):

@@ -1,9 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Each row of the ledger: without it the defect that it is for shows, with it not."""
+import contextlib
 import functools
 import tracemalloc
 import types
+from pathlib import Path
 
+import cv2
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -12,8 +15,12 @@ from paddle import nn
 from paddle.io.dataloader import dataloader_iter
 from ppdet.core import workspace
 from ppdet.data import reader as readers
+from ppdet.data.source.dataset import CommonDataset
 from ppdet.data.transform import operators
+from ppdet.modeling.backbones import vision_transformer
+from ppdet.utils import download
 from support import data_sets
+from support.hostile_configs import write_pickle
 
 from ppdet_ext import kernels
 from ppdet_ext.data import transform_schedule
@@ -37,12 +44,66 @@ def safe_yaml(tmp_path):
     return folder.is_dir()
 
 
+def safe_eval(tmp_path):
+    code = "__import__('os').mkdir('{}')"
+    return runs(tmp_path, lambda folder: vision_transformer.Block(8, 2, norm_layer=code.format(folder)))
+
+
+def safe_names(tmp_path):
+    return runs(tmp_path, lambda folder: CommonDataset(
+        name="video2frames", video_path=f";mkdir {folder};", outpath=str(tmp_path), frame_rate=1))
+
+
+def safe_load(tmp_path):
+    return runs(tmp_path, lambda folder: vision_transformer.VisionTransformer(
+        img_size=[32, 32], embed_dim=8, num_heads=2, depth=1, out_indices=[0],
+        pretrained=str(write_pickle(tmp_path / "a.pdparams", folder))))
+
+
+def safe_cache(tmp_path):
+    decode = operators.DecodeCache(str(tmp_path))
+    cached = Path(decode.cache_path(str(tmp_path), "1.jpg"))
+    return runs(tmp_path, lambda folder: write_pickle(cached, folder) and decode.apply({"im_file": "1.jpg"}))
+
+
+def runs(tmp_path, function):
+    """Whether what ``function`` is given to make has been made."""
+    with contextlib.suppress(Exception):
+        function(tmp_path / "made")
+    return (tmp_path / "made").is_dir()
+
+
+def safe_download(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        asked = []
+        patch.setattr(download.requests, "get", lambda url, **settings: asked.append(url))
+        with contextlib.suppress(Exception):
+            download._download_dist("http://127.0.0.1:1/data.tar", str(tmp_path))
+    return bool(asked)
+
+
 def unreadable_image(tmp_path):
     (tmp_path / "1.jpg").write_bytes(b"no image")
     try:
         operators.Decode().apply({"im_file": str(tmp_path / "1.jpg")})
     except Exception as error:
         return "1.jpg" not in str(error)
+
+
+def safe_decoders(tmp_path):
+    image = tmp_path / "cut.jpg"
+    image.write_bytes(cv2.imencode(".jpg", picture())[1].tobytes()[:5000])
+    try:
+        operators.DecodeCache().apply({"im_file": str(image)})
+    except Exception as error:
+        return "cut.jpg' is unreadable: cut off" not in str(error)
+    return True
+
+
+def cache_of_whole_path(tmp_path):
+    first, second, again = (operators.DecodeCache.cache_path("cache", f"{name}/1.jpg") for name in "aba")
+    assert first == again and first.startswith("cache/1.jpg") and first.endswith(".pkl")
+    return first == second
 
 
 def reader_errors(tmp_path):
@@ -166,7 +227,8 @@ def convert_sync_batch_norm_once(tmp_path):
     return type(nn.SyncBatchNorm.convert_sync_batchnorm(Mine(2))) is not Mine
 
 
-DEFECTS = (safe_yaml, unreadable_image, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
+DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
+           cache_of_whole_path, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
            sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 

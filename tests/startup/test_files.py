@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Files appear whole, sets of them together, also where the process is killed; leftovers go, a full disk is one line."""
+"""Files appear whole, sets of them together, also where the process is killed; a full disk is one line."""
 import errno
 import os
 import subprocess
@@ -12,7 +12,7 @@ from ppdet_ext import files
 from ppdet_ext.errors import UserError
 
 SUFFIXES = (".a", ".b", ".c.json")
-NEW = """
+NEW = f"SUFFIXES = {SUFFIXES}" + """
 import os, sys
 from ppdet_ext import files
 real, left = os.replace, int(sys.argv[2])
@@ -23,12 +23,12 @@ def replace(source, target):
     left -= 1
     real(source, target)
 os.replace = replace
-with files.atomic_set(sys.argv[1] + "/set", %r) as paths:
+with files.atomic_set(sys.argv[1] + "/set", SUFFIXES) as paths:
     for path in paths.values():
         path.write_text("new")
     if len(sys.argv) > 3:
         os.kill(os.getpid(), 9)
-""" % (SUFFIXES,)
+"""
 
 
 def write(folder, text):
@@ -87,9 +87,8 @@ def test_a_set_broken_off_between_renames_is_of_one_piece(tmp_path, monkeypatch,
 
 def test_an_error_while_writing_leaves_the_old_set(tmp_path):
     write(tmp_path, "old")
-    with pytest.raises(ZeroDivisionError), files.atomic_set(tmp_path / "set", SUFFIXES) as paths:
-        paths[".a"].write_text("new")
-        raise ZeroDivisionError
+    with pytest.raises(TypeError):
+        write(tmp_path, None)
     assert contents(tmp_path) == all_of("old")
 
 
@@ -122,10 +121,13 @@ def test_the_first_file_written_to_a_folder_clears_it(tmp_path):
 @pytest.mark.parametrize("wrapped", [lambda error: error, lambda error: RuntimeError(f"writer: {error.strerror} (28)")])
 def test_a_full_disk_is_one_line_and_the_old_file_stays(tmp_path, code, wrapped):
     (tmp_path / "m.bin").write_text("old")
-    with pytest.raises(UserError, match=r"cannot write '.*m\.bin' \(.*\); what was there before is kept") as caught, \
-            files.atomic_path(tmp_path / "m.bin") as path:
-        path.write_text("half")
-        raise wrapped(OSError(code, os.strerror(code)))
+
+    def fail():
+        with files.atomic_path(tmp_path / "m.bin") as path:
+            path.write_text("half")
+            raise wrapped(OSError(code, os.strerror(code)))
+    with pytest.raises(UserError, match=r"cannot write '.*m\.bin' \(.*\); what was there before is kept") as caught:
+        fail()
     assert os.strerror(code) in str(caught.value) and "\n" not in str(caught.value)
     assert contents(tmp_path) == {"m.bin": "old"}
 
@@ -156,3 +158,21 @@ def test_what_is_written_follows_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "m.bin").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_library_that_hides_a_full_disk_does_not_hide_it(tmp_path):
+    """Files of this process may not grow beyond 50 KB: a writer that fails silently is asked about the disk."""
+    code = """
+import pathlib, resource, sys
+from ppdet_ext import errors, files
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+target = pathlib.Path(sys.argv[1]) / "m.bin"
+try:
+    with files.atomic_path(target) as path:
+        raise RuntimeError("unexpected pos 576 vs 534")
+except errors.UserError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env={**os.environ, "PYTHONPATH": str(REPO)},
+                          timeout=60, capture_output=True, text=True)
+    assert "File too large; free some space" in done.stdout and not list(tmp_path.iterdir()), done.stderr

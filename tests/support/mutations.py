@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 
+import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.tiny import TINY
 
 from ppdet_ext.config import config_file
 
 NAN, INF = float("nan"), float("inf")
-# class of a mutation -> values that it puts in a place
-KINDS = {
-    "text": ["abc", "ten", "-", "nan"],
-    "unprintable": ["a\nb\x1b[2J"],
-    "nan": [NAN, INF, -INF],
-    "negative": [-5, -0.5],
-    "huge": [10 ** 9, 10 ** 400],
-    "fraction": [1.5],
-    "zero": [0],
-    "null": [None],
-    "list": [[], [1], ["a"], [[1, 2], [3]]],
-    "group": [{}, {"a": 1}, {"name": "Nope"}, {"name": [1]}, {1: 2}],
-}
+HOSTILE = ["abc", "ten", "-", "nan", "", "a\nb\x1b[2J", "../..", NAN, INF, -INF, -5, -1, -0.5, 10 ** 9, 1e300,
+           10 ** 60, 1.5, 0, None, True, [], [1], ["a"], [[1, 2], [3]], [NAN], {}, {"a": 1}, {"name": "Nope"},
+           {"name": [1]}, {1: 2}]
+_SIMPLE = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12)
+# what may be put in a place: mostly what is known to hurt, and whatever hypothesis thinks of
+VALUES = st.sampled_from(HOSTILE) | _SIMPLE | st.lists(_SIMPLE, max_size=4) | st.dictionaries(
+    st.text(max_size=6), _SIMPLE, max_size=3)
+
+
+def kind(value):
+    """The class of a value: text, not finite, number, flag, list, group or nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not finite"
+    kinds = {bool: "flag", int: "number", float: "number", str: "text", list: "list", dict: "group"}
+    return kinds.get(type(value), "nothing")
 
 
 def plain(value):
@@ -80,4 +86,16 @@ def write(path, values):
 
 def is_one_line(message):
     """Whether a message can be printed: one line, no control characters, not endless."""
-    return "\n" not in message and len(message) < 1200 and not re.search(r"[\x00-\x1f\x7f]", message)
+    return "\n" not in message and len(message) < 2100 and not re.search(r"[\x00-\x1f\x7f]", message)
+
+
+def cases(count, check):
+    """A test that calls ``check(..., data=hypothesis's data)`` ``count`` times, the same ones in every run."""
+    settled = settings(derandomize=True, deadline=None, max_examples=count, database=None,
+                       suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+    return settled(given(data=st.data())(check))
+
+
+def many_cases(count, check):
+    """The same as a slow test."""
+    return pytest.mark.slow(cases(count, check))

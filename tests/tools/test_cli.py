@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Command lines and configs: options, flags, what a config may not do, and one line per mistake."""
 import argparse
+import errno
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from support.paths import REPO
 
 from ppdet_ext import cli
 from ppdet_ext.config import config_file
+from ppdet_ext.deploy.session import SOME_FAILED
 from ppdet_ext.errors import UserError
 
 
@@ -145,8 +147,15 @@ def test_device(monkeypatch):
 
 
 # ---------------------------------------------------------------- leaving the process
-@pytest.mark.parametrize("error, code, text", [(UserError("it is broken"), 2, "error: it is broken\n"),
-                                               (KeyboardInterrupt(), 130, "interrupted\n")])
+@pytest.mark.parametrize("error, code, text", [
+    (UserError("it is broken"), 2, "error: it is broken\n"), (KeyboardInterrupt(), 130, "interrupted\n"),
+    (OSError(errno.ENOSPC, "No space left on device"), 2,
+     "error: cannot write (No space left on device; free some space, or name another folder)\n"),
+    (RuntimeError("C++: No space left on device"), 2,
+     "error: cannot write (No space left on device; free some space, or name another folder)\n"),
+    (PermissionError(errno.EACCES, "Permission denied", "bbox.json"), 2,
+     "error: cannot use 'bbox.json' (Permission denied; name another folder or mend its rights)\n"),
+])
 def test_run_ends_with_one_line(error, code, text, capsys):
     def main():
         raise error
@@ -239,6 +248,18 @@ def test_a_users_file_that_fails_is_one_line(tmp_path, text, words):
     assert "\n" not in str(caught.value)
 
 
+def test_import_says_that_it_runs_code(tmp_path, log, capsys):
+    """And what it brings may be named in a config, as a tag too."""
+    path = write(tmp_path, "mine.py", "import yaml\nfrom ppdet.core.workspace import serializable\n\n\n@serializable\n"
+                 "class Mine:\n    def __init__(self, a):\n        self.a = a\n")
+    cli.import_file(path)
+    assert f"--import: running '{path}'" in log.text
+    assert config_file.parse("!Mine {a: 3}", "here").a == 3
+    with pytest.raises(SystemExit):
+        cli.config_parser("").parse_args(["--help"])
+    assert "runs this file" in capsys.readouterr().out
+
+
 def test_imports_are_kept_for_the_report(tiny_config, tmp_path):
     path = str(write(tmp_path, "nothing.py", ""))
     args = cli.config_parser("").parse_args(["-c", str(tiny_config), "--import", path, "--import", path])
@@ -265,15 +286,24 @@ def test_infer_takes_best_model_and_skips_what_it_cannot_read(trained, tool, sma
     folder.mkdir()
     (folder / "good.jpg").write_bytes((small_digits / "val/000000.jpg").read_bytes())
     (folder / "broken.jpg").write_bytes(b"no picture")
-    tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
+    with pytest.raises(SystemExit) as caught:
+        tool("infer").main(["-c", str(trained), "--infer_dir", str(folder), "--output_dir", "seen", "--use_vdl"])
+    assert caught.value.code == SOME_FAILED
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["good.jpg"]
     assert re.search("Skipped '.*broken.jpg': broken, or not an image", log.text)
     assert list((tmp_path / "vdl_log_dir/image").glob("vdlrecords*"))
 
 
-def test_ap_per_class(trained, tool, tmp_path, capsys):
+def test_ap_per_class(trained, tool, tmp_path, log):
     assert set(tool("eval").main(["-c", str(trained), "--classwise"])) > {"AP", "AP50"}
-    assert len(list((tmp_path / "bbox_pr_curve").iterdir())) == 10
+    curves = sorted((tmp_path / "bbox_pr_curve").iterdir())
+    assert [path.name for path in curves] == [f"{digit}_precision_recall_curve.jpg" for digit in range(10)]
+    table = re.search("Per-category of bbox AP: .*per-category PR curve", log.text, re.DOTALL).group()
+    shutil.rmtree(tmp_path / "bbox_pr_curve")
+    log.clear()
+    tool("eval").main(["-c", str(trained), "--classwise", "--json_eval"])
+    assert re.search("Per-category of bbox AP: .*per-category PR curve", log.text, re.DOTALL).group() == table
+    assert sorted((tmp_path / "bbox_pr_curve").iterdir()) == curves
 
 
 @pytest.mark.parametrize("name, flags", [
@@ -288,6 +318,42 @@ def test_a_folder_that_cannot_be_written_is_one_line(name, flags, trained, tool,
         cli.run(lambda: tool(name).main(["-c", str(trained), *flags]))
     last = capsys.readouterr().err.rstrip().splitlines()[-1]
     assert caught.value.code == 2 and last.startswith(f"error: cannot write to '{file}/out"), last
+
+
+FULL = [
+    ("infer", ["-c", "{config}", "--infer_img", "{image}", "--output_dir", "out"]),
+    ("eval", ["-c", "{config}", "--output_eval", "out"]),
+    ("export_model", ["-c", "{config}", "--output_dir", "out"]),
+    ("train", ["-c", "{config}", "-o", "epoch=1", "save_dir=out"]),
+    ("convert_weights", ["backbone", "--arch", "tf_efficientnet_lite0", "--checkpoint", "{weights}", "-o",
+                         "out/new.pdparams", "--allow", "conv_head.*", "bn2.*", "classifier.*"]),
+    ("make_sample_dataset", ["--root", "out/set", "--train", "1", "--val", "1", "--size", "96"]),
+]
+
+
+@pytest.mark.parametrize("name, flags", FULL, ids=[name for name, _ in FULL])
+def test_a_full_disk_is_one_line_and_old_files_stay(name, flags, trained, tool, small_digits, tmp_path, capsys,
+                                                    monkeypatch):
+    """No file of this process may grow beyond a size, which is what a full disk looks like to a writer."""
+    resource = pytest.importorskip("resource")
+    monkeypatch.setenv("PPDET_EXT_HOME", str(tmp_path / "home"))
+    (tmp_path / "out").mkdir()
+    for kept in ("000000.jpg", "bbox.json"):
+        (tmp_path / "out" / kept).write_text("old")
+    values = {"config": trained, "image": small_digits / "val/000000.jpg",
+              "weights": tmp_path / "output/tiny/best_model.pdparams"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        with pytest.raises(SystemExit) as caught:
+            cli.run(lambda: tool(name).main([flag.format(**values) for flag in flags]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    last = capsys.readouterr().err.rstrip().splitlines()[-1]
+    assert caught.value.code == 2 and re.match(r"error: cannot write .*\(File too large", last), last
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert left - {"curves.json"} == {"000000.jpg", "bbox.json"}  # an epoch's curve is small enough
+    assert (tmp_path / "out/000000.jpg").read_text() == (tmp_path / "out/bbox.json").read_text() == "old"
 
 
 def test_an_unreadable_training_image_is_one_line(tiny_config, small_digits, tmp_path):

@@ -1,9 +1,12 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Downloads, against a server on this machine: mirrors, hashes, cut transfers, the cache."""
+import contextlib
+import errno
 import functools
 import hashlib
 import http.server
 import json
+import os
 import re
 import socket
 import sys
@@ -16,8 +19,9 @@ import pytest
 
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model
-from ppdet_ext.errors import UserError
-from ppdet_ext.weights import download, source
+from ppdet_ext.errors import UserError, masked
+from ppdet_ext.files import sha256
+from ppdet_ext.weights import download, source, verified_file
 from ppdet_ext.weights.download import Unavailable
 
 pytestmark = pytest.mark.net
@@ -25,13 +29,24 @@ pytestmark = pytest.mark.net
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder and counts; ``/cut/...`` announces more than it sends, ``/chunk/...`` breaks off in a piece,
-    ``/busy/...`` is busy."""
+    ``/busy/...`` is busy, ``/moved/...`` sends on to http, ``/slow/...`` sends a byte now and then.
+
+    ``more`` are headers of all answers; without ``announce`` the length is not among them.
+    """
+    more: dict = {}
+    announce = True
 
     def do_GET(self):
         self.server.paths.append(self.path)
         kind = self.path.split("/")[1]
         if kind == "busy":
             return self.send_error(503)
+        if kind == "moved":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/w.pth")
+            return self.end_headers()
+        if kind == "slow":
+            return self.slowly(b"HTTP/1.1 200 OK\r\n" + (b"\r\n" if self.path.endswith("body") else b"X-Header: "))
         if kind not in ("cut", "chunk"):
             return super().do_GET()
         self.send_response(200)
@@ -42,8 +57,19 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 1
 
+    def slowly(self, start):
+        self.wfile.write(start)
+        with contextlib.suppress(OSError):  # the client left
+            while not self.server.over.wait(0.05):
+                self.wfile.write(b"x")
+
+    def send_header(self, name, value):
+        if self.announce or name != "Content-Length":
+            super().send_header(name, value)
+
     def end_headers(self):
-        self.send_header("Connection", "close")
+        for name, value in (*self.more.items(), ("Connection", "close")):
+            self.send_header(name, value)
         super().end_headers()
 
     def log_message(self, *args):
@@ -59,11 +85,12 @@ def server(tmp_path, monkeypatch):
     folder.mkdir()
     handler = functools.partial(Handler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        running.paths, running.folder = [], folder
+        running.paths, running.folder, running.over = [], folder, threading.Event()
         running.url = f"http://127.0.0.1:{running.server_port}"
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield running
+        running.over.set()
         running.shutdown()
         thread.join()
 
@@ -149,6 +176,157 @@ def test_the_hash_in_the_file_name_is_checked(server, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="not 01234567"):
         download.fetch(f"{server.url}/net-01234567.pth")
     assert [path.suffix for path in sorted((tmp_path / "home" / "cache").iterdir())] == [".pth", ".json"]
+
+
+def test_where_hashes_are_known():
+    """The manifest has the digits of each file whose authors write them into its name, and no others."""
+    from ppdet_ext.backbones import manifest
+    cfgs = [cfg for arch in manifest._manifest()[1] for cfg in manifest.manifest_cfgs(arch).values()]
+    assert sum(bool(cfg.sha256) for cfg in cfgs) == 128
+    for cfg in cfgs:
+        assert cfg.sha256 == download.expected_hash(cfg.url)
+
+
+def test_a_known_sha256_is_compared(server):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    right = hashlib.sha256(b"weights").hexdigest()
+    cfg = SimpleNamespace(arch="net", tag="", hf_hub_id="", url=f"{server.url}/w.pth", sha256="0123456789")
+    with pytest.raises(UserError, match=rf"sha256 is {right[:12]}\.\.\., not 0123456789"):
+        source.locate_spec("hub", cfg=cfg)
+    cfg.sha256 = right[:8]
+    assert source.locate_spec("hub", cfg=cfg).path.read_bytes() == b"weights"
+    cfg.sha256 = "0123456789"  # also of what is there already
+    with pytest.raises(UserError, match="not 0123456789"):
+        source.locate_spec("hub", cfg=cfg)
+
+
+def test_what_the_hub_announces_is_compared(server, monkeypatch):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    monkeypatch.setattr(Handler, "more", {download.ANNOUNCED: '"' + "0" * 64 + '"'})
+    with pytest.raises(UserError, match="not 000000000000"):
+        download.fetch(f"{server.url}/w.pth")
+    monkeypatch.setattr(Handler, "more", {download.ANNOUNCED: '"' + hashlib.sha256(b"weights").hexdigest() + '"'})
+    assert download.fetch(f"{server.url}/w.pth").exists()
+
+
+def test_a_hit_is_verified_and_cheaply(server, monkeypatch):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    path = download.fetch(f"{server.url}/w.pth")
+    computed = []
+    monkeypatch.setattr(verified_file, "sha256", lambda path: computed.append(path) or sha256(path))
+    assert download.fetch(f"{server.url}/w.pth") == path and not computed
+    os.utime(path, (1, 1))
+    assert download.fetch(f"{server.url}/w.pth") == path == download.fetch(f"{server.url}/w.pth")
+    assert computed == [path]  # once, and noted again
+    path.write_bytes(b"others!")
+    with pytest.raises(UserError, match="changed after it was downloaded.*delete it to get it again"):
+        download.fetch(f"{server.url}/w.pth")
+    path.unlink()
+    assert download.fetch(f"{server.url}/w.pth").read_bytes() == b"weights" and len(server.paths) == 2
+
+
+def test_names_in_the_cache_tell_addresses_apart():
+    urls = ("https://x.org/a/b.pth", "https://x.org/a--b.pth", "http://x.org/a/b.pth", "https://y.org/a/b.pth",
+            "https://x.org:8/a/b.pth", "https://x.org_8/a/b.pth", "https://me@x.org/a/b.pth", "https://x.org/a/b.pth?c=1",
+            "https://x.org/A/b.pth")
+    assert len({download.cache_name(url) for url in urls}) == len(urls)
+    assert download.cache_name("https://me:a@x.org/b.pth") == download.cache_name("https://me:b@X.org/b.pth#top")
+
+
+def test_a_file_of_an_older_version_is_used_where_it_is_sure(server, tmp_path, caplog, monkeypatch):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    old = tmp_path / "home" / "cache" / f"127.0.0.1_{server.server_port}--w.pth"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"old")
+    assert download.fetch(f"{server.url}/w.pth", digest=hashlib.sha256(b"old").hexdigest()[:8]) == old
+    assert not caplog.messages and not server.paths
+    path = download.fetch(f"{server.url}/w.pth")
+    assert path.read_bytes() == b"weights" and old.read_bytes() == b"old"
+    assert [f"rename it to '{path.name}'" in line for line in caplog.messages] == [True, False]
+
+
+@pytest.mark.parametrize("kind", ["Content-Length", "streamed"])
+def test_a_file_that_is_too_large(server, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(download, "limit", lambda name: {"DOWNLOAD_GB": 1 / 10**6, "DOWNLOAD_MINUTES": 1}[name])
+    (server.folder / "w.pth").write_bytes(bytes(1001))
+    monkeypatch.setattr(Handler, "announce", kind == "Content-Length")
+    with pytest.raises(Unavailable, match="it has more than .* GB, the limit that PPDET_EXT_MAX_DOWNLOAD_GB sets"):
+        download.fetch(f"{server.url}/w.pth")
+    assert len(server.paths) == 1 and not list((tmp_path / "home" / "cache").iterdir())
+    (server.folder / "w.pth").write_bytes(bytes(1000))
+    assert download.fetch(f"{server.url}/w.pth").stat().st_size == 1000
+
+
+@pytest.mark.parametrize("where", ["headers", "body"])
+def test_a_server_that_never_ends(server, tmp_path, monkeypatch, where):
+    """A byte now and then keeps each single wait short."""
+    monkeypatch.setattr(download, "limit", lambda name: {"DOWNLOAD_GB": 1, "DOWNLOAD_MINUTES": 1 / 200}[name])
+    with pytest.raises(Unavailable, match="took more than .* minutes, the limit that PPDET_EXT_MAX_DOWNLOAD_MINUTES"):
+        download.fetch(f"{server.url}/slow/{where}")
+    assert not list((tmp_path / "home" / "cache").iterdir())
+
+
+@pytest.mark.parametrize("named", ["", "other.org", "27.0.0.1"])
+def test_http_is_for_hosts_that_are_named(server, monkeypatch, named):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    monkeypatch.setenv("PPDET_EXT_HTTP_HOSTS", named)
+    with pytest.raises(Unavailable, match="http is not encrypted.*PPDET_EXT_HTTP_HOSTS=127.0.0.1"):
+        download.fetch(f"{server.url}/w.pth")
+    assert not server.paths
+
+
+def test_a_server_that_sends_on_to_http_is_not_followed(server):
+    with pytest.raises(Unavailable, match="http is not encrypted.*PPDET_EXT_HTTP_HOSTS=localhost"):
+        download.fetch(f"{server.url}/moved/w.pth")
+    assert server.paths == ["/moved/w.pth"]
+
+
+@pytest.mark.parametrize("text, shown", [
+    ("get https://me:pa@ss@x.org/w.pth now", "get https://***@x.org/w.pth now"),
+    ("'https://x.org/w.pth?v=1&X-Amz-Signature=abc&token=d'", "'https://x.org/w.pth?v=1&X-Amz-Signature=***&token=***'"),
+    ("https://x.org/a@b/w.pth?v=1 me@y.org", "https://x.org/a@b/w.pth?v=1 me@y.org"),
+    ("a ?token=1 elsewhere", "a ?token=1 elsewhere"),
+])
+def test_passwords_are_masked(text, shown):
+    assert masked(text) == str(UserError(text)) == shown
+
+
+def test_passwords_are_in_no_message_and_no_metadata(server, monkeypatch, weights, caplog, capfd):
+    caplog.set_level("DEBUG")
+    host = server.url.rpartition("/")[2]
+    paddle.save(weights.state_dict(), str(server.folder / "mine.pdparams"))
+    location = source.locate_spec(f"http://me:secret@{host}/mine.pdparams?token=secret")
+    assert location.source == f"http://***@{host}/mine.pdparams?token=***" and "secret" not in location.path.name
+    monkeypatch.setenv("HF_ENDPOINT", f"http://me:secret@{host}")
+    for spec in (f"http://me:secret@{host}/none.pth", "hub", f"http://me:secret@{host}:x/w.pth"):
+        with pytest.raises(Unavailable) as error:
+            source.read(spec, cfg=SimpleNamespace(arch="net", tag="", hf_hub_id="timm/net", url=""))
+        assert "secret" not in str(error.value)
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("ppdet")]
+    assert ours and "secret" not in "".join([*ours, *capfd.readouterr()])
+
+
+def fill(folder):
+    """Writing to files under ``folder`` fails as on a full disk."""
+    real = download.atomic_path
+
+    @contextlib.contextmanager
+    def atomic_path(path):
+        if str(path).startswith(str(folder)):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        with real(path) as temporary:
+            yield temporary
+    return atomic_path
+
+
+def test_a_full_disk_is_a_warning(server, tmp_path, monkeypatch, caplog):
+    (server.folder / "w.pth").write_bytes(b"weights")
+    monkeypatch.setattr(download, "_lent", [])
+    monkeypatch.setattr(download, "atomic_path", fill(tmp_path / "home"))
+    path = download.fetch(f"{server.url}/w.pth")
+    assert path.read_bytes() == b"weights" and tmp_path / "home" not in path.parents
+    assert [line for line in caplog.messages if "No space left" in line and "until this process ends" in line]
+    assert download.fetch(f"{server.url}/w.pth") == path and len(server.paths) == 1
 
 
 def test_where_hashes_are_expected():

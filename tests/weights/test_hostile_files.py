@@ -6,12 +6,14 @@ import io
 import json
 import pickle
 import pickletools
+import re
 import struct
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from support.paths import REPO
 
 from ppdet_ext import limits
 from ppdet_ext.errors import UserError, printable
@@ -176,6 +178,13 @@ def test_the_limit_of_bytes_grows_with_the_file_and_can_be_set(monkeypatch):
     assert limits.tensor_bytes(1 << 30) == 100 << 30
 
 
+@pytest.mark.parametrize("name", ["limits.md", "limits_cn.md"])
+def test_the_documents_have_every_limit(name):
+    text = (REPO / "docs" / name).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(PPDET_EXT_MAX_\w+)` \| (\d+) \|", text, re.MULTILINE)
+    assert rows == [(limits.variable(key), str(row.default)) for key, row in limits.LIMITS.items()]
+
+
 @pytest.mark.parametrize("text", ["many", "-1", "0", "1.5", "9" * 30, "\u0663"])
 def test_a_limit_that_is_no_number(monkeypatch, text):
     monkeypatch.setenv("PPDET_EXT_MAX_DEPTH", text)
@@ -242,9 +251,9 @@ def test_safetensors_tables_that_lie(tmp_path, monkeypatch, header, words):
 def pickles_of_others():
     """Whatever pickle writes is gone through to its last byte."""
     values = {"none": None, "numbers": [1, -1, 1 << 70, 1.5, True], "text": "\u00e9" * 300, "bytes": b"x" * 300,
-              "tuples": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "set": {1, 2},
-              "frozen": frozenset((1, 2)), "ordered": collections.OrderedDict(a=1), "array": BASE,
-              "scalar": np.float32(1), "long": list(range(1500))}
+              "tuples": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "set": {1, 2}, "frozen": frozenset((1, 2)),
+              "ordered": collections.OrderedDict(a=1), "array": BASE, "scalar": np.float32(1),
+              "long": list(range(1500))}
     return [pickle.dumps(values, protocol) for protocol in range(6)]
 
 
@@ -288,18 +297,18 @@ def test_names_out_of_files_are_shown_so(tmp_path, caplog):
     with pytest.raises(UserError) as error:
         source.read(path)
     assert str(error.value).isprintable()
-    metadata.sidecar(path).write_text(metadata.dump(
-        {"mean": [0], "std": [1], "license": ESCAPES, "classes": [ESCAPES]}))
+    about = {"mean": [0], "std": [1], "license": ESCAPES, "classes": [ESCAPES]}
+    metadata.sidecar(path).write_text(metadata.dump(about))
     known = metadata.read(path)
     assert known["license"].isprintable() and known["classes"][0].isprintable() and known["mean"] == [0]
 
 
 @pytest.mark.parametrize("text", [
-    "mean: [0]\nstd: [1]\na: &a [" + "1," * 1000 + "]\nb: [" + "*a," * 100 + "]\n",
+    "mean: [0]\nstd: [1]\na0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{9 * f'*a{n - 1},'}]\n" for n in range(1, 9)),
     "mean: [0]\nstd: [1]\n" + "#" * (1 << 20),
     "mean: [0]\nstd: [1]\nx: " + "[" * 5000,
     "mean: [x]\nstd: [1]\n",
-], ids=["alias", "large", "deep", "no number"])
+], ids=["aliases", "large", "deep", "no number"])
 def test_metadata_that_costs_too_much_is_not_read(tmp_path, text, caplog):
     path = tmp_path / "x.pdparams"
     metadata.sidecar(path).write_text(text)

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """load_pretrained: what each value of ``pretrained:`` does, the cache, other input channels, metadata."""
+import errno
 import logging
 import tracemalloc
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ import pytest
 from paddle import nn
 
 from ppdet_ext.errors import UserError
-from ppdet_ext.weights import metadata, pretrained_weights, writers
+from ppdet_ext.weights import metadata, pretrained_weights, verified_file, writers
 from ppdet_ext.weights.pretrained_weights import load_pretrained
 from ppdet_ext.weights.readers import read_file
+from ppdet_ext.weights.writers import write_paddle
 
 SIDECAR = {"arch": "tiny", "tag": "", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5], "license": "mit"}
 
@@ -66,6 +68,38 @@ def test_from_a_file_and_again_from_the_cache(source_file, cfg, home, monkeypatc
     again = Tiny()
     assert load_pretrained(again, cfg, str(path)).matched == report.matched
     np.testing.assert_array_equal(again.fc.weight.numpy(), tensors["fc.weight"].T)
+
+
+def test_converted_weights_that_were_changed_are_made_anew(source_file, cfg, home, caplog):
+    path, tensors = source_file
+    load_pretrained(Tiny(), cfg, str(path))
+    kept, = (home / "cache").glob("tiny-*.pdparams")
+    right = kept.read_bytes()
+    write_paddle({name: np.zeros_like(value.numpy()) for name, value in Tiny().state_dict().items()}, kept)
+    layer = Tiny()
+    load_pretrained(layer, cfg, str(path))
+    np.testing.assert_array_equal(layer.fc.weight.numpy(), tensors["fc.weight"].T)
+    assert "was changed after it was written" in caplog.text and kept.read_bytes() == right
+    caplog.set_level("INFO")
+    verified_file.SUFFIX, before = ".other", verified_file.SUFFIX
+    try:  # as when nothing is noted
+        load_pretrained(layer, cfg, str(path))
+    finally:
+        verified_file.SUFFIX = before
+    assert kept.read_bytes() == right and "nothing notes what" in caplog.text
+
+
+def test_a_full_cache_is_a_warning(source_file, cfg, home, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    path, tensors = source_file
+    monkeypatch.setattr(writers, "write_paddle", full)
+    layer = Tiny()
+    load_pretrained(layer, cfg, str(path))
+    np.testing.assert_array_equal(layer.fc.weight.numpy(), tensors["fc.weight"].T)
+    assert [line.partition("; ")[0] for line in caplog.messages] == \
+        [f"converted weights are not kept in '{home / 'cache'}': No space left on device"]
+    assert not list((home / "cache").iterdir())
 
 
 def test_a_headless_net_does_not_spoil_the_cache_for_a_whole_one(source_file, cfg):

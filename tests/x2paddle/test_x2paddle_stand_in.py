@@ -157,3 +157,105 @@ def test_the_worker_outlives_exit(tmp_path, monkeypatch, said, message):
     monkeypatch.setitem(worker.KINDS, "torch", (leave, None))
     with pytest.raises(worker.Stopped, match=message):
         worker.convert({"kind": "torch", "output": str(tmp_path)})
+
+
+# ---- the texts of an ONNX file, which x2paddle writes into Python
+
+EVIL = """x'); __import__('os').system('touch ran'); ('"""
+
+
+@pytest.fixture
+def onnx_file(tmp_path):
+    """``onnx_file(change)``: path of a small ONNX file that ``change(model)`` has changed."""
+    onnx = pytest.importorskip("onnx", reason='pip install "ppdet-ext[onnx]"')
+    from onnx import helper
+
+    def value(name):
+        return helper.make_tensor_value_info(name, 1, ["N/2", 3])
+
+    def write(change=lambda model: None):
+        body = helper.make_graph([helper.make_node("Add", ["in/x", "w:0"], [EVIL], name="a.b")], "g'", [],
+                                 [value(EVIL)])
+        nodes = [helper.make_node("Relu", ["image"], ["in/x"], name="relu\n1"),
+                 helper.make_node("Add", ["in/x", "w:0"], ["in_x"], name="add"),
+                 helper.make_node("If", ["in_x"], [EVIL + "2"], then_branch=body, else_branch=body)]
+        weights = [helper.make_tensor("w:0", 1, [1, 3], [1.0, 2.0, 3.0])]
+        model = helper.make_model(helper.make_graph(nodes, EVIL, [value("image")], [value(EVIL + "2")], weights),
+                                  producer_name=EVIL, doc_string=EVIL)
+        change(model)
+        path = tmp_path / "model" / "net.onnx"
+        path.parent.mkdir(exist_ok=True)
+        onnx.save(model, path)
+        return path
+    return write
+
+
+def texts(message):
+    """Every text of a protobuf message."""
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                yield from texts(part)
+        elif field.name != "raw_data":
+            for text in [value] if isinstance(value, (str, bytes, int, float)) else value:
+                if isinstance(text, (str, bytes)):
+                    yield text if isinstance(text, str) else text.decode()
+
+
+def test_x2paddle_sees_plain_names(onnx_file):
+    model = worker.read_onnx(onnx_file())
+    assert all(text.replace(".", "").replace("_", "").isalnum() for text in texts(model) if text), list(texts(model))
+    relu, add, choice = model.graph.node
+    # what was one name is one name, in bodies too; what was two is two
+    assert relu.input == ["image"] and list(add.input) == ["in_x", "w_0"] == list(choice.attribute[0].g.node[0].input)
+    assert relu.output[0] == "in_x" != add.output[0] and choice.input == add.output
+    assert model.graph.output[0].name == choice.output[0] and model.graph.initializer[0].name == "w_0"
+
+
+@pytest.mark.parametrize("change", [
+    lambda graph: graph.node[0].attribute.add(name="mode", type=3, s=EVIL.encode()),
+    lambda graph: graph.node[0].attribute.add(name="modes", type=8, strings=[b"a", EVIL.encode()]),
+    lambda graph: graph.node[0].attribute.add(name=EVIL, type=2),
+    lambda graph: setattr(graph.node[0], "op_type", EVIL),
+    lambda graph: setattr(graph.node[0], "domain", EVIL),
+    lambda graph: graph.initializer.add(name="t", data_type=8, dims=[1], string_data=[EVIL.encode()]),
+])
+def test_texts_that_are_no_words_are_refused(onnx_file, change):
+    with pytest.raises(worker.Refused, match="could be run as Python"):
+        worker.read_onnx(onnx_file(lambda model: change(model.graph)))
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "/etc/passwd", "link.bin", "none.bin"])
+def test_weights_outside_the_folder_are_refused(onnx_file, tmp_path, place):
+    def change(model):
+        tensor = model.graph.initializer.add(name="far", data_type=1, dims=[1], data_location=1)
+        tensor.external_data.add(key="location", value="beside.bin")
+
+    path = onnx_file(change)
+    for file in ("secret.bin", "model/beside.bin"):
+        (tmp_path / file).write_bytes(b"\0\0\x80?")
+    (tmp_path / "model" / "link.bin").symlink_to(tmp_path / "secret.bin")
+    assert worker.read_onnx(path).graph.initializer[1].raw_data == b"\0\0\x80?"
+    path.write_bytes(_with_place(path, place))
+    with pytest.raises(worker.Refused, match="no file in its folder"):
+        worker.read_onnx(path)
+
+
+def _with_place(path, place):
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    model.graph.initializer[1].external_data[0].value = place
+    return model.SerializeToString()
+
+
+def test_a_refused_file_is_one_line(tmp_path, model, stand_in):
+    stand_in({"refused": "the text 'x' could be run"})
+    with pytest.raises(UserError, match="net.pt' is not converted: the text 'x' could be run"):
+        convert_model.convert(model, tmp_path / "out")
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 0, 8), (-1, 3, 8, 8), (1 << 20, 3, 1 << 10, 1 << 10)])
+def test_shapes_that_are_none(tmp_path, model, shape):
+    with pytest.raises(UserError, match="--input-shape: .* must be numbers from 1"):
+        convert_model.convert(model, tmp_path / "out", [shape])
