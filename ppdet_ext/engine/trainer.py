@@ -19,12 +19,12 @@ from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
 from ppdet.metrics import Metric
 
 from .. import kernels
-from ..backbones.modules import without_pretrained
 from ..data import class_names, random_state
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
+from ..registry.weights_wanted import without_pretrained
 from . import load_weights, metrics, precision, predict, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
