@@ -13,7 +13,7 @@ from . import (  # noqa: F401  they register their names
     swinv2,
 )
 from .features import FeatureInfo, FeatureNet, Step, take_indices
-from .manifest import PretrainedCfg
+from .manifest import PretrainedCfg, recognise
 from .model_registry import (
     ModelEntry,
     create_model,
@@ -28,5 +28,6 @@ from .model_registry import (
 
 __all__ = [
     "FeatureInfo", "FeatureNet", "ModelEntry", "PretrainedCfg", "Step", "create_model", "find_entry",
-    "list_families", "list_models", "model_entry", "register_model", "resolve", "split_tag", "take_indices",
+    "list_families", "list_models", "model_entry", "recognise", "register_model", "resolve", "split_tag",
+    "take_indices",
 ]

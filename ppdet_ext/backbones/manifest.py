@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -84,3 +86,23 @@ def _cfg(arch: str, tag: str, fields: Mapping[str, Any]) -> PretrainedCfg:
     if values.get("hf_hub_id", "").endswith("/"):
         values["hf_hub_id"] += f"{arch}.{tag}"
     return PretrainedCfg(arch=arch, tag=tag, **values)
+
+
+def recognise(spec: object, cfgs: Iterable[PretrainedCfg]) -> PretrainedCfg | None:
+    """The published weights that ``pretrained: spec`` names; None where none of ``cfgs``, or no file or address.
+
+    An address names them by the hub's repository or the published file's name; a path by that file's name, or as file
+    or folder by 'arch.tag', which is how the hub's tools call folders.
+    """
+    if not isinstance(spec, str):
+        return None
+    path = urllib.parse.unquote(urllib.parse.urlsplit(spec).path) if "://" in spec else PurePath(spec).as_posix()
+    name = path.rpartition("/")[2]
+    for cfg in cfgs:
+        published = cfg.url.rpartition("/")[2]
+        if (published and name == published) or (cfg.hf_hub_id and f"/{cfg.hf_hub_id}/" in path):
+            return cfg
+        called = {cfg.name, f"models--{cfg.hf_hub_id.replace('/', '--')}"} if cfg.tag else set()
+        if "://" not in spec and called & {*path.split("/"), PurePath(name).stem}:
+            return cfg
+    return None

@@ -88,13 +88,14 @@ def create_model(arch: str, pretrained: bool | str = False, features_only: bool 
         UserError: unknown arch, tag or setting; weights that cannot be had or do not fit.
     """
     entry = find_entry(arch, img_size)
-    cfg = resolve(entry, split_tag(arch)[1])
+    cfg = manifest.recognise(checkpoint_path or pretrained, entry.pretrained_cfgs.values()) or resolve(
+        entry, split_tag(arch)[1])
     num_classes = cfg.num_classes if num_classes is None else num_classes
     settings = dict(features_only=features_only, out_indices=out_indices, in_chans=in_chans, num_classes=num_classes,
                     drop_path_rate=drop_path_rate, **kwargs)
     _check_settings(entry, settings)
     net = entry.build(**settings)
-    net.pretrained_cfg = cfg
+    net.pretrained_cfg, net.pretrained_cfgs = cfg, entry.pretrained_cfgs
     if checkpoint_path or pretrained:
         from ..weights.pretrained_weights import load_pretrained  # only where weights are wanted
         classifiers = (cfg.classifier,) if isinstance(cfg.classifier, str) else cfg.classifier

@@ -2,9 +2,8 @@
 """The backbones that YAML names: TimmBackbone and TorchvisionBackbone, with PaddleDetection's settings."""
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,36 +18,16 @@ from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
 from ..registry.user_class import as_wanted
+from ..registry.weights_wanted import weights_wanted
 from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
 from .features import FeatureInfo
-from .manifest import PretrainedCfg
+from .manifest import PretrainedCfg, recognise
 from .model_registry import create_model
 
 logger = setup_logger("ppdet_ext")
 
 NORM_TYPES = ("bn", "sync_bn")
-
-_weights_wanted = [True]
-
-
-@contextlib.contextmanager
-def without_pretrained() -> Iterator[None]:
-    """Backbones made inside start from random values whatever ``pretrained`` says.
-
-    For evaluation, inference, export and resuming: a checkpoint of the whole detector follows, and the machine need
-    not have the backbone's own weights.
-    """
-    _weights_wanted.append(False)
-    try:
-        yield
-    finally:
-        _weights_wanted.pop()
-
-
-def weights_wanted() -> bool:
-    """False inside ``without_pretrained``."""
-    return _weights_wanted[-1]
 
 
 class NamedBackbone(nn.Layer):
@@ -190,6 +169,9 @@ class NamedBackbone(nn.Layer):
         self.weights_source, self.load_report = pretrained_weights.RANDOM, None
         if not self.pretrained or not weights_wanted():
             return
+        # a file or an address may be another tag's than the arch's
+        self.model.pretrained_cfg = recognise(self.pretrained, self.model.pretrained_cfgs.values()) or \
+            self.pretrained_cfg
         report = pretrained_weights.load_pretrained(self.model, self.pretrained_cfg, self.pretrained,
                                                     in_chans=self.in_chans, allow=self.allow or ())
         if report.source != pretrained_weights.RANDOM:

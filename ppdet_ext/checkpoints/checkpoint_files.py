@@ -13,14 +13,13 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_path
-from ..weights import metadata, source
+from ..weights import hub_config, metadata, source
 from ..weights.readers import need
 from ..weights.source import Checkpoint, Location
 from ..weights.writers import write_safetensors, write_with_metadata
 
-HF_CONFIG, HF_WEIGHTS, HF_PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
-HF_FILES = (HF_WEIGHTS, "pytorch_model.bin")
-LARGEST_JSON = 4 << 20  # bytes; transformers' largest have a tenth of it
+HF_CONFIG, HF_PROCESSOR, HF_FILES = hub_config.CONFIG, hub_config.PROCESSOR, hub_config.HUB_FILES
+HF_WEIGHTS = HF_FILES[0]
 PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:// stands for
 
 
@@ -43,7 +42,7 @@ def locate(spec: str | Path) -> Location:
     config = location.path.parent / HF_CONFIG
     if location.path.name not in HF_FILES or not config.is_file():
         return location
-    labels = read_json(config).get("id2label") or {}
+    labels = hub_config.read_json(config).get("id2label") or {}
     if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
         raise UserError(f"'{config}': id2label is not an object of class names by number")
     return dataclasses.replace(location, meta={**location.meta, "classes": list(labels.values()) or None})
@@ -72,23 +71,6 @@ def read(spec: str | Path, names: Collection[str] | None = None, part: str = "")
         UserError: it cannot be had, is damaged, holds code, or holds no such part.
     """
     return source.read(locate(spec), names=names, part=part)
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        if Path(path).stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it has more than {LARGEST_JSON >> 20} MiB")
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read '{path}' ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"'{path}' is not a JSON object")
-    return content
 
 
 def write_paddledet(state: dict[str, np.ndarray], output: str | Path, meta: dict[str, Any]) -> None:

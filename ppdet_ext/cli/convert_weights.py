@@ -77,7 +77,7 @@ def backbone(args: argparse.Namespace) -> None:
 
 
 def _to_paddle(args):
-    from ..backbones import create_model
+    from ..backbones import create_model, recognise
     from ..weights import convert_backbone, pretrained_weights, verify_backbone
     if args.fill:
         raise UserError("--fill belongs to --to torch")
@@ -85,8 +85,8 @@ def _to_paddle(args):
     output = args.output or pretrained_weights.converted_path(args.arch)
     convert_backbone.check_output(output)
     net = create_model(args.arch, **classes)
-    report, converted = convert_backbone.convert(net, net.pretrained_cfg, args.checkpoint or "hub", args.allow,
-                                                 args.rename, args.part)
+    cfg = recognise(args.checkpoint, net.pretrained_cfgs.values()) or net.pretrained_cfg
+    report, converted = convert_backbone.convert(net, cfg, args.checkpoint or "hub", args.allow, args.rename, args.part)
     if args.verify:
         _show_parity(verify_backbone.verify(net, net.pretrained_cfg, converted.torch_state(net)))
     convert_backbone.write(report, converted, output)

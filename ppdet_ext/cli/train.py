@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     args = parse_args(argv)
     setup()
-    from ..backbones.modules import without_pretrained
     from ..engine.trainer import Trainer
+    from ..registry.weights_wanted import without_pretrained
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")

@@ -7,16 +7,14 @@ from_weights`` of an expansion) get the weights' numbers; other numbers under pr
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from ..config.values import FROM_WEIGHTS as PLACEHOLDER
 from ..errors import UserError
-from ..registry import user_class
+from .known_normalization import Normalisation, backbone_settings, numbers, of_weights
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -26,87 +24,14 @@ LISTS = ("sample_transforms", "batch_transforms")
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2, "box": 3, "lanczos": 4, "random": 1}
 # the most by which two ways to normalise may differ at any pixel, in the network's units (about 1/4 grey level)
 TOLERANCE = 0.01
-
-
-def backbone_settings(cfg: dict) -> tuple[str | None, dict]:
-    """(name, settings) of the architecture's backbone, from either YAML style; (None, {}) where there is none.
-
-    ``DETR: {backbone: TimmBackbone}`` + ``TimmBackbone: {arch: ...}``, or ``DETR: {backbone: {name: TimmBackbone,
-    arch: ...}}``; settings written inline win.
-    """
-    architecture = cfg.get(cfg.get("architecture"))
-    value = _lookup(architecture, "backbone")
-    name = value.get("name") if isinstance(value, dict) else value
-    if not isinstance(name, str):
-        return None, {}
-    settings = {key: _lookup(cfg.get(name), key) for key in ("arch", "pretrained")}
-    inline = value if isinstance(value, dict) else {}
-    settings.update({key: inline[key] for key in settings if key in inline})
-    return name, settings
-
-
-def _lookup(section, key):
-    """A setting of a config section or, failing that, its class's default."""
-    if not isinstance(section, dict):
-        return None
-    if key in section:
-        return section[key]
-    return section[key] if getattr(section, "has_default", lambda _: False)(key) else None
-
-
-@dataclasses.dataclass(frozen=True)
-class Normalisation:
-    """What weights want: mean and std of RGB in 0..1, timm's name of the interpolation; ``source`` for messages."""
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str = "bilinear"
-    source: str = ""
-
-
-def of_weights(cfg: dict, name: str | None, settings: dict) -> Normalisation | None:
-    """The Normalisation of the configured backbone's weights, or None where nothing is known.
-
-    The metadata of the file that ``pretrained`` means wins over the arch's PretrainedCfg, and that over a
-    ``pretrained_cfg`` of the registered class.
-    """
-    from ppdet_ext.backbones import find_entry, resolve, split_tag
-    owner: Any = getattr(getattr(cfg.get(name), "pymodule", None), name or "", None)
-    known = getattr(owner, "pretrained_cfg", None)
-    named = settings.get("arch") and hasattr(owner, "PREFIX")  # other classes have archs of their own
-    arch = f"{owner.PREFIX}{settings['arch']}" if named else ""
-    if arch:
-        size = settings.get("img_size")
-        entry = find_entry(arch, tuple(size) if isinstance(size, list) else size)
-        known = resolve(entry, split_tag(arch)[1])
-    if not hasattr(known, "mean") and inspect.isclass(owner):
-        known = user_class.pretrained_cfg(owner, cfg.get(name) or {})
-    if not hasattr(known, "mean"):
-        return None
-    brought = _file_metadata(settings.get("pretrained"), known)
-    values = {key: brought.get(key) or getattr(known, key) for key in ("mean", "std", "interpolation")}
-    return Normalisation(source=brought.get("source") or arch or name or "", **values)
-
-
-def _file_metadata(spec, known):
-    """Metadata of a local weight file or package, also of one that true and auto find; {} for all else."""
-    from ppdet_ext.weights import pretrained_weights, source
-    if spec is True or spec == "auto":
-        location = pretrained_weights.by_hand(known) if hasattr(known, "arch") else None
-        return location.meta if location else {}
-    if not isinstance(spec, str) or spec in ("", "hub") or "://" in spec:
-        return {}
-    try:
-        return source.locate_spec(spec).meta
-    except UserError as error:
-        # training stops when it loads them; evaluation and inference do without
-        logger.warning("Normalisation follows the arch (mean %s, std %s), for the weights are not here: %s",
-                       _numbers(known.mean), _numbers(known.std), error)
-        return {}
+WRITTEN = "as the config's normalization says"
 
 
 def resolve(cfg: dict, weights_cfg: Normalisation | None = None,
             find: Callable[[dict, str | None, dict], Normalisation | None] = of_weights) -> Normalisation | None:
-    """Fill ``from_weights`` in every reader of ``cfg``, in place, and compare what is written out.
+    """Fill ``from_weights`` in every reader of ``cfg``, in place, and compare what is written out; logs what is used.
+
+    The config's own ``normalization: {mean, std}`` wins over what is supposed of the weights (a warning names both).
 
     Args:
         cfg: ppdet's global config.
@@ -117,23 +42,52 @@ def resolve(cfg: dict, weights_cfg: Normalisation | None = None,
         The Normalisation used, or None where nothing is known of the backbone's weights (and nothing was asked for).
 
     Raises:
-        UserError: ``from_weights`` under a backbone without known weights; numbers that differ from the weights' own
-            (a warning with ``normalization_mismatch: warn``; not looked at where ``pretrained`` is off).
+        UserError: ``from_weights`` under a backbone without known weights; numbers that differ from the weights' own or
+            from the config's ``normalization`` (a warning with ``normalization_mismatch: warn``), or from reader to
+            reader. With ``pretrained`` off, the weights' numbers are not looked at.
     """
     name, settings = backbone_settings(cfg)
-    known = weights_cfg or find(cfg, name, settings) or _written(cfg)
+    written, found = _written(cfg), weights_cfg or find(cfg, name, settings)
+    known = _over(cfg, written, found, settings.get("pretrained")) if written else found
     if known is None:
         where = _first_placeholder(cfg)
         if where:
             raise UserError(f"{where} is '{PLACEHOLDER}', but nothing is known of the weights of backbone '{name}'; "
                             "write 'normalization: {mean: [...], std: [...]}' at the top of the config, for ImageNet "
                             "weights mostly mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]")
-        return None
-    for reader, entries in _transforms(cfg):
-        _fill(reader, entries, known)
-    if weights_cfg is not None or settings.get("pretrained"):
+    else:
+        for reader, entries in _transforms(cfg):
+            _fill(reader, entries, known)
+    if known is not None and (written or weights_cfg is not None or settings.get("pretrained")):
         _compare(cfg, known)
+    else:
+        _compare_readers(cfg)
+    _log(cfg, known)
     return known
+
+
+def _over(cfg, written, found, pretrained):
+    """What the config writes, over what is known of the weights; refused where they say something else themselves."""
+    if found is None:
+        return written
+    if pretrained and _gap(_affine_of(written), _affine_of(found)) > TOLERANCE:
+        text = (f"normalization in the config is {written}, but the weights '{found.source}' were trained with {found} "
+                f"({found.told_by})")
+        if found.certain:
+            _differs(cfg, f"{text}; leave it out, or write 'normalization: null' over that of a _BASE_")
+        else:
+            logger.warning("%s: the config's is used", text)
+    return dataclasses.replace(written, interpolation=found.interpolation)
+
+
+def _log(cfg, known):
+    """One line: the numbers that the readers have, and where they are from."""
+    used = next(((reader, _given(entries)) for reader, entries in _transforms(cfg)), None)
+    if used is None:
+        return
+    wanted = known is not None and _gap(affine(used[1]), _affine_of(known)) <= TOLERANCE
+    logger.info("Normalisation: %s", f"{known}, {known.told_by or known.source}" if known is not None and wanted else
+                f"{_describe(used[1])}, as {used[0]} writes")
 
 
 def _written(cfg):
@@ -143,7 +97,7 @@ def _written(cfg):
         return None
     if not isinstance(given, dict) or set(given) != {"mean", "std"} or any(len(v) != 3 for v in given.values()):
         raise UserError(f"normalization must be {{mean: [r, g, b], std: [r, g, b]}} in 0..1, got {given}")
-    return Normalisation(tuple(given["mean"]), tuple(given["std"]), source="the config's normalization")
+    return Normalisation(tuple(given["mean"]), tuple(given["std"]), source=WRITTEN, told_by=WRITTEN)
 
 
 def _transforms(cfg):
@@ -195,21 +149,47 @@ def affine(arguments: dict | None) -> tuple[np.ndarray, np.ndarray]:
     return factor / std, -mean / std
 
 
+def _affine_of(known):
+    return affine({"mean": list(known.mean), "std": list(known.std)})
+
+
+def _gap(one, other):
+    """The most by which two ways differ, at black or white, in the network's units."""
+    white = (one[0] - other[0]) * 255 + one[1] - other[1]
+    return max(np.abs(one[1] - other[1]).max(), np.abs(white).max())
+
+
+def _given(entries):
+    """Arguments of a reader's NormalizeImage; None where it has none."""
+    return next((arguments for name, arguments in entries if name == "NormalizeImage"), None)
+
+
 def _compare(cfg, known):
-    """Report readers whose normalisation differs from the weights' by more than TOLERANCE at black or white."""
-    wanted = affine({"mean": list(known.mean), "std": list(known.std)})
+    """Report readers whose normalisation differs from the known one by more than TOLERANCE."""
+    wanted = _affine_of(known)
+    theirs = "the config's normalization is" if known.told_by == WRITTEN else \
+        f"the weights '{known.source}' were trained with"
     for reader, entries in _transforms(cfg):
-        given = next((arguments for name, arguments in entries if name == "NormalizeImage"), None)
-        factor, offset = affine(given)
-        gap = max(np.abs(offset - wanted[1]).max(), np.abs((factor - wanted[0]) * 255 + offset - wanted[1]).max())
-        if gap <= TOLERANCE:
-            continue
-        text = (f"{reader} normalises with {_describe(given)}, but the weights '{known.source}' were trained with mean "
-                f"{_numbers(known.mean)}, std {_numbers(known.std)}; write 'NormalizeImage: {{mean: {PLACEHOLDER}, "
-                f"std: {PLACEHOLDER}}}'")
-        if cfg.get("normalization_mismatch") != "warn":
-            raise UserError(f"{text}, or 'normalization_mismatch: warn' to go on like this")
-        logger.warning("NORMALISATION MISMATCH: %s", text)
+        if _gap(affine(_given(entries)), wanted) > TOLERANCE:
+            _differs(cfg, f"{reader} normalises with {_describe(_given(entries))}, but {theirs} mean "
+                     f"{numbers(known.mean)}, std {numbers(known.std)}; write 'NormalizeImage: {{mean: {PLACEHOLDER}, "
+                     f"std: {PLACEHOLDER}}}'")
+
+
+def _compare_readers(cfg):
+    """Report readers that normalise otherwise than the first one, where no other numbers are known."""
+    readers = [(reader, _given(entries)) for reader, entries in _transforms(cfg)]
+    for reader, given in readers[1:]:
+        first, others = readers[0]
+        if _gap(affine(given), affine(others)) > TOLERANCE:
+            _differs(cfg, f"{reader} normalises with {_describe(given)}, but {first} with {_describe(others)}; a "
+                     "detector is to see pictures as it was trained on them, so write the same in both")
+
+
+def _differs(cfg, text):
+    if cfg.get("normalization_mismatch") != "warn":
+        raise UserError(f"{text}, or 'normalization_mismatch: warn' to go on like this")
+    logger.warning("NORMALISATION MISMATCH: %s", text)
 
 
 def _describe(arguments):
@@ -219,8 +199,4 @@ def _describe(arguments):
     if arguments.get("norm_type", "mean_std") == "none":
         return f"norm_type none{scale}"
     defaults = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-    return ", ".join(f"{key} {_numbers(arguments.get(key, value))}" for key, value in defaults.items()) + scale
-
-
-def _numbers(values):
-    return "[" + ", ".join(f"{value:.4g}" for value in values) + "]"
+    return ", ".join(f"{key} {numbers(arguments.get(key, value))}" for key, value in defaults.items()) + scale

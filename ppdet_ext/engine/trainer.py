@@ -19,13 +19,13 @@ from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
 from ppdet.metrics import Metric
 
 from .. import kernels
-from ..backbones.modules import without_pretrained
 from ..data import class_names, random_state
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
-from . import load_weights, metrics, precision, predict
+from ..registry.weights_wanted import without_pretrained
+from . import load_weights, metrics, precision, predict, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
@@ -134,6 +134,9 @@ class Trainer:
             if len(self.loader) == 0:
                 raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
+            self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
+            schedule = create("LearningRate")
+            schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
         self.model = create(self.cfg["architecture"])
         if self.cfg["architecture"] == "YOLOX":
             _set_yolox_norms(self.model)
@@ -142,8 +145,7 @@ class Trainer:
             self.loader = self._evaluation_loader(self.dataset)
             self.metrics = self._evaluation_metrics(self.dataset)
         if self.mode == "train":
-            self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
-            self.lr = create("LearningRate")(self.accumulation.steps_per_epoch)
+            self.lr = schedule(self.accumulation.steps_per_epoch)
             self.optimizer = create("OptimizerBuilder")(self.lr, self.model)
             self.scaler = self.precision.scaler()
         if self.use_ema:

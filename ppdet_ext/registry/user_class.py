@@ -23,6 +23,7 @@ from ppdet.utils.logger import setup_logger
 from ..errors import Unsupported, UserError
 from . import torch_bridge, torch_proxy
 from .forward_input import ProbeBatch, declares_batch, takes_batch
+from .weights_wanted import libraries_fetch_nothing, weights_wanted
 
 logger = setup_logger("ppdet_ext")
 
@@ -155,7 +156,7 @@ def pretrained_cfg(cls: Any, settings: Mapping[str, Any] | Iterable = ()) -> typ
     given = {key: value for key, value in dict(settings).items() if key in known}
     if "pretrained" in known:
         given["pretrained"] = False
-    with _errors_of_libraries(cls.__name__):
+    with _errors_of_libraries(cls.__name__), libraries_fetch_nothing():
         if hasattr(cls, "torch_pretrained_cfg"):
             return cls.torch_pretrained_cfg(**given)
         bare = cls.__new__(cls)
@@ -295,13 +296,39 @@ def _bridging_init(init: Callable) -> Callable:
     """The user's constructor ``init``, followed by ``bridge_torch_modules``."""
     def __init__(self, *args, **kwargs):
         with _errors_of_libraries(type(self).__name__):
-            init(self, *args, **kwargs)
+            if weights_wanted():
+                init(self, *args, **kwargs)
+            else:
+                _init_without_weights(self, init, args, kwargs)
         outermost = type(self).__init__
         if outermost is __init__ or not hasattr(outermost, "users_init"):  # not within a subclass's, which is not done
             bridge_torch_modules(self)
 
     __init__.users_init = init  # type: ignore[attr-defined]
     return _looks_like(__init__, init)
+
+
+def _init_without_weights(layer: Any, init: Callable, args: tuple, kwargs: dict) -> None:
+    """The user's constructor where a checkpoint of the whole detector follows: nothing is loaded or downloaded.
+
+    Code that needs the weights for more than loading them fails so; it then gets them as in training.
+    """
+    parameters = inspect.signature(init).parameters
+    bound = inspect.signature(init).bind(layer, *args, **kwargs)
+    bound.apply_defaults()
+    for given in (bound.arguments, *(bound.arguments[name] for name in parameters
+                                     if parameters[name].kind is inspect.Parameter.VAR_KEYWORD)):
+        if given.get("pretrained"):
+            given["pretrained"] = False
+    try:
+        with libraries_fetch_nothing():
+            init(*bound.args, **bound.kwargs)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's code may raise
+        logger.info("%s is made with its own weights, for without them: %s: %s", type(layer).__name__,
+                    type(error).__name__, _first_line(error))
+        init(layer, *args, **kwargs)
 
 
 @contextlib.contextmanager
@@ -317,7 +344,8 @@ def _errors_of_libraries(name: str) -> Iterator[None]:
         if not any(package in LIBRARIES for package, _ in frames):
             raise
         where = next((place for package, place in frames if package not in (*LIBRARIES, _package())), frames[-1][1])
-        hint = "; without a network: pretrained=False, or a local file (timm: checkpoint_path=...)"
+        hint = ("; without a network: pretrained=False, or a local file (timm: pretrained=True, pretrained_cfg_overlay="
+                "dict(file='PATH'))")
         raise UserError(f"{name} cannot be made ({where}): {type(error).__name__}: {' '.join(str(error).split())[:300]}"
                         f"{hint if isinstance(error, OSError) else ''}") from error
 

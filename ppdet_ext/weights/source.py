@@ -14,13 +14,13 @@ import numpy as np
 
 from ..errors import masked
 from ..files import sha256
-from . import metadata, verified_file
+from . import hub_config, metadata, verified_file
 from .download import Unavailable, fetch
 from .readers import READERS, read_file
 from .unwrap import unwrap
 
 HUB = "https://huggingface.co"
-HUB_FILE = "model.safetensors"
+HUB_FILE = hub_config.HUB_FILES[0]
 
 # TensorFlow's EfficientNet-Lite was trained on (pixel - 127) / 128: tensorflow/tpu, efficientnet/lite,
 # efficientnet_lite_builder.py; the weights themselves agree (measured in tests/backbones/test_real_weights.py)
@@ -113,11 +113,12 @@ def locate_spec(spec: str | Path, *, cfg: Any = None) -> Location:
     if spec.startswith("package:"):
         return _in_package(spec)
     if spec.startswith(("http://", "https://")):
-        return Location(fetch(spec), masked(spec))
+        known = metadata.from_cfg(cfg) if spec in hub_urls(cfg) else {}  # the very file that cfg is about
+        return Location(fetch(spec), masked(spec), known)
     path = Path(os.path.expanduser(spec))
     if not os.path.isfile(path):  # unlike Path.is_file, also for a name too long to exist
         raise Unavailable(f"there is no weight file '{spec}'; give a file, a URL, 'hub' or package:NAME")
-    return Location(path, str(path), metadata.read(path))
+    return Location(path, str(path), metadata.read(path) or hub_config.read(path))
 
 
 def hub_urls(cfg: Any) -> list[str]:

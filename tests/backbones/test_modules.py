@@ -10,6 +10,7 @@ from support.registry_fixtures import clean_registry  # noqa: F401
 from ppdet_ext import registry
 from ppdet_ext.backbones import create_model, modules
 from ppdet_ext.errors import UserError
+from ppdet_ext.registry.weights_wanted import without_pretrained
 from ppdet_ext.weights import download, pretrained_weights
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
@@ -292,7 +293,7 @@ def test_auto_without_weights_starts_at_random(monkeypatch, log):
 
 
 def test_without_pretrained_needs_no_weights(log):
-    with modules.without_pretrained():
+    with without_pretrained():
         backbone = build(pretrained="nowhere/weights.pdparams", freeze_at=0)
     assert backbone.load_report is None
     assert any("weights come with the detector's checkpoint" in record.getMessage() for record in log.records)

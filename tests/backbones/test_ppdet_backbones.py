@@ -7,9 +7,9 @@ import paddle
 import pytest
 
 from ppdet_ext import UserError
-from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.backbones.ppdet import common, ppdet_focalnet, ppdet_hgnetv2, ppdet_swin
 from ppdet_ext.nn import recomputed
+from ppdet_ext.registry.weights_wanted import without_pretrained
 from ppdet_ext.weights import relative_error
 
 PPHGNetV2, SwinTransformer, FocalNet = ppdet_hgnetv2.PPHGNetV2, ppdet_swin.SwinTransformer, ppdet_focalnet.FocalNet

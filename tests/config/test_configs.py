@@ -6,9 +6,9 @@ import pytest
 from ppdet.core.workspace import create
 from support.environments import REPO
 
-from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.config import config_file, keys
 from ppdet_ext.data import normalization
+from ppdet_ext.registry.weights_wanted import without_pretrained
 
 LEAVES = sorted(str(path.relative_to(REPO)) for folder in ("configs", "configs/rtdetr", "configs/rtdetrv2")
                 for path in (REPO / folder).glob("*.yml"))

@@ -20,8 +20,8 @@ from support.detector_cases import (
 from support.paths import FILES
 
 from ppdet_ext import kernels
-from ppdet_ext.backbones.modules import without_pretrained
 from ppdet_ext.config import config_file
+from ppdet_ext.registry.weights_wanted import without_pretrained
 from ppdet_ext.weights import relative_error
 
 NAMES = sorted(path.name[:-len(".tsv.gz")] for path in (FILES / "state_dict").glob("*.tsv.gz"))

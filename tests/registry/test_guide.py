@@ -14,6 +14,7 @@ from support.registry_fixtures import clean_registry  # noqa: F401
 from ppdet_ext import cli, registry
 from ppdet_ext.backbones import create_model
 from ppdet_ext.errors import UserError
+from ppdet_ext.registry.weights_wanted import libraries_fetch_nothing, without_pretrained
 from rt_detr_paddle import ShapeSpec, register, serializable
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
@@ -391,13 +392,91 @@ def test_the_guides_listing(tmp_path, monkeypatch):
     backbone = detector({"name": "CSPResNet", "pretrained": False}).backbone
     assert [(spec.channels, spec.stride) for spec in backbone.out_shape] == [(256, 8), (512, 16), (1024, 32)]
     assert "model.stages_3.conv_transition.conv.weight" in backbone.state_dict()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(UserError, match=r"CSPResNet cannot be made \(guide_listing.py:8\).*pretrained=False") as caught:
+    offline(monkeypatch, tmp_path)
+    with pytest.raises(UserError, match=r"CSPResNet cannot be made \(guide_listing.py:8\).*pretrained=False.*"
+                                        r"pretrained=True, pretrained_cfg_overlay=dict\(file='PATH'\)") as caught:
         registry.build("CSPResNet")
     assert "\n" not in str(caught.value)
+
+
+def offline(monkeypatch, cache):
+    """No hub, and an empty cache."""
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(cache))
+
+
+WAYS = {
+    "a parameter": ("pretrained=True", "'lcnet_035', pretrained=pretrained"),
+    "keywords": ("**settings", "'lcnet_035', **{'pretrained': True, **settings}"),
+    "in the code": ("width=1", "'lcnet_035', pretrained=True"),
+    "a file": ("path='none.pth'", "'lcnet_035', pretrained=True, pretrained_cfg_overlay=dict(file=path)"),
+    "timm's file": ("path='none.pth'", "'lcnet_035', checkpoint_path=path"),
+}
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("base", ["", "(torch.nn.Module)"])
+@pytest.mark.parametrize("way", WAYS)
+def test_where_a_checkpoint_follows_nothing_is_fetched(tmp_path, monkeypatch, way, base):
+    """Evaluation, inference, export: the machine need have neither a network nor the class's own weights."""
+    pytest.importorskip("timm", reason="the class builds a timm network")
+    parameters, call = WAYS[way]
+    path = tmp_path / "guide_listing.py"
+    path.write_text("import torch\n" + GUIDE.replace("CSPResNet:", f"CSPResNet{base}:").replace(
+        "pretrained=True)", f"{parameters})").replace("'cspresnet50', pretrained=pretrained", call))
+    cli.import_file(path)
+    offline(monkeypatch, tmp_path)
+    given = {"pretrained": True} if way == "a parameter" else {}
+    with pytest.raises(UserError, match="CSPResNet cannot be made"):
+        registry.build({"name": "CSPResNet", **given})
+    with without_pretrained():
+        backbone = registry.build({"name": "CSPResNet", **given})
+    assert "model.conv_stem.weight" in backbone.state_dict()
+
+
+@pytest.mark.torch
+def test_the_hints_setting_works(tmp_path):
+    timm = pytest.importorskip("timm")
+    import torch
+    torch.save(timm.create_model("lcnet_035").state_dict(), tmp_path / "mine.pth")
+    made = timm.create_model("lcnet_035", features_only=True, pretrained=True,
+                             pretrained_cfg_overlay=dict(file=str(tmp_path / "mine.pth")))
+    assert torch.equal(made.conv_stem.weight, torch.load(tmp_path / "mine.pth")["conv_stem.weight"])
+
+
+@pytest.mark.torch
+def test_torchvision_fetches_nothing_either(monkeypatch):
+    torchvision = pytest.importorskip("torchvision")
+    import torch
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("a download"))
+    load = torch.nn.Module.load_state_dict
+    with libraries_fetch_nothing():
+        net = torchvision.models.squeezenet1_1(weights="DEFAULT")
+        net.load_state_dict(torch.hub.load_state_dict_from_url("https://example.org/a.pth")["model"])
+    assert torch.nn.Module.load_state_dict is load
+    with pytest.raises(RuntimeError, match="Missing key"):
+        net.load_state_dict({})
+
+
+def test_a_class_that_needs_its_weights_gets_them():
+    """Such as for reading a number out of them: it is made as in training then."""
+    made = []
+
+    class Needs:
+        def __init__(self, pretrained=True):
+            made.append(pretrained)
+            if not pretrained:
+                raise KeyError("scale")
+            self.conv = nn.Conv2D(3, 4, 3)
+
+        def forward(self, x):
+            return [self.conv(x)]
+    register(Needs)
+    with without_pretrained():
+        registry.build("Needs")
+    assert made == [False, True]
 
 
 @pytest.mark.torch
@@ -416,7 +495,8 @@ def test_the_guides_listing_trains_and_exports(tmp_path, tiny_config, tool, monk
     weights = tmp_path / "output" / "tiny" / "model_final.pdparams"
     state = paddle.load(str(weights))
     assert "backbone.model.conv_stem.weight" in state
-    tool("export_model").main([*common, "-o", f"weights={weights}"])
+    offline(monkeypatch, tmp_path)  # the checkpoint has everything
+    tool("export_model").main([*common, "-o", f"weights={weights}", "CSPResNet.pretrained=true"])
     code = ("import sys; sys.modules['torch'] = None\n"
             "import numpy as np; from ppdet_ext.deploy import Predictor\n"
             "print(len(Predictor('output_inference/tiny').predict([np.zeros((64, 64, 3), np.uint8)])[0]['boxes']))")

@@ -12,9 +12,9 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from ...errors import UserError, nearest
 from ...kernels.transpose import transposed
 from ...nn import recomputed
+from ...registry.weights_wanted import weights_wanted
 from ...weights import source
 from ...weights.load_report import load_into
-from ..modules import weights_wanted
 
 STRIDES = (4, 8, 16, 32)
 
