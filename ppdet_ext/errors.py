@@ -56,6 +56,10 @@ def _escaped(text):
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+class NotFinite(UserError):
+    """Numbers became NaN or infinite while a model ran; who trains it knows the batch and adds it."""
+
+
 def show_in_one_line() -> None:
     """From here on an uncaught UserError prints ``error: ...`` instead of a traceback, and the process ends with 2.
 

@@ -15,6 +15,7 @@ from ppdet.utils.logger import setup_logger
 from ..errors import UserError, nearest
 from ..nn import LayerNorm2d, pad_image, uniform_
 from ..nn.window import map_size
+from ..registry import user_class
 from ..registry.user_class import NECK_STRIDES
 
 logger = setup_logger("ppdet_ext")
@@ -304,6 +305,9 @@ def make_adapter(name: str, channels: Sequence[int], strides: Sequence[int], wan
                 _listed([strides[index] for index in indices], [channels[index] for index in indices]),
                 _listed(adapter.strides(), adapter.channels()))
     return adapter
+
+
+user_class.adapters["make"] = make_adapter
 
 
 def _listed(strides, channels):

@@ -17,6 +17,7 @@ from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
 from ..registry import register, serializable
+from ..registry.user_class import as_wanted
 from ..registry.weights_wanted import weights_wanted
 from ..weights import pretrained_weights
 from .adapters import NECK_STRIDES, PatchSize, choose_adapter, make_adapter
@@ -94,7 +95,7 @@ class NamedBackbone(nn.Layer):
 
     def forward(self, inputs: Mapping[str, Any] | paddle.Tensor) -> list[paddle.Tensor]:
         """ppdet's batch (a dict with 'image') or an image [B, in_chans, H, W] -> list of [B, C, H/stride, W/stride]."""
-        image = inputs["image"] if isinstance(inputs, Mapping) else inputs
+        image = as_wanted(inputs["image"] if isinstance(inputs, Mapping) else inputs, self)
         if self.training:
             self.hold_frozen()
         if self.to_strides is None:
@@ -274,7 +275,8 @@ class TimmBackbone(NamedBackbone):
             first), or one for all.
         drop_path_rate (float): stochastic depth of the last block.
         recompute (bool): recompute stages in the backward pass, for less memory.
-        in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it.
+        in_chans (int): channels of the image; the first convolution's pretrained weights are fitted to it. With 1, a
+            picture of three channels is averaged. Readers give three; a detector takes 3 or 1.
         allow (list): patterns of parameter names that may be missing or of another shape in the weights.
         adapter (str): what makes strides 8, 16 and 32 where the network does not have them: none (such a network is an
             error), simple_fpn (networks of one stride: ViT, DINO, ...), resample (other strides), select, or auto (what

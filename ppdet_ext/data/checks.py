@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UserError
-from . import coco, dataset_config, reading, voc
+from . import coco, dataset_config, reader_checks, reading, voc
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -27,6 +27,7 @@ def check(cfg: dict, mode: str, validate: bool | None = None) -> None:
     Raises:
         UserError: the first mistake found.
     """
+    reader_checks.check(cfg, mode)
     classes: dict[dataset_config.Source, list[str]] = {}
     for section in _sections(cfg, mode, validate):
         data = dataset_config.read(cfg, section)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.reader_keys import name_of_dataset
+from ..errors import UserError
 
 _FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
 
@@ -54,8 +55,11 @@ def read(cfg: dict, section: str) -> Source | None:
         values = {field: value.get(field) for field in _FIELDS}
     else:
         kind, values = type(value).__name__, {field: getattr(value, field, None) for field in _FIELDS}
-    if isinstance(values["image_dir"], (list, tuple)):  # ImageFolder takes several
+    if kind == "ImageFolder" and isinstance(values["image_dir"], (list, tuple)):  # it takes several
         values["image_dir"] = ""
+    elif isinstance(values["image_dir"], (list, tuple)):
+        raise UserError(f"{section}.image_dir is a list; it takes one folder: name the one above them all, and the "
+                        "rest of each path in file_name")
     values = {field: content for field, content in values.items() if content is not None}
     folder = Path(values.pop("dataset_dir", "") or "").expanduser()
     return Source(section=section, kind=kind, dataset_dir=_cached(folder, values.get("anno_path")), **values)

@@ -45,7 +45,7 @@ def check(program: Path) -> None:
     except (ValueError, RecursionError, expat.ExpatError) as error:
         if isinstance(error, DeployError):
             raise
-        raise DeployError(f"'{program}' is no {program.suffix} program, or a damaged one: "
+        raise DeployError(f"cannot run '{program}': it is no {program.suffix} program, or a damaged one: "
                           f"{' '.join(str(error).split())[:200]}") from None
 
 

@@ -18,7 +18,7 @@ import paddle.nn.functional as F
 from ppdet.modeling.initializer import constant_, xavier_uniform_
 
 from .. import kernels
-from ..errors import UserError
+from ..errors import NotFinite, UserError
 from ..kernels.dispatch import SelfCheck
 from ..kernels.transpose import transposed
 from .flat_attention import sample_flat
@@ -91,7 +91,10 @@ class PPMSDeformableAttention(nn.Layer):
         # third of a cell (bfloat16), and its bilinear shares with it
         offsets = self.sampling_offsets(query).astype('float32')
         weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
-        eager_cpu = kernels.active() and paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        on_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
+        if on_cpu:  # a GPU's sampling leaves such points out, and the matcher says so
+            _require_finite(offsets, reference_points)
+        eager_cpu = kernels.active() and on_cpu
         if self.sampling == 'default' and (not paddle.in_dynamic_mode() or (eager_cpu and FLAT_CHECK.passed())):
             sample = _sample_in_float32 if eager_cpu else sample_flat
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
@@ -168,6 +171,14 @@ def _grid_on_boxes(value, offsets, weights):
 #: two images, three queries
 FLAT_CHECK = SelfCheck("deformable attention by row lookup", _flat_on_boxes, _grid_on_boxes,
                        [[2, 26, _HEADS * 4], [2, 3, _HEADS * sum(_POINTS) * 2], [2, 3, _HEADS, sum(_POINTS)]])
+
+
+@paddle.jit.not_to_static
+def _require_finite(offsets, boxes):
+    """NaN made a whole number is -2147483648, and no row of any table."""
+    if not math.isfinite(float(offsets.detach().sum()) + float(boxes.detach().sum())):
+        raise NotFinite("predictions became NaN or infinite before sampling: the weights or the pictures' pixels are "
+                        "no numbers, or the training diverged; lower base_lr or lengthen the warm-up")
 
 
 @paddle.jit.not_to_static

@@ -45,7 +45,14 @@ def iou_and_giou(a: paddle.Tensor, b: paddle.Tensor, eps: float = 1e-10) -> tupl
 
 
 def _area(low, high):
-    return (high - low).clip(min=0).prod(axis=-1)
+    """Products of the sides, 0 where a side is not positive; there the gradient is 0, too.
+
+    prod's own gradient divides by each side, so at a side of 0 it is NaN. This one is never asked for it.
+    """
+    sides = high - low
+    there = sides > 0
+    area = paddle.where(there, sides, paddle.ones_like(sides)).prod(axis=-1)
+    return paddle.where(there.all(axis=-1), area, paddle.zeros_like(area))
 
 
 def pairwise_giou(a: np.ndarray, b: np.ndarray, eps: float = 1e-10) -> np.ndarray:

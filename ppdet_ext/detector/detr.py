@@ -50,6 +50,7 @@ class DETR(BaseArch):
     def from_config(cls, cfg: Mapping, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The parts, each made for the shapes that the one before gives."""
         backbone = build(cfg['backbone'])
+        _check_channels(backbone)
         neck = build(cfg['neck'], input_shape=backbone.out_shape) if cfg['neck'] else None
         transformer = build(cfg['transformer'], input_shape=(neck or backbone).out_shape)
         head = build(cfg['detr_head'], hidden_dim=transformer.hidden_dim, nhead=transformer.nhead,
@@ -90,3 +91,12 @@ class DETR(BaseArch):
         With exclude_post_process they are the head's boxes [B, Q, 4] and logits [B, Q, classes] under the same keys.
         """
         return self._forward()
+
+
+def _check_channels(backbone):
+    """Readers and exported models give RGB; a NamedBackbone makes one channel of it."""
+    wanted = getattr(backbone, 'in_chans', 3)
+    if wanted in (1, 3) or not isinstance(wanted, int):
+        return
+    raise UserError(f"{type(backbone).__name__}: in_chans is {wanted}, but pictures are read with 3 channels (RGB); "
+                    "write in_chans: 3, or 1 for grey (the mean of the three)")

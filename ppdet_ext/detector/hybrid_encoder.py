@@ -284,6 +284,11 @@ class HybridEncoder(nn.Layer):
         if len(feats) != len(self.in_channels):
             raise UserError(f"HybridEncoder was built for {len(self.in_channels)} feature maps (channels "
                             f"{self.in_channels}) but the backbone gave {len(feats)}; check the backbone's out_indices")
+        given = [feat.shape[1] for feat in feats]
+        if any(found != wanted for found, wanted in zip(given, self.in_channels) if found > 0):  # a graph's may be -1
+            raise UserError(f"HybridEncoder was built for features of {list(self.in_channels)} channels, as the "
+                            f"backbone's out_shape says, but gets {given}; mend out_shape (or leave it out of a class "
+                            "of your own: it is found by itself)")
         sizes = [tuple(feat.shape[2:]) for feat in feats]
         if any(f != (2 * c[0], 2 * c[1]) for f, c in zip(sizes, sizes[1:]) if min(f + c) > 0):
             raise UserError(f"HybridEncoder needs every feature map twice as large as the next, got {sizes}; make the "
@@ -297,7 +302,9 @@ def _check_levels(strides, channels, attended):
                         "so that they do")
     if not all(-len(channels) <= level < len(channels) for level in attended):
         raise UserError(f"HybridEncoder.use_encoder_idx {list(attended)}: the backbone gives {len(channels)} levels, "
-                        f"0 to {len(channels) - 1}")
+                        f"0 to {len(channels) - 1} (strides {list(strides)}); let an adapter make strides 8, 16 and 32 "
+                        "(adapter: auto in the backbone's settings, adapter = 'auto' in a class of your own), or go "
+                        f"on with these: HybridEncoder.use_encoder_idx: [{len(channels) - 1}]")
 
 
 @functools.lru_cache(maxsize=32)

@@ -160,7 +160,7 @@ class DINOLoss(nn.Layer):
         index = paddle.to_tensor(rows)
         gt_boxes = np.concatenate([b.astype('float32').numpy().reshape(-1, 4) for b in gt_bbox])
         gt_boxes = paddle.to_tensor(gt_boxes[targets])
-        labels = np.concatenate([c.numpy().reshape(-1) for c in gt_class])[targets]
+        labels = np.concatenate([c.numpy().reshape(-1) for c in gt_class])[targets].astype('int64')
         predicted = paddle.gather(boxes.astype('float32').reshape([-1, 4]), index)
         iou, giou = iou_and_giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(gt_boxes))
         return {

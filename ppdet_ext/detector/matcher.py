@@ -13,7 +13,7 @@ import paddle
 import paddle.nn as nn
 from scipy.optimize import linear_sum_assignment
 
-from ..errors import UserError
+from ..errors import NotFinite, UserError
 from ..registry import register_over, serializable
 from .boxes import pairwise_giou
 
@@ -83,7 +83,7 @@ class HungarianMatcher(nn.Layer):
         """One image: boxes [Q, 4], logits [Q, classes], and its ground truth, boxes [n, 4] and classes [n] -> Pairs.
 
         Raises:
-            UserError: the predictions are not finite.
+            NotFinite: the predictions are.
         """
         gt_boxes, gt_classes = target
         if not len(gt_classes):
@@ -92,7 +92,7 @@ class HungarianMatcher(nn.Layer):
                 + self.matcher_coeff['bbox'] * np.abs(boxes[:, None] - gt_boxes[None]).sum(-1)
                 - self.matcher_coeff['giou'] * pairwise_giou(boxes, gt_boxes))
         if not np.isfinite(cost).all():
-            raise UserError("predictions became NaN or infinite while matching: the training diverged; lower base_lr, "
+            raise NotFinite("predictions became NaN or infinite while matching: the training diverged; lower base_lr, "
                             "lengthen the warm-up or check the data set's boxes")
         return tuple(index.astype('int64') for index in linear_sum_assignment(cost))
 

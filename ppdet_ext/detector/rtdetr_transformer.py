@@ -18,7 +18,7 @@ from ppdet.modeling.heads.detr_head import MLP
 from ppdet.modeling.initializer import linear_init_, normal_, xavier_uniform_
 from ppdet.modeling.shape_spec import ShapeSpec
 
-from ..errors import UserError
+from ..errors import NotFinite, UserError
 from ..kernels.transpose import transposed
 from ..nn import batch_norm_without_decay, layer_norm_without_decay
 from ..registry import build, register_over
@@ -216,7 +216,7 @@ class RTDETRTransformer(nn.Layer):
         anchors, valid = self._anchors(spatial_shapes)
         tokens = self.enc_output(memory * valid.astype(memory.dtype))
         logits = self.enc_score_head(tokens)
-        _, index = paddle.topk(logits.max(-1), self.num_queries, axis=1)
+        _, index = paddle.topk(self._sortable(logits.max(-1)), self.num_queries, axis=1)
 
         places = _image_and_token(index)
         chosen = paddle.gather_nd(tokens, places)
@@ -227,6 +227,19 @@ class RTDETRTransformer(nn.Layer):
             content = chosen.detach() if self.training else chosen
         start = raw_boxes.detach() if self.training else raw_boxes
         return Queries(content, start, F.sigmoid(raw_boxes), paddle.gather_nd(logits, places))
+
+    def _sortable(self, scores):
+        """Scores without NaN, among which topk finds numbers such as -2147483648 that are no index.
+
+        In training the matcher says so a little later, without one more wait for the device.
+        """
+        if self.training:
+            scores = scores.detach()
+            return paddle.where(paddle.isfinite(scores), scores, paddle.zeros_like(scores))
+        if paddle.in_dynamic_mode() and not bool(paddle.isfinite(scores).all()):
+            raise NotFinite("the encoder's scores are NaN or infinite: the weights or the pictures' pixels are no "
+                            "numbers; take another checkpoint")
+        return scores
 
     def _keep_anchors(self):
         if self.eval_size:

@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import atomic_set
 from ..weights import readers
 from . import resume_state
+from .divergence import require_finite
 from .hooks import Hook, Status
 from .metrics import main_ap
 
@@ -103,8 +104,9 @@ class Checkpointer(Hook):
             self._save("best_model", status.epoch)
 
     def _save(self, name: str, epoch: int) -> None:
+        weights, average = self.trainer.weights_to_save()
+        require_finite(self.trainer.model, weights, average)  # in every process, so that all stop
         if processes.is_main():
             more = resume_state.collect(self.trainer, self.random)
-            weights, average = self.trainer.weights_to_save()
             save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
                  self.trainer.lr.last_epoch, more)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..distributed import processes
 from ..errors import UserError
 from ..files import atomic_path
+from .divergence import ADVICE
 from .hooks import Hook, Status
 from .metrics import main_ap
 
@@ -61,8 +62,7 @@ class History(Hook):
         if not math.isfinite(losses["loss"]):
             raise UserError(
                 f"the loss became {losses['loss']} at epoch {status.epoch}, step {status.step}, and no checkpoint "
-                "was written from it: lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, "
-                "or check the data")
+                f"was written from it: {ADVICE}")
         self._steps += 1
         for name, value in losses.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

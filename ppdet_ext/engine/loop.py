@@ -18,6 +18,7 @@ from ppdet.metrics import Metric
 from ..distributed import processes
 from ..distributed.gradients import average_gradients
 from .accumulation import GradientAccumulation
+from .divergence import Watch
 from .hooks import Hook, Status, call
 from .metrics import ap_values
 from .precision import Precision, widen_gradients
@@ -61,6 +62,7 @@ class TrainingLoop:
         Several processes: all call, with equal weights.
         """
         self.scaler = self.own_scaler or self.precision.scaler()
+        self.watch = Watch(self.model, self.loader.dataset)
         self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
         self.status.start_clocks()
         call(self.hooks, "before_train", self.status)
@@ -95,12 +97,15 @@ class TrainingLoop:
     def _train_batch(self, data: dict[str, Any]) -> dict[str, paddle.Tensor]:
         """Forward, backward and, where the batch ends a group, a step; the losses."""
         step = self.status.step
-        with self.precision.auto_cast():
-            losses = self.model(data)
+        with self.watch.batch(data, self.status):
+            with self.precision.auto_cast():
+                losses = self.model(data)
+            self.watch.check(losses)
         self.scaler.scale(losses["loss"] / self.accumulation.group_size(step)).backward()
         self.status.learning_rate = self.optimizer.get_lr()
         if self.accumulation.ends_group(step):
             self._move_weights()
+            self.watch.weights_moved()
         return losses
 
     def _move_weights(self) -> None:

@@ -54,7 +54,7 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
     try:
         _restart_reader(trainer.loader, epoch, own.get("reader"))
         if own and not random_state.restore_paddle(own["paddle"]):
-            why = "it is of another kind or number of devices"
+            why = "it is of other devices, or of Paddle 2.6 on a CPU"
         scaler = (state or {}).get("scaler")
         if scaler and trainer.scaler.is_enable():
             trainer.scaler.load_state_dict(scaler)

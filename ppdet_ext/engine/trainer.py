@@ -33,6 +33,7 @@ from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status
 from .loop import TrainingLoop, run_evaluation
 from .plots import Plots
 from .progress import Progress
+from .rehearsal import rehearse
 from .training_report import TrainingReport
 from .weight_average import WeightAverage
 
@@ -245,6 +246,9 @@ class Trainer:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
+        if evaluate:
+            with random_state.kept():
+                rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
                      evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
                          self.start_epoch, self.end_epoch)

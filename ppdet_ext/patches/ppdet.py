@@ -53,6 +53,8 @@ ROWS = (
     Patch("clipped_boxes",
           (Change("ppdet.data.source.coco:COCODataSet.parse_dataset", f"{_DATA}.reading:parse_and_clip"),),
           "boxes that reach over the image's border stay so", "ppdet>=2.6"),
+    Patch("mosaic", (Change(f"{_OPERATORS}:Mosaic.__call__", f"{_DATA}.mosaic:mend_mosaic"),),
+          "Mosaic gives class numbers as floats, and keeps boxes that it has cut off", "ppdet>=2.6"),
     Patch("next_epoch", (Change(f"{_READER}:BaseDataLoader.__next__", f"{_DATA}.transform_schedule:next_of_epoch"),),
           "workers read ahead with the number of the epoch before", "ppdet>=2.6"),
     Patch("transform_schedulers",

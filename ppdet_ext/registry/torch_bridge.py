@@ -28,7 +28,8 @@ logger = setup_logger("ppdet_ext")
 SIZES = (256, 384, 512, 640, 224, 448, 128, 64)
 SECOND_SIZE = 128  # a size to compare with: cheap, and a multiple of most strides
 # of a torch class, what PaddleDetection reads off a class
-CLASS_SETTINGS = ("__shared__", "__inject__", "__category__", "from_config", "in_chans", "pretrained_cfg")
+CLASS_SETTINGS = ("__shared__", "__inject__", "__category__", "from_config", "in_chans", "adapter",
+                  "pretrained_cfg")
 
 
 def is_module_class(cls: type) -> bool:
@@ -199,6 +200,8 @@ def layer_class(cls: type[Any]) -> type[GraphLayer]:
         for key in ("out_shape", "in_chans"):
             if hasattr(module, key):
                 self.__dict__[key] = getattr(module, key)
+        if isinstance(getattr(module, "adapter", None), str):
+            self.__dict__["adapter"] = module.adapter
         copy_state(module, self, cls.__name__)
         if not hasattr(type(self), "pretrained_cfg"):
             self.pretrained_cfg = pretrained_cfg_of([module])

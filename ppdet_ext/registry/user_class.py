@@ -35,6 +35,10 @@ NECK_STRIDES = (8, 16, 32)
 LIBRARIES = ("timm", "torchvision", "torch", "huggingface_hub", "transformers")
 
 
+#: {"make": backbones.adapters.make_adapter}; that floor is above this one, and enters it when it is loaded
+adapters: dict[str, Callable[..., nn.Layer]] = {}
+
+
 class NoFeatures(UserError):
     """What forward gives are no feature maps."""
 
@@ -50,6 +54,8 @@ def adapt(cls: Any) -> Any:
       in a tensor, tuple or dict are made a list.
     - Without ``out_shape``, a dry run finds it when it is first asked for: see ``infer_out_shape``. Where the features
       have strides 8, 16 and 32 and others, only the last feature at each of these three is used.
+    - With an attribute ``adapter`` (a name of ``backbones.adapters``, or auto), that makes strides 8, 16 and 32.
+    - With ``in_chans = 1`` the image tensor is the mean of its three channels.
     - Torch modules among the attributes become Paddle layers when an instance is made: see ``bridge_torch_modules``.
 
     Raises:
@@ -195,16 +201,58 @@ def _call(self, *args, **kwargs):
     """nn.Layer.__call__, save that a batch dict is handed on as forward wants it and features come as a list."""
     batch = args[0] if len(args) == 1 and not kwargs else None
     if isinstance(batch, Mapping) and not isinstance(batch, ProbeBatch) and "image" in batch:
-        output = nn.Layer.__call__(self, batch if _wants_batch(self) else batch["image"])
+        output = nn.Layer.__call__(self, batch if _wants_batch(self) else as_wanted(batch["image"], self))
         features = as_features(output, type(self).__name__)
+        if "to_strides" in self._sub_layers:
+            return self.to_strides(features)
+        if paddle.in_dynamic_mode() and not self.__dict__.get("out_shape_holds"):
+            _check_out_shape(self, batch["image"], features)
         taken = self.__dict__.get("taken_features")
         return [features[index] for index in taken] if taken else features
     return nn.Layer.__call__(self, *args, **kwargs)
 
 
+def as_wanted(image: paddle.Tensor, network: nn.Layer) -> paddle.Tensor:
+    """An image [B, C, H, W] for ``network``: the mean of three channels where it says ``in_chans = 1``."""
+    grey = getattr(network, "in_chans", None) == 1 and image.shape[1] == 3
+    return image.mean(axis=1, keepdim=True) if grey else image
+
+
+def _check_out_shape(layer, image, features):
+    """Raise UserError where a class's own out_shape is not what forward gives; once it is, it holds."""
+    if "out_shape" not in layer.__dict__ and isinstance(type(layer).out_shape, functools.cached_property):
+        return  # not asked for yet, and then found
+    specs = layer.out_shape
+    if not all(isinstance(getattr(spec, "stride", None), int) for spec in specs):
+        return
+    sides = image.shape[2:]
+    given = [(feature.shape[1], [side / cells for side, cells in zip(sides, feature.shape[2:])])
+             for feature in features]
+    # at other sizes a feature's cells are rounded
+    wanted = [(spec.channels, [stride if side % spec.stride else spec.stride for side, stride in zip(sides, found)])
+              for spec, (_, found) in zip(specs, given)]
+    if len(specs) != len(given) or wanted != given:
+        shown = ", ".join(f"{strides[0]:g} ({channels})" for channels, strides in given)
+        written = ", ".join(f"{spec.stride} ({spec.channels})" for spec in specs)
+        raise UserError(f"{type(layer).__name__}.out_shape says strides (channels) {written}, but forward gives "
+                        f"{shown}; mend it, or leave it out: it is found by itself")
+    layer.__dict__["out_shape_holds"] = True
+
+
+def _adapted(layer, specs):
+    """``to_strides``, the adapter that the class names by its attribute ``adapter``; [ShapeSpec] of what it gives."""
+    layer.to_strides = adapters["make"](layer.adapter, [spec.channels for spec in specs],
+                                        [spec.stride for spec in specs])
+    return [ShapeSpec(channels=channels, stride=stride)
+            for channels, stride in zip(layer.to_strides.channels(), layer.to_strides.strides())]
+
+
 def _found_out_shape(layer):
     """``infer_out_shape``, of the features that a neck takes; ``taken_features`` are their indices, where not all."""
     specs = infer_out_shape(layer)
+    layer.__dict__["out_shape_holds"] = True
+    if isinstance(getattr(layer, "adapter", None), str) and layer.adapter != "none":
+        return _adapted(layer, specs)
     last = {spec.stride: index for index, spec in enumerate(specs)}
     if len(specs) == len(NECK_STRIDES) or not set(NECK_STRIDES) <= set(last):
         return specs
@@ -325,6 +373,9 @@ def _dry_run(layer, size):
     features = as_features(_run_blank(layer, size), type(layer).__name__)
     for feature in features:
         height, width = feature.shape[2:]
+        if feature.shape[1] == height != width and size % height == 0:
+            raise NoFeatures(f"{type(layer).__name__}.forward gives features with channels last ({list(feature.shape)} "
+                             f"at {size}x{size}); give [B, C, H, W]: feature.transpose([0, 3, 1, 2])")
         if height != width or size % height:
             raise ValueError(f"a feature of shape {list(feature.shape)} is no [B, C, H, W] of a whole stride")
     return [ShapeSpec(channels=feature.shape[1], stride=size // feature.shape[2]) for feature in features]

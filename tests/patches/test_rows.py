@@ -127,6 +127,21 @@ def clipped_boxes(tmp_path):
     return boxes["gt_bbox"].max() > max(data_sets.SIZE)
 
 
+def mosaic(tmp_path):
+    """Class numbers as floats, and boxes of nothing: the lower right corner is always cut off."""
+    def sample(number):
+        return {"image": picture(), "im_shape": np.zeros(2), "gt_class": np.full([2, 1], number, "int32"),
+                "gt_bbox": np.array([[0, 0, 640, 480], [600, 400, 640, 480]], "float32"),
+                "is_crowd": np.zeros([2, 1], "int32")}
+
+    made = operators.Mosaic(input_dim=[64, 64], degrees=[0, 0], translate=[0, 0], scale=[1, 1], shear=[0, 0],
+                            enable_mixup=False)([sample(number) for number in range(5)])
+    assert len(made["gt_bbox"]) == len(made["gt_class"]) == len(made["is_crowd"]) > 0
+    floats = made["gt_class"].dtype.kind == "f"
+    assert floats == bool((made["gt_bbox"][:, 2:] - made["gt_bbox"][:, :2] <= 0).any())
+    return floats
+
+
 def next_epoch(tmp_path):
     dataset = types.SimpleNamespace(_epoch=4)
     dataset.set_epoch = lambda epoch: setattr(dataset, "_epoch", epoch)
@@ -228,7 +243,8 @@ def convert_sync_batch_norm_once(tmp_path):
 
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
-           cache_of_whole_path, reader_errors, clipped_boxes, next_epoch, transform_schedulers, transform_prob,
+           cache_of_whole_path, reader_errors, clipped_boxes, mosaic, next_epoch, transform_schedulers,
+           transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
            sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 

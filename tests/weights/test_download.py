@@ -257,6 +257,13 @@ def test_a_file_that_is_too_large(server, tmp_path, monkeypatch, kind):
     assert download.fetch(f"{server.url}/w.pth").stat().st_size == 1000
 
 
+def test_a_file_that_says_it_is_too_large_is_not_begun(server, monkeypatch):
+    """This one would break off."""
+    monkeypatch.setattr(download, "limit", lambda name: {"DOWNLOAD_GB": 0.9 / 10**6, "DOWNLOAD_MINUTES": 1}[name])
+    with pytest.raises(Unavailable, match="it has more than"):
+        download.fetch(f"{server.url}/cut/w.pth")
+
+
 @pytest.mark.parametrize("where", ["headers", "body"])
 def test_a_server_that_never_ends(server, tmp_path, monkeypatch, where):
     """A byte now and then keeps each single wait short."""

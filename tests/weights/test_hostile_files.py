@@ -40,6 +40,14 @@ def nested(make, depth=150):
     return value
 
 
+def chain():
+    """Lists side by side, each of which holds the one before it: seen in this order none lies deep."""
+    links = [[]]
+    for _ in range(150):
+        links.append([links[-1]])
+    return links
+
+
 def opcodes(*parts):
     """A pickle by hand: names of opcodes, and bytes as they are."""
     codes = {code.name: code.code.encode("latin1") for code in pickletools.opcodes}
@@ -83,6 +91,7 @@ PICKLES = {
     "a deep tuple by calls": (calls("builtins.tuple", ["EMPTY_LIST", "EMPTY_TUPLE", "APPEND"], 1), "tuples of tuples"),
     "deep lists": (pickle.dumps(nested(lambda inner: [inner])), "more than 100 deep"),
     "deep dictionaries": (pickle.dumps(nested(lambda inner: {"model": inner})), "more than 100 deep"),
+    "a chain of lists, its end first": (pickle.dumps(chain()), "more than 100 deep"),
     "a list in itself": (opcodes("EMPTY_LIST", "DUP", "APPEND"), "deep in each other"),
     "a million lists": (opcodes(*["EMPTY_LIST"] * 1_000_001), "made of more than 1000000 values"),
     "an entry of the memo": (opcodes("NONE", "LONG_BINPUT", b"\xff\xff\xff\x7f"), "number 2147483647"),
