@@ -19,8 +19,8 @@ from ..errors import UserError
 log = logging.getLogger("ppdet.engine")
 # max|d|/max|ref|, of scores and of boxes: a score moves by less than 0.001, a box by 0.001 of the picture's longer side
 TOLERANCE = 1e-3
-# of a model that rounds; measured: all but a few of 300 queries agree, while a wrong sampling leaves hardly any
-LEAST_SHARE = 0.5
+# of a model that rounds; measured on 22 pictures: at least 99.3% of 300 queries agree
+LEAST_SHARE = 0.8
 # side of the random picture where the exported model takes any size
 ANY_SIDE = (320, 352)
 PHOTOGRAPH = ("skimage", "data/coffee.png")  # 400x600: one that is not square shows mixed up heights and widths

@@ -66,7 +66,7 @@ def test_a_discrete_model_is_written_in_both_forms(discrete, tmp_path, monkeypat
 
 @pytest.mark.slow
 def test_discrete_sampling_is_verified_bilinearly(discrete, tmp_path, log, monkeypatch):
-    """Of the rounding model half need agree; whatever else it does is held to the usual tolerance."""
+    """Of the rounding model most need agree; whatever else it does is held to the usual tolerance."""
     log.set_level(logging.INFO)
     folder = export.export_model(discrete, tmp_path / "out")
     lines = [message for message in log.messages if message.startswith("exported")]
