@@ -2,6 +2,7 @@
 """Checks of a data set in COCO format. ppdet skips or dies on what is wrong here, without saying where."""
 from __future__ import annotations
 
+import codecs
 import itertools
 import json
 import logging
@@ -61,6 +62,8 @@ def load(path: Path, where: str) -> dict:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except ValueError as error:  # UnicodeDecodeError is one too
+        if _has_mark(path):
+            raise UserError(f"{where}: '{path}' begins with a byte order mark; save it as UTF-8 without one") from None
         raise UserError(f"{where}: '{path}' is not JSON ({error})") from None
     except RecursionError:
         raise UserError(f"{where}: '{path}' is not in COCO format: its lists or objects nest too deep") from None
@@ -69,6 +72,12 @@ def load(path: Path, where: str) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{where}: '{path}' is not in COCO format (a JSON {type(content).__name__}, not an object)")
     return content
+
+
+def _has_mark(path):
+    """Whether a file begins as some editors of Windows begin it; pycocotools does not take that."""
+    with open(path, "rb") as file:
+        return file.read(3) == codecs.BOM_UTF8
 
 
 def _check_structure(content, path, sections):
