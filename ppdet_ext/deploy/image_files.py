@@ -31,6 +31,8 @@ _WHOLE_BYTES = 1 << 28
 _DEPTHS = (8, 10, 12, 14, 16)
 #: EXIF orientations from this one on exchange width and height
 FIRST_LYING = 5
+# formats whose header gives the size before the turn, and which every release turns
+_SURELY_TURNED = ("JPEG", "WebP")
 _said: set[str] = set()
 _pillow_lock = threading.Lock()
 
@@ -64,7 +66,7 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
 def upright_size(path: str | Path) -> tuple[int, int, int]:
     """(width, height, EXIF orientation from 1 to 8): the size that ``read_image`` gives. Raises as it does.
 
-    A picture is decoded only where it is turned and no JPEG.
+    A turned picture is decoded only where releases of OpenCV and Pillow differ.
     """
     width, height, _ = image_header(path)
     with _opened(path) as file:
@@ -74,7 +76,7 @@ def upright_size(path: str | Path) -> tuple[int, int, int]:
         except UnreadableImage:  # Pillow is stricter, and OpenCV decides
             orientation = 1
     if orientation >= FIRST_LYING:
-        height, width = (width, height) if kind.name == "JPEG" else read_image(path).shape[:2]
+        height, width = (width, height) if kind.name in _SURELY_TURNED else read_image(path).shape[:2]
     return width, height, orientation
 
 

@@ -55,6 +55,16 @@ def test_pictures_are_turned_upright(kind, turned):
     assert found.shape == image.shape and np.abs(found.astype(int) - image).mean() < 10
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", *pictures.PILLOW])
+@pytest.mark.parametrize("turned", [1, 3, 8])
+def test_the_upright_size_is_that_of_the_pixels(kind, turned, tmp_path):
+    path = tmp_path / "photo"
+    path.write_bytes(pictures.by_pillow(pictures.smooth(), kind, turned))
+    width, height, orientation = image_files.upright_size(path)
+    assert image_files.read_image(path).shape[:2] == (height, width)
+    assert orientation == turned or kind not in ("JPEG", "PNG", "WEBP")
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
 def test_what_pillow_lacks_is_one_line(kind, monkeypatch):
     data = pictures.by_pillow(pictures.smooth(), kind)
