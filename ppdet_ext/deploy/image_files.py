@@ -209,7 +209,7 @@ def _orientation(image: Any) -> int:
     exif = Image.Exif()
     # of a PNG, ``getexif`` would decode the pixels
     exif.load(image.info.get("exif", b""))
-    value = (exif if image.format in ("JPEG", "PNG", "BMP") else image.getexif()).get(0x0112)
+    value = (exif if image.format in ("JPEG", "MPO", "PNG", "BMP") else image.getexif()).get(0x0112)
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 

@@ -219,8 +219,8 @@ def crowd(count):
 def test_more_objects_than_queries(tmp_path, log):
     cfg = coco(tmp_path, crowd(3), **HEADS)
     line, = warnings(cfg, "train", log)
-    assert "has up to 4 objects in a picture (4 of one class; fullest: '1.jpg'), but RTDETRTransformer.num_queries is " \
-        "3: the others cannot be found" in line.getMessage()
+    assert "has up to 4 objects in a picture (4 of one class; fullest: '1.jpg'), but RTDETRTransformer.num_queries " \
+        "is 3: the others cannot be found" in line.getMessage()
     line, = warnings(cfg, "eval", log)
     assert "but DETRPostProcess.num_top_queries is 2, and RTDETRTransformer.num_queries is 3: the" in line.getMessage()
     cfg["RTDETRTransformer"]["num_queries"] = cfg["DETRPostProcess"]["num_top_queries"] = 4
