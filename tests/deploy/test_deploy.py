@@ -28,6 +28,7 @@ from ppdet_ext.deploy import (
     preprocess,
     session,
     slicing,
+    video,
     visualize,
 )
 from ppdet_ext.engine import draw, export, predict, verify_export
@@ -323,13 +324,13 @@ def test_tool_on_a_folder(known_model, pictures, tmp_path):
 
 def test_tool_on_a_video(known_model, tmp_path):
     source = tmp_path / "in" / "clip.mp4"
-    with media.video_writer(source, 10, (64, 48)) as write:
+    with video.video_writer(source, 10, (64, 48)) as write:
         for shade in (0, 100, 255):
             write(np.full((48, 64, 3), shade, np.uint8))
     done = run_tool("--model_dir", known_model, "--video_file", source, "--output_dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    video = media.Video(tmp_path / "out" / "clip.mp4")
-    assert (video.size, video.fps, len(list(video))) == ((64, 48), 10, 3)
+    clip = video.Video(tmp_path / "out" / "clip.mp4")
+    assert (clip.size, clip.fps, len(list(clip))) == ((64, 48), 10, 3)
     assert done.stdout.count("class_id:") == 3
 
 
