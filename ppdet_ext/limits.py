@@ -27,6 +27,7 @@ LIMITS = {
     "GRAPH_DEPTH": Limit(12, "lists inside lists in it"),
     "GRAPH_PARAMETERS": Limit(10**10, "numbers in all parameters and buffers together, and of one axis"),
     "GRAPH_CONSTANTS": Limit(64 << 20, "bytes of all constants together"),
+    "SIDE": Limit(8192, "pixels of a side that a config may ask for"),
     "DOWNLOAD_GB": Limit(8, "GB (10^9 bytes) of one download"),
     "DOWNLOAD_MINUTES": Limit(240, "minutes of one download"),
 }

@@ -6,9 +6,9 @@ setting of every class of ppdet, Paddle and this package. Limits keep a small fi
 """
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from .. import limits
 from ..errors import UserError
 from .rules import (
     ANYTHING,
@@ -31,24 +31,15 @@ from .rules import (
 )
 
 FROM_WEIGHTS = "from_weights"  # readers: take the number that the backbone's weights were trained with
-MAX_SIDE_VARIABLE = "PPDET_EXT_MAX_SIDE"
-MAX_SIDE = 8192  # pixels: a picture of that side is 805 MB in float32
+MAX_SIDE = limits.LIMITS["SIDE"].default
 MAX_EPOCHS, MAX_STEPS, MAX_WORKERS, MAX_WIDTH, MAX_LAYERS = 100_000, 1_000_000, 256, 65_536, 1_000
 
 
-def max_side() -> int:
-    """The longest side of a picture that a config may ask for, in pixels."""
-    text = os.environ.get(MAX_SIDE_VARIABLE, "")
-    if text and not (text.isdecimal() and int(text[:9]) > 0):
-        raise UserError(f"{MAX_SIDE_VARIABLE} is {text!r}; set it to a number of pixels, such as {MAX_SIDE}")
-    return int(text[:9]) if text else MAX_SIDE
-
-
 def _is_side(value):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= max_side()
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= limits.limit("SIDE")
 
 
-SIDE = Rule(f"a number of pixels from 1 to {MAX_SIDE} (more with {MAX_SIDE_VARIABLE})", _is_side, "640")
+SIDE = Rule(f"a number of pixels from 1 to {MAX_SIDE} (more with {limits.variable('SIDE')})", _is_side, "640")
 FREE = Rule("-1 (any size)", lambda value: value == -1 or value is None, "-1")
 SIDES = each(SIDE, [2])
 SIZE = SIDE | SIDES

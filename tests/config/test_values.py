@@ -6,6 +6,7 @@ import pytest
 import yaml
 from support.paths import REPO
 
+from ppdet_ext import limits
 from ppdet_ext.config import config_file, keys, reader_keys, rules, values
 from ppdet_ext.engine import export
 from ppdet_ext.errors import UserError
@@ -197,10 +198,10 @@ def test_annotations_say_what_a_parameter_takes():
 
 
 def test_the_largest_side_is_adjustable(monkeypatch):
-    monkeypatch.setenv(values.MAX_SIDE_VARIABLE, "40000")
+    monkeypatch.setenv(limits.variable("SIDE"), "40000")
     check("TrainReader.sample_transforms=[{Resize: {target_size: 30000, keep_ratio: false}}]")
-    monkeypatch.setenv(values.MAX_SIDE_VARIABLE, "big")
-    assert f"{values.MAX_SIDE_VARIABLE} is 'big'; set it to a number" in message("eval_size=[64, 64]")
+    monkeypatch.setenv(limits.variable("SIDE"), "big")
+    assert "PPDET_EXT_MAX_SIDE is 'big'; set it to a whole number" in message("eval_size=[64, 64]")
 
 
 def test_what_a_table_says_twice_is_the_same():
