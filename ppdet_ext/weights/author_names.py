@@ -1,8 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Networks' names in their authors' own releases, as tables of patterns: from there to timm's.
 
-Facts: the state dicts of microsoft/Swin-Transformer, facebookresearch's ConvNeXt, ConvNeXt-V2, dinov2, mae and deit, and
-transformers' modeling_resnet.py. A table is chosen by what fits the network, never by a file's name.
+Facts: the state dicts of microsoft/Swin-Transformer, facebookresearch's ConvNeXt, ConvNeXt-V2, dinov2, mae and deit,
+and transformers' modeling_resnet.py. A table is chosen by what fits the network, never by a file's name.
 """
 from __future__ import annotations
 
@@ -51,8 +51,9 @@ def _registers(state):
     """DINOv2 with registers: timm adds the class token's position to the token, and keeps the patches' alone."""
     if not {"register_tokens", "cls_token", "pos_embed"} <= set(state):
         return state
-    state = {**state, "reg_token": state["register_tokens"], "cls_token": state["cls_token"] + state["pos_embed"][:, :1],
-             "pos_embed": state["pos_embed"][:, 1:]}
+    positions = state["pos_embed"]
+    state = {**state, "reg_token": state["register_tokens"], "cls_token": state["cls_token"] + positions[:, :1],
+             "pos_embed": positions[:, 1:]}
     del state["register_tokens"]
     return state
 

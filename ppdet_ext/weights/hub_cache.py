@@ -12,8 +12,8 @@ from pathlib import Path
 
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 YES = ("1", "on", "yes", "true")
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
-REVISION = re.compile(r"[\w.-]+", re.ASCII)
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+REVISION = re.compile(r"\w[\w.-]*", re.ASCII)
 MAIN = "main"
 
 

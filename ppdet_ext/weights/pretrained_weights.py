@@ -13,10 +13,9 @@ from paddle import nn
 
 from ..errors import UserError
 from ..files import problem, sha256
-from . import author_names, metadata, timm_renaming, verified_file
+from . import author_names, layout_rules, metadata, timm_renaming, verified_file
 from .download import Unavailable, home
-from .layout_rules import (classifiers, find_rename, known_names, linear_weights, rename_table, to_paddle, to_torch,
-                           torch_names)
+from .layout_rules import find_rename, known_names, linear_weights, rename_table, to_paddle, to_torch
 from .load_report import LoadReport, load_into
 from .readers import digest
 from .resize_parameters import resize_to
@@ -133,8 +132,8 @@ class Converted:
         if who:
             logger.info("names of %s are those of %s: carried over", self.location.source, who)
             return author_names.in_shape(author_names.TABLES[who].rename(state), _shapes(layer))
-        heads = tuple(f"{path}." for path in classifiers(layer))
-        lacking = [name for name in torch_names(layer) if name not in state and not name.startswith(heads)
+        heads = tuple(f"{path}." for path in layout_rules.classifiers(layer))
+        lacking = [name for name in layout_rules.torch_names(layer) if name not in state and not name.startswith(heads)
                    and not name.endswith(COUNTER)]
         if not lacking or getattr(self.cfg, "source", "") != "timm":
             return state

@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import math
 import os
-import pickle
 import re
 from pathlib import Path
 from typing import Any, Callable
@@ -104,7 +103,7 @@ def read_torch(path: str | Path) -> Any:
         _require_safe(torch, path)
         try:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:  # torch's text names settings that would let the file run code
+        except Exception:  # torch may fail in any way, and its text names settings that would let the file run code
             raise UserError(f"'{path}' is refused: {error}, and what a file calls could do anything; where you trust "
                             f"it, {WEIGHTS_ALONE}") from None
         return safe_pickle.unfold(loaded, lambda value: hasattr(value, "detach"), lambda value: _numpy(value, path),

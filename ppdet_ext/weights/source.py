@@ -139,6 +139,14 @@ def _local(path, called):
     return Location(path, called, metadata.read(path) or hub_config.read(path))
 
 
+def is_here(spec: str) -> bool:
+    """False for a repository of the hub that this machine's Hugging Face cache does not have."""
+    if not spec.startswith(HUB_PREFIXES):
+        return True
+    name, revision = _repository(spec)
+    return _in_hub_cache(name, revision) is not None
+
+
 def in_folder(folder: Path) -> Path:
     """The weight file of a folder: the hub's name for it, an index of several, or the only one there.
 
@@ -164,15 +172,21 @@ def in_folder(folder: Path) -> Path:
 
 def _of_repository(spec):
     """Location of ``hf-hub:OWNER/NAME[@REVISION]``: in the Hugging Face cache of this machine, else downloaded."""
-    name, _, revision = spec.partition(":")[2].partition("@")
-    revision = revision or hub_cache.MAIN
-    if not hub_cache.REPOSITORY.fullmatch(name) or not hub_cache.REVISION.fullmatch(revision):
-        raise UserError(f"'{spec}' is no name of a repository: write hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION")
+    name, revision = _repository(spec)
     held = _in_hub_cache(name, revision)
     if held:
         return held
     _require_online(name)
     return _downloaded(f"{_endpoint()}/{name}/resolve/{revision}/{{}}", spec)
+
+
+def _repository(spec):
+    """('OWNER/NAME', revision) of ``hf-hub:OWNER/NAME[@REVISION]``."""
+    name, _, revision = spec.partition(":")[2].partition("@")
+    revision = revision or hub_cache.MAIN
+    if not hub_cache.REPOSITORY.fullmatch(name) or not hub_cache.REVISION.fullmatch(revision):
+        raise UserError(f"'{spec}' is no name of a repository: write hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION")
+    return name, revision
 
 
 def _downloaded(address, spec):
