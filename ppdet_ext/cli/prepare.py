@@ -151,8 +151,9 @@ def _require_paddle(weights, cfg):
     if folder or (weights.endswith(torch_files) and ("://" in weights or os.path.isfile(os.path.expanduser(weights)))):
         output = f"{Path(masked(weights)).stem}.pdparams"
         words = ["detector", "--model", cfg["command"]["config"], "--to", "paddledet", masked(weights), output]
+        again = shlex.quote(f"weights={output}")
         raise UserError(f"weights={masked(weights)} is torch's, evaluation and export take .pdparams; convert it: "
-                        f"{commands.spelling('convert')} {shlex.join(words)} and then -o weights={output}")
+                        f"{commands.spelling('convert')} {shlex.join(words)} and then -o {again}")
 
 
 def start_workers(cfg: dict[str, Any]) -> None:
