@@ -29,7 +29,8 @@ def backbone_arguments(parser: argparse.ArgumentParser) -> None:
                         "torchvision's weights as .pdparams; torch: a trained .pdparams, a backbone's or a detector's, "
                         "as .safetensors")
     parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .ckpt .pdparams, .index.json of "
-                        "several), FOLDER, URL, hub (default), hf-hub:OWNER/NAME or package:NAME; with --to torch: a .pdparams or .pdema")
+                        "several), FOLDER, URL, hub (default), hf-hub:OWNER/NAME or package:NAME; with --to torch: a "
+                        ".pdparams or .pdema")
     parser.add_argument("-o", "--output", help="default: where pretrained: true looks, "
                         "weights/ARCH.pdparams (weights: $PPDET_EXT_HOME); with --to torch beside it, ARCH.safetensors")
     parser.add_argument("--num-classes", type=int, help="classes of the checkpoint's head (default: the arch's own); "

@@ -99,7 +99,7 @@ def test_another_file_of_the_metadatas_name_is_kept(tmp_path, tool, monkeypatch)
 @pytest.mark.torch
 @pytest.mark.parametrize("arch, headless", [("vit_tiny_patch16_224", {"num_classes": 0}), ("torchvision/resnet18", {})])
 def test_networks_without_a_classifier_are_verified(tmp_path, tool, monkeypatch, capsys, arch, headless):
-    """A graph's classifier of no classes is nothing, as in timm, not a Linear of no outputs; torchvision has no such."""
+    """A graph's classifier of no classes is nothing, as in timm, not a Linear of no outputs; torchvision has none."""
     torch = pytest.importorskip("torch", reason="makes the checkpoint")
     library, _, name = arch.rpartition("/")
     module = pytest.importorskip(library or "timm", reason="makes the checkpoint")

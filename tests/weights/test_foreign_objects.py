@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Whole networks and training scripts' odds and ends in torch files: tensors are taken, nothing of the file's is run."""
+"""Whole networks and what lies beside weights in torch files: tensors are taken, nothing of the file's is run."""
 import argparse
 import functools
 import os
@@ -149,7 +149,8 @@ HOSTILE = {
         ["MARK", *[part for number in range(3000) for part in new_object(f"m.C{number}")], "LIST"],
         TooMuch, "more than 2000 classes"),
     "the state of a class": ([b"cmine\nNet\n", "EMPTY_DICT", "BUILD"], UserError, "missing 1 required"),
-    "a class that is called by an old opcode": (["MARK", "NONE", b"iposix\nmkdir\n"], UserError, "it calls posix.mkdir"),
+    "a class that is called by an old opcode": (
+        ["MARK", "NONE", b"iposix\nmkdir\n"], UserError, "it calls posix.mkdir"),
     "a class that is made with arguments by one": (
         ["MARK", b"cposix\nmkdir\n", "NONE", "OBJ"], UserError, "it calls posix.mkdir"),
     "an attribute of a stand-in": ([b"cppdet_ext.weights.foreign_objects\nForeign.__init__\n", "EMPTY_TUPLE", "REDUCE"],
@@ -197,7 +198,8 @@ def test_torchscript_names_the_command(tmp_path):
 
 @pytest.mark.parametrize("content, words", [
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:4665d\n", "git lfs pull"),
-    (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "a web page"), (b'{"message": "no"}', "JSON text"), (b"", "empty")])
+    (b"\n<!DOCTYPE html><html>Quota exceeded</html>", "a web page"),
+    (b'{"message": "no"}', "JSON text"), (b"", "empty")])
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pdparams"])
 def test_what_came_in_place_of_a_file(tmp_path, content, words, suffix):
     (tmp_path / f"x{suffix}").write_bytes(content)

@@ -112,7 +112,8 @@ def test_a_repository_that_is_not_here_is_downloaded_with_its_config(cache, monk
     assert source.locate_spec("hf-hub:timm/other").meta == {}
 
 
-@pytest.mark.parametrize("spec", ["hf-hub:resnet18", "hf-hub:../../etc/x", "hf-hub:a/b/c", "hf-hub:a/b@../x", "hf-hub:"])
+@pytest.mark.parametrize("spec", ["hf-hub:resnet18", "hf-hub:../../etc/x", "hf-hub:a/b/c", "hf-hub:a/b@../x",
+                                  "hf-hub:"])
 def test_what_is_no_repository(cache, spec):
     with pytest.raises(UserError, match="write hf-hub:OWNER/NAME"):
         source.read(spec)
