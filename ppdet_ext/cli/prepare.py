@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import random
+import shlex
 import sys
 import traceback
 from importlib.abc import Loader
@@ -21,7 +22,8 @@ from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
 from ..distributed import processes
-from ..errors import UserError
+from ..errors import UserError, masked
+from ..weights.readers import READERS
 from . import commands
 
 log = logging.getLogger("ppdet.engine")
@@ -132,15 +134,28 @@ def required_weights(cfg: dict[str, Any]) -> str:
     """The config's ``weights``, else the best_model that training with this config has written.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none; they are torch's.
     """
     if cfg.get("weights"):
+        _require_paddle(str(cfg["weights"]), cfg)
         return cfg["weights"]
     path = Path(cfg.get("save_dir", "output")) / cfg["filename"] / "best_model.pdparams"
     if not path.is_file():
         raise UserError(f"there is no '{path}': train first ({commands.spelling('train')} --eval), or name a "
                         f"checkpoint: -o weights={path.with_name('model_final.pdparams')}")
     return str(path)
+
+
+def _require_paddle(weights, cfg):
+    """Raise UserError with the command that converts ``weights``, where they are torch's or a folder of the hub's."""
+    folder = os.path.isdir(os.path.expanduser(weights))
+    torch_files = tuple(suffix for suffix, (_, framework) in READERS.items() if framework == "torch")
+    if folder or (weights.endswith(torch_files) and ("://" in weights or os.path.isfile(os.path.expanduser(weights)))):
+        output = f"{Path(masked(weights)).stem}.pdparams"
+        words = ["detector", "--model", cfg["command"]["config"], "--to", "paddledet", masked(weights), output]
+        again = shlex.quote(f"weights={output}")
+        raise UserError(f"weights={masked(weights)} is torch's, evaluation and export take .pdparams; convert it: "
+                        f"{commands.spelling('convert')} {shlex.join(words)} and then -o {again}")
 
 
 def start_workers(cfg: dict[str, Any]) -> None:

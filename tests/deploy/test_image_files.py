@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from support import pictures
 from support.paths import REPO
 
-from ppdet_ext.deploy import DeployError, file_names, image_files, image_formats, media, preprocess
+from ppdet_ext.deploy import DeployError, file_names, image_files, image_formats, media, preprocess, video
 from ppdet_ext.deploy.image_formats import UnreadableImage
 
 
@@ -330,4 +330,4 @@ def test_a_picture_is_no_video(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(pictures.by_pillow(pictures.smooth(), "WEBP"))
     with pytest.raises(DeployError, match="clip.mp4' is a picture .WebP.; use --image_file"):
-        media.Video(path)
+        video.Video(path)

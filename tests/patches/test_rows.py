@@ -25,7 +25,7 @@ from support import data_sets
 from support.hostile_configs import write_pickle
 
 from ppdet_ext import kernels
-from ppdet_ext.data import transform_schedule
+from ppdet_ext.data import transform_schedule, worker_threads
 from ppdet_ext.errors import UserError
 from ppdet_ext.kernels import convolution, dispatch, linear
 from ppdet_ext.patches import ledger
@@ -255,6 +255,24 @@ def dataloader_interval(tmp_path):
     return dataloader_iter.MP_STATUS_CHECK_INTERVAL > 1
 
 
+def dataloader_end(tmp_path):
+    """Whether workers are left for Python to stop when a program ends in the middle of an epoch."""
+    batches = iter(paddle.io.DataLoader(Squares(), batch_size=1, num_workers=1, use_shared_memory=False))
+    next(batches)
+    worker_threads.end_all()
+    left = batches._workers[0].is_alive()
+    worker_threads.stop(batches)
+    return left
+
+
+class Squares(paddle.io.Dataset):
+    def __getitem__(self, index):
+        return np.float32(index**2)
+
+    def __len__(self):
+        return 50
+
+
 def sync_batch_norm_on_cpu(tmp_path):
     try:
         nn.SyncBatchNorm(2)(paddle.ones([1, 2, 3, 3]))
@@ -274,7 +292,7 @@ DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_downloa
            cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, next_epoch,
            transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
-           sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
+           dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 
 #: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
 KERNELS = {
