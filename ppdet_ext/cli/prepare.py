@@ -63,6 +63,8 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     reader_keys.check_pictures(cfg, mode, validate)
     checks.check(cfg, mode, validate if mode == "train" else None)
+    if mode != "test":
+        checks.keep_background(cfg)
     normalization.resolve(cfg)
     return cfg
 
