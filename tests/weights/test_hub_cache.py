@@ -136,8 +136,11 @@ def test_the_newest_of_several_snapshots(cache):
     assert source.read(f"hf-hub:{NAME}@{COMMIT}").state["w"][0] == 1
 
 
-def test_normalisation_downloads_nothing(cache):
+def test_normalisation_downloads_nothing(cache, monkeypatch):
     """A config's check must not fetch weights that evaluation does without."""
+    asked = []
+    monkeypatch.setattr(source, "fetch", lambda url: asked.append(url) or cache)
     known = SimpleNamespace(mean=[0.1] * 3, std=[0.1] * 3)
     assert known_normalization._file_metadata(f"hf-hub:{NAME}", known)[1]["mean"] == [0.5] * 3
     assert known_normalization._file_metadata("hf-hub:timm/other", known) == ("hf-hub:timm/other", {})
+    assert not asked
