@@ -36,10 +36,10 @@ def printable(text: object, longest: int = 200) -> str:
     return _escaped(shown if len(shown) <= longest else shown[:longest - 3] + "...")
 
 
-# user:password@ of an address, and values in its query that give access
-_SECRETS = (re.compile(r"(?<=://)[^/?#\s'\"]*@"),
-            re.compile(r"(?i)([?&][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)=)"
-                       r"[^&#\s'\")]+"))
+# user:password@ of an address, and values in its query that give access; as texts, since --help needs neither
+_LOGIN = r"(?<=://)[^/?#\s'\"]*@"
+_ACCESS = (r"(?i)([?&][\w.-]*(?:token|key|secret|sig|signature|password|passwd|pwd|auth|credential)=)"
+           r"[^&#\s'\")]+")
 
 
 def masked(text: object) -> str:
@@ -47,7 +47,7 @@ def masked(text: object) -> str:
     shown = str(text)
     if "://" not in shown:
         return shown
-    return _SECRETS[1].sub(r"\1***", _SECRETS[0].sub("***@", shown))
+    return re.sub(_ACCESS, r"\1***", re.sub(_LOGIN, "***@", shown))
 
 
 def _escaped(text):
