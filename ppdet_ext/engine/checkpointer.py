@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import paddle
 
 from ..checkpoints import stamp
+from ..checkpoints.facts import Facts
 from ..distributed import processes
 from ..errors import UserError
 from ..files import atomic_set
@@ -27,7 +28,7 @@ log = logging.getLogger("ppdet.engine")
 
 def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddle.optimizer.Optimizer,
          epochs_done: int, ema: dict[str, paddle.Tensor] | None = None, run: str = "", step: int = 0,
-         more: dict[str, Any] | None = None) -> None:
+         more: dict[str, Any] | None = None, facts: Facts | None = None) -> None:
     """Write ``prefix``.pdparams and .pdopt; with ``ema`` .pdparams is the EMA's weights and .pdema the model's.
 
     All files are complete before the first is renamed, so that a broken run leaves the former set.
@@ -35,13 +36,14 @@ def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddl
     Args:
         run, step: the run's name and the optimizer's steps done; with ``epochs_done`` the stamp of each file.
         more: what ``resume_state.collect`` gave.
+        facts: what the checkpoint belongs to.
     """
     state = dict(optimizer.state_dict(), last_epoch=epochs_done)
     # a .pdopt that lost some of it is then no whole one
     state[resume_state.KEY] = {"entries": len(state), "masters": len(state.get("master_weights", {})), **(more or {})}
     parts = {stamp.WEIGHTS: weights} if ema is None else {stamp.WEIGHTS: ema, stamp.MODEL: weights}
     parts[stamp.OPTIMIZER] = state
-    mark = stamp.Stamp(run, epochs_done, step, tuple(parts))
+    mark = stamp.Stamp(run, epochs_done, step, tuple(parts), facts or Facts())
     with atomic_set(prefix, list(parts)) as paths:
         for suffix, part in parts.items():
             paddle.save(part, str(paths[suffix]))
@@ -109,4 +111,4 @@ class Checkpointer(Hook):
         if processes.is_main():
             more = resume_state.collect(self.trainer, self.random)
             save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
-                 self.trainer.lr.last_epoch, more)
+                 self.trainer.lr.last_epoch, more, self.trainer.facts)
