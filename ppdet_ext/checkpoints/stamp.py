@@ -66,7 +66,8 @@ def read(path: str | Path) -> Stamp | None:
         found = LINE.search(file.read(LONGEST))
     try:
         values: Any = json.loads(found.group(1)) if found else None
-        return Stamp(str(values["run"])[:16], int(values["epochs"]), int(values["step"]), tuple(values["files"]),
+        run, files = re.sub(r"\W", "_", str(values["run"])[:16]), values["files"]  # both become part of paths
+        return Stamp(run, int(values["epochs"]), int(values["step"]), tuple(one for one in files if one in SUFFIXES),
                      Facts.of(values.get("facts")))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -13,7 +13,7 @@ from ..checkpoints import stamp
 from ..checkpoints.facts import Facts
 from ..distributed import processes
 from ..errors import UserError
-from ..files import atomic_set
+from ..files import atomic_set, settle
 from ..weights import readers
 from . import resume_state
 from .divergence import require_finite
@@ -68,6 +68,23 @@ def take_over_best(source: str | Path, target: str | Path, epoch: int) -> bool:
     return True
 
 
+def move_aside(folder: str | Path) -> None:
+    """Give a best_model that another run left in ``folder`` a name of its own, so that it is not taken for this run's.
+    """
+    folder = Path(folder)
+    settle(folder)
+    found = sorted(folder.glob("best_model.*"))
+    if not found:
+        return
+    weights = folder / f"best_model{stamp.WEIGHTS}"
+    own = stamp.read(weights) if weights.is_file() else None
+    names = (f"best_model_of_{own.run if own and own.run else 'older_run'}{number}" for number in ("", *range(2, 1000)))
+    name = next(name for name in names if not any(folder.glob(f"{name}.*")))
+    for path in found:
+        path.rename(folder / f"{name}{path.name[len('best_model'):]}")
+    log.warning(f"'{weights}' is another run's ({own or 'older, without a stamp'}): moved to '{folder / name}.*'")
+
+
 def _epochs_done(prefix: Path) -> int | None:
     """What :func:`save` was told; None where a file is missing, cannot be read or is of another checkpoint."""
     weights, optimizer = Path(f"{prefix}{stamp.WEIGHTS}"), Path(f"{prefix}{stamp.OPTIMIZER}")
@@ -89,6 +106,10 @@ class Checkpointer(Hook):
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.random: list[dict[str, Any]] = []
+
+    def before_train(self, status: Status) -> None:
+        if processes.is_main() and self.trainer.history.best() is None:
+            move_aside(self.trainer.output)
 
     def after_epoch(self, status: Status) -> None:
         epoch, cfg = status.epoch, self.trainer.cfg
