@@ -27,7 +27,8 @@ PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:
 def locate(spec: str | Path) -> Location:
     """The Location of ``spec``: a file (.pdparams may be left out), a URL, or a folder of transformers'.
 
-    Its ``meta`` has the ``classes`` where a .pdparams' stamp, transformers' config.json or our own .yml names them.
+    Its ``meta`` has the ``classes`` where a .pdparams' stamp (which has mean and std too), transformers' config.json or
+    our own .yml names them.
 
     Raises:
         UserError: it is not there, or the folder holds no weights.
@@ -41,8 +42,9 @@ def locate(spec: str | Path) -> Location:
         spec = f"{spec}.pdparams"
     location = source.locate_spec(spec)
     own = stamp.read(location.path) if location.path.suffix == stamp.WEIGHTS else None
-    if own and own.facts.classes:
-        return dataclasses.replace(location, meta={**location.meta, "classes": list(own.facts.classes)})
+    if own and own.facts:
+        known = {"classes": list(own.facts.classes), "mean": own.facts.mean, "std": own.facts.std}
+        return dataclasses.replace(location, meta={**location.meta, **{k: v for k, v in known.items() if v}})
     config = location.path.parent / HF_CONFIG
     if location.path.name not in HF_FILES or not config.is_file():
         return location

@@ -12,6 +12,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..detector.attention import sample_bilinearly
 from ..errors import UserError
 from ..weights import parity
 from ..weights.load_report import load_into
@@ -86,22 +87,13 @@ def compare(net: nn.Layer, folder: str | Path, size: Sequence[int], seed: int = 
         UserError: transformers does not find every parameter in the folder.
     """
     torch = need("torch", "--verify")
-    theirs = load(folder, **sample_bilinearly(net))
+    theirs = load(folder, **({"decoder_method": "default"} if sample_bilinearly(net) else {}))
     image = np.random.RandomState(seed).rand(1, 3, *size).astype("float32")
     with torch.no_grad():
         reference = theirs(pixel_values=torch.from_numpy(image))
     ref_boxes, ref_logits = reference.pred_boxes.numpy(), reference.logits.numpy()
     boxes, logits = in_same_order(*raw_outputs(net, {"image": paddle.to_tensor(image)}), ref_boxes)
     return [parity.compare("boxes", boxes, ref_boxes), parity.compare("logits", logits, ref_logits)]
-
-
-def sample_bilinearly(net: nn.Layer) -> dict[str, str]:
-    """Turn off ``net``'s discrete sampling. Returns the setting that does it in transformers; {} where it was off."""
-    attentions = [layer.cross_attn for layer in net.transformer.decoder.layers]
-    discrete = any(attention.sampling != "default" for attention in attentions)
-    for attention in attentions:
-        attention.sampling = "default"
-    return {"decoder_method": "default"} if discrete else {}
 
 
 def load(folder: str | Path, **settings: Any) -> Any:

@@ -42,9 +42,7 @@ def compare(reference: np.ndarray, other: np.ndarray, tolerance: float = 1e-3) -
         return Difference(0.0, 0.0, max(len(reference), len(other)))
     top_score = np.abs(reference[:, 1]).max() or 1.0
     top_box = np.abs(reference[:, 2:]).max() or 1.0
-    distance = np.maximum(np.abs(reference[:, None, 1] - other[None, :, 1]) / top_score,
-                          np.abs(reference[:, None, 2:] - other[None, :, 2:]).max(-1) / top_box)
-    distance[reference[:, None, 0] != other[None, :, 0]] = np.inf
+    distance = _distances(reference, other)
     pairs = _pair_up(distance)
     cut = max(reference[:, 1].min(), other[:, 1].min()) + tolerance * top_score
     left_over = (_missing(reference, [row for row, _ in pairs], cut) + _missing(other, [col for _, col in pairs], cut))
@@ -64,6 +62,26 @@ def compare_all(reference: Sequence[np.ndarray], other: Sequence[np.ndarray], to
     for one, two in zip(reference, other):
         worst = worst.worst(compare(one, two, tolerance))
     return worst
+
+
+def agreeing(reference: np.ndarray, other: np.ndarray, tolerance: float = 1e-3) -> float:
+    """Share of the reference's boxes [N, 6] that have one of their class in ``other`` [M, 6] within ``tolerance``."""
+    reference, other = np.asarray(reference, np.float64), np.asarray(other, np.float64)
+    if len(reference) == 0 or len(other) == 0:
+        return float(len(reference) == len(other))
+    distance = _distances(reference, other)
+    # what is not a number is within nothing
+    return float((np.where(np.isfinite(distance), distance, np.inf).min(1) <= tolerance).mean())
+
+
+def _distances(reference, other):
+    """[N, M]: the larger of the gaps of scores and of boxes, as shares of the largest; infinite between classes."""
+    top_score = np.abs(reference[:, 1]).max() or 1.0
+    top_box = np.abs(reference[:, 2:]).max() or 1.0
+    distance = np.maximum(np.abs(reference[:, None, 1] - other[None, :, 1]) / top_score,
+                          np.abs(reference[:, None, 2:] - other[None, :, 2:]).max(-1) / top_box)
+    distance[reference[:, None, 0] != other[None, :, 0]] = np.inf
+    return distance
 
 
 def _pair_up(distance):

@@ -213,6 +213,18 @@ def pick_by_gather(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int
 SAMPLING = {'default': (sample_by_grid,), 'discrete': (pick_by_gather, pick_by_lookup)}
 
 
+def sample_bilinearly(net: nn.Layer) -> bool:
+    """Turn off discrete sampling in all of ``net``; whether there was any.
+
+    For comparisons: it rounds, so that a last bit moves a point by a pixel and with it a query.
+    """
+    discrete = [layer for layer in net.sublayers(include_self=True)
+                if isinstance(layer, PPMSDeformableAttention) and layer.sampling != 'default']
+    for layer in discrete:
+        layer.sampling = 'default'
+    return bool(discrete)
+
+
 def _heads_first(x):
     """[B, Q, heads, ...] <-> [B, heads, Q, ...]."""
     return transposed(x, [0, 2, 1, *range(3, x.ndim)])

@@ -249,7 +249,9 @@ class RTDETRTransformer(nn.Layer):
     def _anchors(self, spatial_shapes):
         if self.eval_size and spatial_shapes == self._eval_shapes():
             return self.anchors, self.valid_mask
-        return tuple(paddle.to_tensor(a) for a in make_anchors(tuple(spatial_shapes), self.eps))
+        anchors, valid = make_anchors(tuple(spatial_shapes), self.eps)
+        # as numbers: paddle2onnx aborts at a constant of truth values
+        return paddle.to_tensor(anchors), paddle.to_tensor(valid.astype('float32'))
 
     def _eval_shapes(self):
         return [tuple(size // stride for size in self.eval_size) for stride in self.feat_strides]

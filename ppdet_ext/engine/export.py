@@ -8,6 +8,7 @@ The folder is PaddleDetection's (its tools/export_model.py), and its parts that 
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,7 @@ from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..checkpoints.stamp import Stamp
+from ..detector.attention import sample_bilinearly
 from ..errors import UserError
 from ..files import require_room, require_writable, temporary_folder
 from . import to_onnx, verify_export
@@ -84,7 +86,8 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
     Raises:
         UserError: the folder is not writable, the config cannot be exported, or a file that was written (the program
             run by Paddle Inference, model.onnx by ONNX Runtime) differs from the trainer's model on a random batch
-            or on the picture by more than 1e-3 (max|d|/max|ref|).
+            or on the picture by more than 1e-3 (max|d|/max|ref|). A model with discrete sampling is held to that in its
+            bilinear form, which is not kept.
     """
     cfg, options = trainer.cfg, ExportOptions.of(trainer.cfg)
     shape = image_shape(cfg)
@@ -94,20 +97,33 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
         settings["checkpoint"] = _origin(trainer.checkpoint)
     engines = ["paddle", to_onnx.require()] if onnx else ["paddle"]
     model = _inference_copy(trainer.model, cfg, options)
+    plain = copy.deepcopy(model)
     with fresh_folder(target) as folder:
-        (folder / "infer_cfg.yml").write_text(
-            yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
-        # asked before anything is merged, so that the merging is verified too
-        cases = verify_export.cases(model, settings["Preprocess"], shape, picture)
-        _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
-        require_room(folder)  # Paddle says nothing of a full disk
-        if onnx:
-            to_onnx.convert(folder)
-            require_room(folder)
-        for engine in engines:
-            verify_export.verify(folder, engine, cases, options.boxes)
+        write = functools.partial(_write, cfg=cfg, options=options, settings=settings, engines=engines, picture=picture)
+        chance = sample_bilinearly(plain)
+        if chance:
+            with temporary_folder(target) as beside:
+                write(plain, beside)
+        write(model, folder, chance=chance)
     log.info("Export model and saved in %s", target)
     return target
+
+
+def _write(model: nn.Layer, folder: Path, *, cfg: dict[str, Any], options: ExportOptions, settings: dict[str, Any],
+           engines: Sequence[str], picture: str | None, chance: bool = False) -> None:
+    """Write a model's files into ``folder`` and verify each; see ``export_model`` and ``verify_export.verify``."""
+    shape = image_shape(cfg)
+    (folder / "infer_cfg.yml").write_text(
+        yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
+    # asked before anything is merged, so that the merging is verified too
+    cases = verify_export.cases(model, settings["Preprocess"], shape, picture)
+    _save(_merged(model, options), shape, folder / "model", all_inputs=options.boxes)
+    require_room(folder)  # Paddle says nothing of a full disk
+    if len(engines) > 1:
+        to_onnx.convert(folder)
+        require_room(folder)
+    for engine in engines:
+        verify_export.verify(folder, engine, cases, options.boxes, chance)
 
 
 def _origin(mark: Stamp) -> dict[str, Any]:

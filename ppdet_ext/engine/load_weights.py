@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ LEAST_COVERAGE = 0.1
 
 
 def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = (), class_map: Any = None,
-                    own_names: Sequence[str] | None = None) -> str:
+                    own_names: Sequence[str] | None = None, check: Callable[[facts.Facts], None] | None = None) -> str:
     """Start a detector from ``spec``: a detector's weights of any project, or a backbone's where it holds only those.
 
     Args:
@@ -38,6 +38,7 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
         spec: a local file (.pdparams may be left out, as in PaddleDetection), a folder of transformers' or a URL.
         allow: names or patterns (``transformer.*``) of parameters that may stay as they are.
         class_map, own_names: see ``checkpoints.finetune.fit_classes``.
+        check: told what a detector's weights belong to, before they are used.
     Returns:
         One line that says what was loaded.
     Raises:
@@ -53,6 +54,8 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
     found, _ = name_maps.identify(checkpoint.state, maps.values())
     if found is None:
         return _load_backbone(model, checkpoint, spec, allow)
+    if check:
+        check(facts.Facts.of(checkpoint.meta))
     tensors = _whole(model, found, checkpoint, class_map, own_names)
     _load(model, tensors, spec, allow)
     return f"the detector's weights from {masked(spec)} ({name_rules.TITLES[found.project]}'s format)"

@@ -81,7 +81,7 @@ def _how() -> str:
 def _reason(done: subprocess.CompletedProcess) -> str:
     """What paddle2onnx or its process said, in one line."""
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    told = [line for line in lines if "Failed to convert" in line]
+    told = [line for line in lines if "Failed to convert" in line or line.startswith("[ERROR]")]
     missing = [line for line in lines if line.startswith("ModuleNotFoundError")]
     if missing:
         return f"{missing[-1]}; {_how()}"

@@ -223,7 +223,8 @@ class Trainer:
             own_names = run_facts.names_of(self.dataset) or None if class_map is None else \
                 class_names.of_data_set(self.cfg)
             self.started_from = load_weights.load_pretrained(
-                self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names)
+                self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names,
+                lambda theirs: run_facts.check(self.cfg, theirs, weights, "TrainReader"))
         else:
             self.checkpoint = load_weights.load_exact(self.model, weights)
             names = run_facts.names_of(self.dataset) if self.mode == "eval" else ()

@@ -223,7 +223,8 @@ def _check_out_shape(layer, image, features):
     if "out_shape" not in layer.__dict__ and isinstance(type(layer).out_shape, functools.cached_property):
         return  # not asked for yet, and then found
     specs = layer.out_shape
-    if not all(isinstance(getattr(spec, "stride", None), int) for spec in specs):
+    # another number of features is the neck's to tell, which may be built for it
+    if len(specs) != len(features) or not all(isinstance(getattr(spec, "stride", None), int) for spec in specs):
         return
     sides = image.shape[2:]
     given = [(feature.shape[1], [side / cells for side, cells in zip(sides, feature.shape[2:])])
@@ -231,7 +232,7 @@ def _check_out_shape(layer, image, features):
     # at other sizes a feature's cells are rounded
     wanted = [(spec.channels, [stride if side % spec.stride else spec.stride for side, stride in zip(sides, found)])
               for spec, (_, found) in zip(specs, given)]
-    if len(specs) != len(given) or wanted != given:
+    if wanted != given:
         shown = ", ".join(f"{strides[0]:g} ({channels})" for channels, strides in given)
         written = ", ".join(f"{spec.stride} ({spec.channels})" for spec in specs)
         raise UserError(f"{type(layer).__name__}.out_shape says strides (channels) {written}, but forward gives "

@@ -93,6 +93,17 @@ def test_another_normalisation_is_refused_and_another_size_said(trained, log):
         trainer.load_weights(weights)
 
 
+def test_pretrained_weights_of_another_normalisation_or_order(trained, small_digits, tmp_path, log):
+    config, weights = trained
+    option = other_data(small_digits, tmp_path, "TrainDataset", lambda categories: categories[::-1])
+    trainer = trainer_of(config, [option])
+    trainer.load_weights(weights)
+    assert "CLASS MISMATCH: '9' is class 0, but class 9 of the checkpoint" in log.text and "class_map" in log.text
+    trainer = trainer_of(config, ["normalization={mean: [0, 0, 0], std: [1, 1, 1]}"])
+    with pytest.raises(UserError, match="TrainReader normalises with mean .*0.pdparams' was trained with mean"):
+        trainer.load_weights(weights)
+
+
 @pytest.mark.parametrize("change", [renamed, lambda categories: categories[::-1]])
 def test_predictions_and_exports_have_the_checkpoints_names(trained, small_digits, tmp_path, change, log):
     config, weights = trained
