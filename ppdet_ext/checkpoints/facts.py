@@ -30,6 +30,7 @@ class Facts:
         steps_per_epoch: the optimizer's.
         data: the training's annotations: file name and digest.
         settings: what of the config decides how training goes on, as text by its name.
+        resumed: names of the runs that this one went on with, the first one first.
     """
 
     classes: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Facts:
     steps_per_epoch: int = 0
     data: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    resumed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, values: Any) -> Facts:
@@ -69,7 +71,8 @@ def _numbers(kinds):
 
 _READ = {
     "classes": _texts, "category_ids": _numbers((int,)), "mean": _numbers((int, float)), "std": _numbers((int, float)),
-    "size": _numbers((int,)), "steps_per_epoch": lambda value: value if type(value) is int and value > 0 else 0,
+    "resumed": _texts, "size": _numbers((int,)),
+    "steps_per_epoch": lambda value: value if type(value) is int and value > 0 else 0,
     "data": lambda value: printable(value) if isinstance(value, str) else "",
     "settings": lambda value: {printable(key): printable(text, LONGEST) for key, text in value.items()}
     if isinstance(value, dict) else {},

@@ -150,10 +150,14 @@ def required_weights(cfg: dict[str, Any]) -> str:
     if there:
         _warn_of_other_run(*there)
         return _chosen(str(there[0]), "this config's run wrote it")
-    if cfg.get("weights"):
+    if cfg.get("weights") and _is_there(cfg["weights"]):
         return _chosen(cfg["weights"], f"weights of a _BASE_; there is no '{found[0]}'")
     raise UserError(f"there is no '{found[0]}': train first ({commands.spelling('train')} --eval), or name a "
                     f"checkpoint: -o weights={found[1]}")
+
+
+def _is_there(weights):
+    return "://" in weights or any(os.path.exists(f"{weights}{suffix}") for suffix in ("", stamp.WEIGHTS))
 
 
 def _chosen(weights, why):
@@ -178,8 +182,8 @@ def _warn_of_other_run(first, *others):
     """Say where a checkpoint beside the first is of another run and newer."""
     own = stamp.read(first)
     for path in others:
-        other = stamp.read(path)
-        if own and other and own.run != other.run and path.stat().st_mtime > first.stat().st_mtime:
+        other, newer = stamp.read(path), path.stat().st_mtime > first.stat().st_mtime
+        if newer and own and other and own.run not in (other.run, *other.facts.resumed):
             log.warning("'%s' is of %s, but '%s' beside it is newer and of another run: %s", first, own, path, other)
 
 

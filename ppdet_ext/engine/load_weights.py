@@ -164,8 +164,9 @@ def resume(trainer: Trainer, spec: str | Path) -> int:
 
 def _check_facts(trainer, mark, weights):
     """Whether data and config are still the run's; the names of settings that are not."""
-    if mark is None or not mark.facts:
+    if mark is None:
         return set()
+    trainer.resumed = (*mark.facts.resumed, mark.run)
     own = trainer.facts
     run_facts.check(trainer.cfg, mark.facts, weights, "TrainReader", own.classes, "TrainDataset")
     return run_facts.say_changes(mark.facts, own)

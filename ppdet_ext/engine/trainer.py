@@ -89,6 +89,7 @@ class Trainer:
         status: where the run is.
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
+        resumed: names of the runs that it goes on with.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
         started_from: one line: the weights that training started from; '' where none were loaded here.
@@ -103,6 +104,7 @@ class Trainer:
         self.started_from, self.run = "", secrets.token_hex(4)
         self.ap: dict[str, float | None] = {}
         self.checkpoint: Stamp | None = None
+        self.resumed: tuple[str, ...] = ()
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)

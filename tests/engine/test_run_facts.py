@@ -175,6 +175,10 @@ def test_this_runs_weights_come_first(tiny_config, trained, tmp_path, log):
     base.write_text(tiny_config.read_text() + f"weights: {trained[1]}\n")
     mine = tmp_path / "mine.yml"
     mine.write_text("_BASE_: [base.yml]\nepoch: 1\n")
+    away = trained[1].rename(tmp_path / "away")
+    with pytest.raises(UserError, match="no '.*mine/best_model.pdparams': train first"):
+        prepare.required_weights(config_of(mine))
+    away.rename(trained[1])
     assert prepare.required_weights(config_of(mine)) == str(trained[1])
     assert "weights of a _BASE_; there is no '" in log.text
     folder.mkdir()
@@ -222,7 +226,7 @@ def test_a_new_run_moves_an_older_best_model_aside(trained, log):
                                                                          "best_model_of_older_run2.pdparams"}
 
 
-def test_a_resumed_runs_own_best_model_stays(trained):
+def test_a_resumed_runs_own_best_model_stays(trained, log):
     config, weights = trained
     folder = weights.parent
     for suffix in stamp.SUFFIXES:
@@ -232,7 +236,13 @@ def test_a_resumed_runs_own_best_model_stays(trained):
     trainer = trainer_of(config)
     trainer.resume_weights(weights)
     checkpointer.Checkpointer(trainer).before_train(trainer.status)
-    assert (folder / "best_model.pdparams").is_file()
+    assert (folder / "best_model.pdparams").is_file() and trainer.facts.resumed == ("aa",)
+    path = folder / "model_final.pdparams"
+    path.write_bytes(b"")
+    stamp.write(path, stamp.Stamp(trainer.run, 2, 4, (".pdparams",), trainer.facts))
+    os.utime(folder / "best_model.pdparams", (1000, 1000))
+    prepare.required_weights(config_of(config))
+    assert "written 20" in log.text and "of another run" not in log.text
 
 
 def test_every_setting_is_one(tiny_config, cheap_start):
