@@ -46,14 +46,15 @@ def _make_ready():
 
     late = "paddle" in sys.modules
     chosen = environment.setup()
-    requirements.check_environment()
-    ledger.switched_off()  # a mistake there is said before the long imports
-    requirements.preload()
-    for room in REGISTERING:
-        importlib.import_module(f"{__name__}.{room}")
-    ledger.apply()
+    with environment.quiet_imports():
+        requirements.check_environment()
+        ledger.switched_off()  # a mistake there is said before the long imports
+        requirements.preload()
+        for room in REGISTERING:
+            importlib.import_module(f"{__name__}.{room}")
+        ledger.apply()
 
-    from .registry import names
+        from .registry import names
 
     names.announce_replaced()
     if late and chosen:

@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session", autouse=True)
 def weights_home(tmp_path_factory):
-    """Converted and downloaded weights of the tests land here, not among the user's."""
+    """Converted and downloaded weights of the tests land here, not among the user's, whose caches are not looked at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PPDET_EXT_HOME", str(tmp_path_factory.mktemp("weights")))
+        patch.setenv("HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
         yield
 
 

@@ -5,9 +5,9 @@
 Takes the flags of PaddleDetection's deploy/python/infer.py that concern a detector. Needs numpy, opencv,
 pyyaml and the engine's package only: ppdet, torch and the rest of ppdet_ext are not imported.
 """
+import contextlib
 import importlib.util
 import sys
-import warnings
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ppdet_ext"
@@ -34,12 +34,14 @@ parse_args = load_by_path("ppdet_ext_deploy_command_line", PACKAGE / "deploy" / 
 
 def main(argv=None):
     args = parse_args(argv)
+    loading = contextlib.nullcontext()
     if ENVIRONMENT.is_file():  # where the folder deploy/ was copied alone, it is not there
-        load_by_path("ppdet_ext_environment", ENVIRONMENT).setup()
-    warnings.filterwarnings("ignore", message="No ccache found")
+        environment = load_by_path("ppdet_ext_environment", ENVIRONMENT)
+        environment.setup()
+        loading = environment.quiet_imports()
     load_deploy()
     from ppdet_ext_deploy import session
-    session.run(args)
+    session.run(args, loading)
 
 
 def run(main):

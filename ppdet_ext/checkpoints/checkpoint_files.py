@@ -13,7 +13,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..files import atomic_path
-from ..weights import hub_config, metadata, source
+from ..weights import hub_config, metadata, shards, source
+from ..weights.json_file import read_json
 from ..weights.readers import need
 from ..weights.source import Checkpoint, Location
 from ..weights.writers import write_safetensors, write_with_metadata
@@ -36,9 +37,7 @@ def locate(spec: str | Path) -> Location:
     spec = str(spec)
     if spec.startswith("ppdet://"):
         spec = PPDET_HOST + spec[len("ppdet://"):]
-    elif "://" not in spec and Path(spec).expanduser().is_dir():
-        spec = str(_in_folder(Path(spec).expanduser()))
-    elif "://" not in spec and not Path(spec).is_file() and Path(f"{spec}.pdparams").is_file():
+    elif "://" not in spec and not Path(spec).exists() and Path(f"{spec}.pdparams").is_file():
         spec = f"{spec}.pdparams"
     location = source.locate_spec(spec)
     own = stamp.read(location.path) if location.path.suffix == stamp.WEIGHTS else None
@@ -46,30 +45,19 @@ def locate(spec: str | Path) -> Location:
         known = {"classes": list(own.facts.classes), "mean": own.facts.mean, "std": own.facts.std}
         return dataclasses.replace(location, meta={**location.meta, **{k: v for k, v in known.items() if v}})
     config = location.path.parent / HF_CONFIG
-    if location.path.name not in HF_FILES or not config.is_file():
+    if location.path.name.replace(shards.SUFFIX, "") not in HF_FILES or not config.is_file():
         return location
     return dataclasses.replace(location, meta={**location.meta, "classes": _labels(config) or None})
 
 
 def _labels(config):
     """The class names of a config.json, by their numbers: files are found that list them sorted as text (0, 1, 10)."""
-    labels = hub_config.read_json(config).get("id2label") or {}
+    labels = read_json(config).get("id2label") or {}
     numbers = {key: int(key) for key in labels if key.isdecimal()} if isinstance(labels, dict) else {}
     if not isinstance(labels, dict) or sorted(numbers.values()) != list(range(len(labels))) or \
             not all(isinstance(label, str) for label in labels.values()):
         raise UserError(f"'{config}': id2label is not an object of class names by number, from '0' on")
     return [labels[key] for key in sorted(numbers, key=numbers.get)]
-
-
-def _in_folder(folder):
-    for name in HF_FILES:
-        if (folder / name).is_file():
-            return folder / name
-        if (folder / f"{name}.index.json").is_file():
-            raise UserError(f"'{folder}' holds its weights in several files; save them as one: "
-                            "model.save_pretrained(FOLDER, max_shard_size='10GB')")
-    raise UserError(f"the folder '{folder}' holds none of {', '.join(HF_FILES)}; give a folder that transformers' "
-                    "save_pretrained wrote, or a file")
 
 
 def read(spec: str | Path, names: Collection[str] | None = None, part: str = "") -> Checkpoint:

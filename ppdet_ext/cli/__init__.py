@@ -44,6 +44,7 @@ def run(main: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         _leave(130, "interrupted")
     except Exception as error:
+        from ..data import worker_threads
         from ..deploy import DeployError
         from ..distributed import processes
         from ..files import cannot_write
@@ -52,6 +53,8 @@ def run(main: Callable[[], object]) -> None:
             _leave(2, f"error: {_process()}{error}")
         if cannot_write(error):
             _leave(2, f"error: {_process()}{cannot_write(error)}")
+        if worker_threads.why_died(error):
+            _leave(2, f"error: {_process()}{worker_threads.why_died(error)}")
         if not processes.is_rank_lost(error):
             raise
         processes.wait_for_launcher()

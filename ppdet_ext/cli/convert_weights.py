@@ -28,11 +28,13 @@ def backbone_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", choices=("paddle", "torch"), default="paddle", help="paddle (default): timm's or "
                         "torchvision's weights as .pdparams; torch: a trained .pdparams, a backbone's or a detector's, "
                         "as .safetensors")
-    parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .pdparams), URL, hub (default) or "
-                        "package:NAME; with --to torch: a .pdparams or .pdema")
+    parser.add_argument("--checkpoint", help="FILE (.safetensors .pth .pt .bin .ckpt .pdparams, .index.json of "
+                        "several), FOLDER, URL, hub (default), hf-hub:OWNER/NAME or package:NAME; with --to torch: a "
+                        ".pdparams or .pdema")
     parser.add_argument("-o", "--output", help="default: where pretrained: true looks, "
                         "weights/ARCH.pdparams (weights: $PPDET_EXT_HOME); with --to torch beside it, ARCH.safetensors")
-    parser.add_argument("--num-classes", type=int, help="classes of the checkpoint's head (default: the arch's own)")
+    parser.add_argument("--num-classes", type=int, help="classes of the checkpoint's head (default: the arch's own); "
+                        "0 for a file without one")
     parser.add_argument("--part", default="", metavar="PREFIX",
                         help="what precedes the network's names in a file that holds more: teacher.backbone.")
     parser.add_argument("--fill", default="", metavar="CHECKPOINT",

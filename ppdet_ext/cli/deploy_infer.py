@@ -2,7 +2,6 @@
 """Detect with an exported model: what tools/deploy_infer.py does without the package around ``deploy``."""
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from ..deploy import session
@@ -16,5 +15,4 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Detect as the command line says."""
     args = parse_args(argv)
     environment.setup()
-    warnings.filterwarnings("ignore", message="No ccache found")
-    session.run(args)
+    session.run(args, environment.quiet_imports())

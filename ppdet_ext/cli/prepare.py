@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import os
 import random
+import shlex
 import sys
 import time
 import traceback
@@ -24,6 +25,7 @@ from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
 from ..distributed import processes
 from ..errors import UserError, masked
+from ..weights.readers import READERS
 from . import commands
 
 log = logging.getLogger("ppdet.engine")
@@ -64,6 +66,8 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     reader_keys.check_pictures(cfg, mode, validate)
     checks.check(cfg, mode, validate if mode == "train" else None)
+    if mode != "test":
+        checks.keep_background(cfg)
     normalization.resolve(cfg)
     return cfg
 
@@ -136,13 +140,14 @@ def required_weights(cfg: dict[str, Any]) -> str:
     or model_final; else the ``weights`` of a ``_BASE_``, which are another run's.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none; they are torch's.
     """
     command = cfg.get("command", {})
     written = {"-o weights": config_file.parse_options(command.get("opt")),
                "weights in the config": config_file.own_values(command["config"]) if "config" in command else cfg}
     why = next((name for name, values in written.items() if values.get("weights")), None)
     if why:
+        _require_paddle(str(cfg["weights"]), cfg)
         return _chosen(cfg["weights"], why)
     folder = Path(cfg.get("save_dir", "output")) / cfg["filename"]
     found = [folder / f"{name}{stamp.WEIGHTS}" for name in ("best_model", "model_final")]
@@ -151,13 +156,14 @@ def required_weights(cfg: dict[str, Any]) -> str:
         _warn_of_other_run(*there)
         return _chosen(str(there[0]), "this config's run wrote it")
     if cfg.get("weights") and _is_there(cfg["weights"]):
+        _require_paddle(str(cfg["weights"]), cfg)
         return _chosen(cfg["weights"], f"weights of a _BASE_; there is no '{found[0]}'")
     raise UserError(f"there is no '{found[0]}': train first ({commands.spelling('train')} --eval), or name a "
                     f"checkpoint: -o weights={found[1]}")
 
 
 def _is_there(weights):
-    return "://" in weights or any(os.path.exists(f"{weights}{suffix}") for suffix in ("", stamp.WEIGHTS))
+    return "://" in weights or any(os.path.exists(os.path.expanduser(f"{weights}{suffix}")) for suffix in ("", stamp.WEIGHTS))
 
 
 def _chosen(weights, why):
@@ -185,6 +191,18 @@ def _warn_of_other_run(first, *others):
         other, newer = stamp.read(path), path.stat().st_mtime > first.stat().st_mtime
         if newer and own and other and own.run not in (other.run, *other.facts.resumed):
             log.warning("'%s' is of %s, but '%s' beside it is newer and of another run: %s", first, own, path, other)
+
+
+def _require_paddle(weights, cfg):
+    """Raise UserError with the command that converts ``weights``, where they are torch's or a folder of the hub's."""
+    folder = os.path.isdir(os.path.expanduser(weights))
+    torch_files = tuple(suffix for suffix, (_, framework) in READERS.items() if framework == "torch")
+    if folder or (weights.endswith(torch_files) and ("://" in weights or os.path.isfile(os.path.expanduser(weights)))):
+        output = f"{Path(masked(weights)).stem}.pdparams"
+        words = ["detector", "--model", cfg["command"]["config"], "--to", "paddledet", masked(weights), output]
+        again = shlex.quote(f"weights={output}")
+        raise UserError(f"weights={masked(weights)} is torch's, evaluation and export take .pdparams; convert it: "
+                        f"{commands.spelling('convert')} {shlex.join(words)} and then -o {again}")
 
 
 def start_workers(cfg: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ logger = logging.getLogger("ppdet.engine")
 
 # class counts for which ppdet knows the names without a file
 BUILT_IN = {"COCO": 80, "VOC": 20}
+# pycocotools' maxDets, which is of each class
+MOST_COUNTED = 100
 CHECKS = {"COCODataSet": coco.check, "VOCDataSet": voc.check}
 
 
@@ -33,11 +35,26 @@ def check(cfg: dict, mode: str, validate: bool | None = None) -> None:
         data = dataset_config.read(cfg, section)
         if data is None:
             raise UserError(f"the config has no {section}; add one (configs/datasets/ has examples)")
-        found = _label_names(cfg, data) if section == "TestDataset" else CHECKS.get(data.kind, _unchecked)(data)
+        found = _label_names(cfg, data) if section == "TestDataset" else _checked(cfg, data)
         if found:
             _check_num_classes(cfg, data, found)
             classes[data] = [name for _, name in found]
     _check_same_classes(classes)
+
+
+def keep_background(cfg: dict) -> None:
+    """Let evaluation see the pictures without objects too, whatever ``EvalDataset`` says: what is found there is wrong.
+
+    By itself ppdet leaves them out, and AP is that of an easier set.
+    """
+    data = dataset_config.read(cfg, "EvalDataset")
+    if data is None or data.kind not in CHECKS:
+        return
+    section, kept = cfg["EvalDataset"], {"allow_empty": True, "empty_ratio": 1.0}
+    if isinstance(section, dict):
+        section.update(kept)
+    else:  # a YAML tag: the data set is there already
+        vars(section).update(kept)
 
 
 def readable_images(paths: Sequence[str], prepare: Callable[[dict], Any] | None = None) -> list[str]:
@@ -67,8 +84,30 @@ def _sections(cfg, mode, validate):
     return ["TrainDataset"]
 
 
-def _unchecked(data):
-    """A data set class that is not ours to judge."""
+def _checked(cfg, data):
+    """[(id, name)] of a data set to train or evaluate on; None where its class is not ours to judge."""
+    if data.kind not in CHECKS:
+        return None
+    found = CHECKS[data.kind](data, needs_boxes=data.trains or not cfg.get("save_prediction_only"))
+    _check_room(cfg, data, found)
+    return found.classes
+
+
+def _check_room(cfg, data, found):
+    """One line where a picture has more objects than can be found, or counted."""
+    heads = {name: cfg[name] for name in cfg if isinstance(cfg[name], dict)}
+    used = [str(part) for part in heads.get(str(cfg.get("architecture")), {}).values() if isinstance(part, str)]
+    limits = [(f"{name}.{key} is {heads[name][key]}", found.most, heads[name][key])
+              for name in used for key in (("num_queries",) if data.trains else ("num_queries", "num_top_queries"))
+              if isinstance(heads.get(name, {}).get(key), int)]
+    if not data.trains and str(cfg.get("metric", "")).upper() == "COCO":
+        limits.append((f"pycocotools counts {MOST_COUNTED} detections of a class in a picture", found.most_of_class,
+                       MOST_COUNTED))
+    short = [words for words, there, limit in limits if there > limit]
+    if short:
+        logger.warning("'%s' has up to %d objects in a picture (%d of one class; fullest: '%s'), but %s: the others "
+                       "cannot be found, or count as missed; raise the setting, or cut the pictures into smaller ones",
+                       data.anno_file, found.most, found.most_of_class, found.example, ", and ".join(short))
 
 
 def _label_names(cfg, data):

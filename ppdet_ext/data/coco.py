@@ -2,6 +2,8 @@
 """Checks of a data set in COCO format. ppdet skips or dies on what is wrong here, without saying where."""
 from __future__ import annotations
 
+import codecs
+import itertools
 import json
 import logging
 import math
@@ -12,6 +14,7 @@ import numpy as np
 
 from ..config.rules import shown
 from ..errors import UserError, printable
+from . import contents
 from .dataset_config import Source
 from .images import check_headers
 
@@ -21,6 +24,7 @@ NEEDED = {"images": ("id", "file_name", "height", "width"), "categories": ("id",
           "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
 OPTIONAL = {"annotations": ("track_id",)}  # ppdet reads it where it is there
 LARGEST_ID = 2 ** 53  # pycocotools keeps ids in float64
+DECIMALS = 3  # of the corners that ppdet keeps
 LARGEST = 1e12  # of a coordinate, and more than any picture has
 
 
@@ -58,6 +62,8 @@ def load(path: Path, where: str) -> dict:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
     except ValueError as error:  # UnicodeDecodeError is one too
+        if _has_mark(path):
+            raise UserError(f"{where}: '{path}' begins with a byte order mark; save it as UTF-8 without one") from None
         raise UserError(f"{where}: '{path}' is not JSON ({error})") from None
     except RecursionError:
         raise UserError(f"{where}: '{path}' is not in COCO format: its lists or objects nest too deep") from None
@@ -66,6 +72,12 @@ def load(path: Path, where: str) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{where}: '{path}' is not in COCO format (a JSON {type(content).__name__}, not an object)")
     return content
+
+
+def _has_mark(path):
+    """Whether a file begins as some editors of Windows begin it; pycocotools does not take that."""
+    with open(path, "rb") as file:
+        return file.read(3) == codecs.BOM_UTF8
 
 
 def _check_structure(content, path, sections):
@@ -121,11 +133,11 @@ def _check_distinct(content, pairs, path):
     raise UserError(f"'{path}': categories {which} are both called '{printable(twice)}'; {advice}")
 
 
-def check(source: Source) -> list[tuple[int, str]]:
-    """Check one data set: structure, ids, boxes, images on disk.
+def check(source: Source, needs_boxes: bool = True) -> contents.Contents:
+    """Check one data set: structure, ids, images on disk, boxes.
 
-    Returns:
-        [(category id, name)] in class order.
+    Args:
+        needs_boxes: whether a set without boxes is a mistake.
 
     Raises:
         UserError: the first problem, with the count where there may be many.
@@ -139,13 +151,35 @@ def check(source: Source) -> list[tuple[int, str]]:
     _check_structure(content, path, ["images", "annotations"])
     if not content["images"]:
         raise UserError(f"'{path}' lists no images")
-    if source.section == "TrainDataset" and not content["annotations"]:
+    if source.trains and not content["annotations"]:
         raise UserError(f"'{path}' has no annotations; there is nothing to learn from")
     _check_sizes(content["images"], path)
     _check_references(content, path, {number for number, _ in pairs})
-    _check_boxes(content, path)
-    _check_files(source, content["images"])
-    return pairs
+    _check_files(source, content["images"])  # before the boxes, which exchanged sizes would put outside
+    empty = _check_boxes(content, path)
+    _count(source, content, empty, needs_boxes)
+    return contents.Contents(pairs, *_fullest(content))
+
+
+def _count(source, content, empty, needs_boxes):
+    """One line on crowds, ignored boxes and background images."""
+    annotations = content["annotations"]
+    masks = {"iscrowd: 1": np.array([bool(annotation["iscrowd"]) for annotation in annotations], bool),
+             "ignore: 1": np.array([bool(annotation.get("ignore")) for annotation in annotations], bool),
+             "without area": empty}
+    facts = {name: int(mask.sum()) for name, mask in masks.items()}
+    unused = [masks[name] for name in contents.UNUSED[source.trains] if name in masks
+              and not (name == "iscrowd: 1" and source.trains and source.load_crowd)]
+    usable = ~np.any(unused, axis=0)
+    filled = {annotation["image_id"] for annotation in itertools.compress(annotations, usable)}
+    facts["background images"] = len(content["images"]) - len(filled)
+    contents.summary(source, facts, len(annotations), len(content["images"]), int(usable.sum()), needs_boxes)
+
+
+def _fullest(content):
+    most, of_class, image = contents.fullest([(annotation["image_id"], annotation["category_id"])
+                                              for annotation in content["annotations"] if not annotation["iscrowd"]])
+    return most, of_class, next((found["file_name"] for found in content["images"] if found["id"] == image), "")
 
 
 def _check_sizes(images, path):
@@ -192,24 +226,42 @@ def box_problems(boxes: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
         sizes: [n, 2], width and height of their images.
 
     Returns:
-        Bool masks [n]: 'broken' and 'outside' cannot be trained on, 'empty' ones are left out by ppdet, 'over' ones
-        reach over the border by more than a pixel.
+        Bool masks [n]: 'broken' and 'outside' cannot be trained on, 'empty' ones are left out, 'over' ones reach over
+        the border by more than a pixel.
     """
     broken = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
-    empty = ~broken & (boxes[:, 2:] == 0).any(1)
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    outside = ~broken & ~empty & ((low >= sizes) | (high <= 0)).any(1)
+    outside = ~broken & (boxes[:, 2:] > 0).all(1) & ((low >= sizes) | (high <= 0)).any(1)
+    empty = ~broken & ~outside & ~has_area(low, high, sizes)
     over = ~broken & ~empty & ~outside & ((low < 0) | (high > sizes + 1)).any(1)
     return {"broken": broken, "outside": outside, "empty": empty, "over": over}
 
 
+def has_area(low: np.ndarray, high: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which boxes have an area once they are rounded, as ppdet does it, and cut at the border: bool [n].
+
+    Args:
+        low, high: [n, 2], their upper left and lower right corners in pixels.
+        sizes: [n, 2], width and height of their images.
+    """
+    low, high = (np.clip(np.round(corner, DECIMALS), 0, sizes) for corner in (low, high))
+    return (high.astype("float32") > low.astype("float32")).all(1)
+
+
 def _check_boxes(content, path):
-    """Boxes broken, outside the image or of area 0: an error; empty ones and those over the border: a warning."""
+    """Boxes broken, outside the image or of area 0: an error; empty ones and those over the border: a warning.
+
+    Returns the mask of the empty ones.
+    """
     annotations, images = content["annotations"], {image["id"]: image for image in content["images"]}
     owners = [images[annotation["image_id"]] for annotation in annotations]
     boxes = np.array([_as_box(annotation["bbox"]) for annotation in annotations], "float64").reshape(-1, 4)
     sizes = np.array([(image["width"], image["height"]) for image in owners], "float64").reshape(-1, 2)
     masks = box_problems(boxes, sizes)
+    if annotations:
+        example = f"annotation id {annotations[0]['id']} of '{owners[0]['file_name']}': {shown(annotations[0]['bbox'])}"
+        contents.require_pixels(boxes, sizes, example, path, "[x, y, width, height]")
+        contents.require_sizes(boxes, masks["over"], sizes, example, path)
     without = np.array([not annotation["area"] > 0 for annotation in annotations], bool)  # nan too
     masks["no area"] = without & ~masks["broken"] & ~masks["outside"] & ~masks["empty"]
     found = {problem: np.flatnonzero(mask) for problem, mask in masks.items()}
@@ -222,6 +274,7 @@ def _check_boxes(content, path):
         if problem in ("broken", "outside", "no area"):
             raise UserError(text)
         logger.warning(printable(text, 1000))
+    return masks["empty"]
 
 
 def _check_files(source, images):

@@ -11,18 +11,25 @@ from typing import Any
 from ..config.reader_keys import name_of_dataset
 from ..errors import UserError
 
-_FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list")
+_FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list", "allow_empty", "load_crowd")
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One of TrainDataset, EvalDataset, TestDataset: its ``section`` name, ppdet's class name and paths."""
+    """One of TrainDataset, EvalDataset, TestDataset: its ``section`` name, ppdet's class name, paths, what it keeps."""
     section: str
     kind: str
     dataset_dir: Path
     image_dir: str = ""
     anno_path: str = ""
     label_list: str = ""
+    allow_empty: bool = False
+    load_crowd: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is learnt from; else it is evaluated."""
+        return self.section == "TrainDataset"
 
     @property
     def anno_file(self) -> Path:

@@ -6,13 +6,22 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..deploy.image_files import image_header, read_image
+from ..deploy.image_files import FIRST_LYING, image_header, read_image, upright_size
 from ..deploy.image_formats import UnreadableImage
 from ..errors import UserError
 
 logger = logging.getLogger("ppdet.engine")
 
 SAMPLE = 64
+# with more than this share of exchanged sizes, the set is wrong, and not a picture of it
+FEW = 0.1
+# how a written size can differ from that of the upright picture -> what is said
+DIFFERENCES = {
+    "turned": "are turned upright by their EXIF orientation, but their annotations give the size before that, so boxes "
+              "would lie beside their objects; take the orientation out of the files (exiftool -Orientation= FOLDER), "
+              "or write sizes and boxes of the upright pictures",
+    "exchanged": "have width and height exchanged in their annotations, so boxes would be cut; exchange the two there",
+    "other": "have another size than annotated, so their boxes may be wrong"}
 
 
 def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, float]]) -> None:
@@ -23,21 +32,39 @@ def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, floa
         sizes: the (width, height) that the annotations give for each.
 
     Raises:
-        UserError: one is not an image. Other sizes than annotated are only warned of (ppdet takes the real ones).
+        UserError: one is not an image, or the sides of more than ``FEW`` of them are exchanged. Other sizes than
+            annotated are only warned of (ppdet takes the real ones).
     """
     step = max(1, len(paths) // SAMPLE)
-    others: list[str] = []
+    found: dict[str, list[str]] = {kind: [] for kind in DIFFERENCES}
+    hidden: list[str] = []
     deep = False
     for path, size in list(zip(paths, sizes))[::step]:
         try:
-            width, height, bits = image_header(path)
+            bits = image_header(path)[2]
             if bits > 8 and not deep:
                 deep = bool(read_image(path).size)  # how its bits are taken is said here, not by each worker
+            width, height, orientation = upright_size(path)
         except UnreadableImage as error:
             raise UserError(f"image {str(path)!r} is unreadable: {error.reason}") from None
-        # a camera's turned picture (EXIF) is turned upright when it is read
-        if tuple(map(int, size)) not in ((width, height), (height, width)):
-            others.append(f"'{path}' is {width}x{height}, its annotation says {size[0]:g}x{size[1]:g}")
-    if others:
-        logger.warning("%d of %d images looked at have another size than annotated, so their boxes may be wrong; "
-                       "first: %s", len(others), len(paths[::step]), others[0])
+        written = tuple(map(int, size))
+        if written != (width, height):
+            kind = "other" if written != (height, width) else "turned" if orientation >= FIRST_LYING else "exchanged"
+            found[kind].append(f"'{path}' is {width}x{height}, its annotation says {size[0]:g}x{size[1]:g}")
+        elif orientation > 1 and (orientation < FIRST_LYING or width == height):
+            hidden.append(str(path))
+    _tell(found, len(paths[::step]))
+    if hidden:
+        logger.info("%d of %d images looked at have an EXIF orientation that does not show in their size; they are "
+                    "turned upright, and boxes count as drawn on the upright picture; first: %r", len(hidden),
+                    len(paths[::step]), hidden[0])
+
+
+def _tell(found, looked_at):
+    for kind, examples in found.items():
+        if not examples:
+            continue
+        text = f"{len(examples)} of {looked_at} images looked at {DIFFERENCES[kind]}; first: {examples[0]}"
+        if kind != "other" and len(examples) > FEW * looked_at:
+            raise UserError(text)
+        logger.warning(text)

@@ -130,7 +130,7 @@ def _file_metadata(spec, known):
         return (str(location.path), location.meta) if location else ("", {})
     if not isinstance(spec, str) or spec in ("", "hub"):
         return "", {}
-    if "://" in spec:
+    if "://" in spec or not source.is_here(spec):  # nothing is downloaded for this
         return masked(spec), {}
     try:
         return spec, source.locate_spec(spec).meta

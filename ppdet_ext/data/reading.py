@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import traceback
@@ -28,6 +29,8 @@ from ..errors import UserError
 
 logger = logging.getLogger("ppdet.engine")
 
+#: of lists of images and of labels; editors of Windows begin them with a byte order mark
+LIST_ENCODING = "utf-8-sig"
 _EMPTY = "ppdet_ext_empty"
 _KEYS = {True: "ppdet_ext_user_error", False: "ppdet_ext_error"}
 
@@ -222,15 +225,67 @@ def next_or_raise(call: Callable) -> Callable:
 
 
 def parse_and_clip(parse: Callable) -> Callable:
-    """For ``COCODataSet.parse_dataset``: boxes are cut at the image's border (``checks`` says how many reach over)."""
+    """For ``COCODataSet.parse_dataset``: boxes are cut at the image's border, and those without an area left out.
+
+    ``checks`` says how many there are of each.
+    """
     @functools.wraps(parse)
     def clipped(self):
         parse(self)
-        for record in self.roidbs:
-            if len(record.get("gt_bbox", ())) and "w" in record:
-                limits = np.array([record["w"], record["h"]] * 2, "float32")
-                record["gt_bbox"] = np.clip(record["gt_bbox"], 0, limits)
+        self.roidbs = [record for record in self.roidbs if _clip(record) or self.allow_empty]
     return clipped
+
+
+def _clip(record):
+    """Whether boxes are left, or there were none; the record is changed."""
+    boxes = record.get("gt_bbox", ())
+    if not len(boxes) or "w" not in record:
+        return True
+    boxes = np.clip(boxes, 0, np.array([record["w"], record["h"]] * 2, "float32"))
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
+    if kept.all():
+        record["gt_bbox"] = boxes
+        return True
+    for key in [key for key in record if key.startswith("gt_") or key == "is_crowd"]:
+        values = boxes if key == "gt_bbox" else record[key]
+        record[key] = list(itertools.compress(values, kept)) if isinstance(values, list) else values[kept]
+    return bool(kept.any())
+
+
+def parse_boxes(parse: Callable) -> Callable:
+    """For ``COCODataSet.parse_dataset``: whether a box is there is not for its ``segmentation`` to decide.
+
+    ppdet takes an empty outline ([[]], as some tools write for plain boxes) for a box to be left out: arrays then end
+    in zeros, or the picture is gone. Outlines are kept where ``data_fields`` asks for them.
+    """
+    @functools.wraps(parse)
+    def without_outlines(self):
+        from pycocotools import coco
+
+        class Boxes(coco.COCO):
+            def createIndex(self):
+                for annotation in self.dataset.get("annotations", ()):
+                    annotation.pop("segmentation", None)
+                super().createIndex()
+
+        if "gt_poly" in self.data_fields:
+            return parse(self)
+        # ppdet imports it by name each time
+        own, coco.COCO = coco.COCO, Boxes
+        try:
+            return parse(self)
+        finally:
+            coco.COCO = own
+    return without_outlines
+
+
+def open_with_mark(open_file: Callable) -> Callable:
+    """For the ``open`` of ppdet's modules that read lists: UTF-8, whatever the system's own is, without a BOM."""
+    @functools.wraps(open_file)
+    def opened(path, mode="r", *args, **settings):
+        return open_file(path, mode, *args, **settings) if "b" in mode or args or "encoding" in settings else \
+            open_file(path, mode, encoding=LIST_ENCODING, **settings)
+    return opened
 
 
 def split_readable(paths: Sequence[str], prepare: Callable[[dict], Any] | None = None

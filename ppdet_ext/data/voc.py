@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
+
 from ..config.rules import shown
 from ..errors import UserError, nearest
+from . import contents
 from .dataset_config import Source
 from .images import check_headers
+from .reading import LIST_ENCODING
 
 logger = logging.getLogger("ppdet.engine")
 BACKGROUND = "background"  # where it is the first label, ppdet leaves it out in some places and counts it in others
@@ -47,17 +52,17 @@ def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:
 
 def _lines(path, where):
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding=LIST_ENCODING).splitlines()
     except (OSError, ValueError) as error:
         raise UserError(f"{where}: cannot read '{path}' ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
                         ) from None
 
 
-def check(source: Source) -> list[tuple[int, str]]:
-    """Check one data set: list, label list, XML files, boxes, images on disk.
+def check(source: Source, needs_boxes: bool = True) -> contents.Contents:
+    """Check one data set: list, label list, XML files, images on disk, boxes.
 
-    Returns:
-        [(class index, name)].
+    Args:
+        needs_boxes: whether a set without boxes is a mistake.
 
     Raises:
         UserError: the first problem, with file and line.
@@ -68,7 +73,7 @@ def check(source: Source) -> list[tuple[int, str]]:
     if not os.path.isfile(listing):
         raise UserError(f"{source.section}: image list '{listing}' is missing; it needs a line '<image> <xml>' for "
                         f"each image (set {source.section}.dataset_dir and {source.section}.anno_path)")
-    paths, sizes = [], []
+    paths, xmls = [], []
     for number, line in enumerate(_lines(listing, f"{source.section}.anno_path"), 1):
         where = f"'{listing}' line {number}"
         if len(line.split()) < 2:
@@ -82,11 +87,47 @@ def check(source: Source) -> list[tuple[int, str]]:
             if not os.path.isfile(path):
                 raise UserError(f"{where}: '{path}' is missing")
         paths.append(image)
-        sizes.append(_check_xml(xml, names))
+        xmls.append(xml)
     if not paths:
         raise UserError(f"{source.section}: image list '{listing}' is empty")
-    check_headers(paths, sizes)
-    return pairs
+    annotations = [_read_xml(xml, names) for xml in xmls]
+    check_headers(paths, [size for size, _ in annotations])  # before the boxes, which exchanged sizes put outside
+    _check_boxes(source, xmls, annotations)
+    _count(source, annotations, needs_boxes)
+    objects = [(place, names.index(name)) for place, (_, found) in enumerate(annotations) for name, _, _ in found]
+    most, of_class, place = contents.fullest(objects)
+    return contents.Contents(pairs, most, of_class, "" if place is None else str(paths[place]))
+
+
+def _check_boxes(source, xmls, annotations):
+    objects = [(xml, size, number, *found) for xml, (size, items) in zip(xmls, annotations)
+               for number, found in enumerate(items, 1)]
+    if not objects:
+        return
+    xml, _, _, name, box, _ = objects[0]
+    contents.require_pixels(np.array([found[4] for found in objects], "float64"),
+                            np.array([found[1] for found in objects], "float64"), f"'{name}' of '{xml}': {box}",
+                            source.anno_file, "<xmin>, <ymin>, <xmax>, <ymax>")
+    for xml, (width, height), number, name, (x1, y1, x2, y2), _ in objects:
+        if x2 < x1 or y2 < y1 or x1 >= width or y1 >= height or x2 < 0 or y2 < 0:
+            raise UserError(f"'{xml}': object {number} ('{name}') has the box [{x1:g}, {y1:g}, {x2:g}, {y2:g}], "
+                            f"outside the {width:g}x{height:g} image or with negative size")
+
+
+def _count(source, annotations, needs_boxes):
+    """One line on difficult objects, those without area, and background images."""
+    facts = Counter({"difficult: 1": 0, "without area": 0})
+    usable = 0
+    for (width, height), objects in annotations:
+        before = usable
+        for _, (x1, y1, x2, y2), difficult in objects:
+            kinds = {"difficult: 1": difficult,
+                     "without area": min(x2, width - 1) <= max(x1, 0) or min(y2, height - 1) <= max(y1, 0)}
+            facts.update(name for name, there in kinds.items() if there)
+            usable += not any(kinds.get(name) for name in contents.UNUSED[source.trains])
+        facts["background images"] += usable == before
+    contents.summary(source, facts, sum(len(objects) for _, objects in annotations), len(annotations), usable,
+                     needs_boxes)
 
 
 def _number(node, path, xml):
@@ -112,8 +153,8 @@ def _check_whole(node, tag, allowed, words, xml):
         raise UserError(f"'{xml}': <{tag}> of <{node.tag}> is {shown(found.text)}, not {words}")
 
 
-def _check_xml(xml, names):
-    """(width, height) of a VOC annotation whose objects have known names and boxes inside the image."""
+def _read_xml(xml, names):
+    """((width, height), [(class name, (x1, y1, x2, y2), difficult)]) of a VOC annotation; the names are known ones."""
     try:
         root = ElementTree.parse(xml).getroot()  # noqa: S314  expat itself ends files that grow without bounds
     except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:  # the middle two: odd encodings
@@ -122,14 +163,13 @@ def _check_xml(xml, names):
     width, height = _number(root, "size/width", xml), _number(root, "size/height", xml)
     if width <= 0 or height <= 0:
         raise UserError(f"'{xml}' gives the image size {width:g}x{height:g}")
+    objects = []
     for number, item in enumerate(root.findall("object"), 1):
         name = item.findtext("name")
         if name not in names:
             raise UserError(f"'{xml}': object {number} has the unknown class '{name}'{nearest(name, names)} "
                             "(not in the label list)")
         _check_whole(item, "difficult", (0, 1), "0 or 1", xml)
-        x1, y1, x2, y2 = (_number(item, f"bndbox/{side}", xml) for side in ("xmin", "ymin", "xmax", "ymax"))
-        if x2 < x1 or y2 < y1 or x1 >= width or y1 >= height or x2 < 0 or y2 < 0:
-            raise UserError(f"'{xml}': object {number} ('{name}') has the box [{x1:g}, {y1:g}, {x2:g}, {y2:g}], "
-                            f"outside the {width:g}x{height:g} image or with negative size")
-    return width, height
+        box = tuple(_number(item, f"bndbox/{side}", xml) for side in ("xmin", "ymin", "xmax", "ymax"))
+        objects.append((name, box, int(item.findtext("difficult") or 0)))
+    return (width, height), objects

@@ -1,12 +1,32 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Reader workers are forked while no thread of an earlier reader is ending.
+"""Reader workers: forked while no thread of an earlier reader is ending, ended before Python, and missed when they die.
 
 Paddle 3.3.1: the thread that took a reader's batches from its workers lives on for up to five seconds after the last
 one (it waits for more that long), and when it ends it locks Paddle's memory statistics for a moment. A worker that is
 forked while someone holds that lock has it for ever: it hangs at its first batch, and the training with it (see
 docs/startup_and_loading.md).
+
+ppdet makes the workers of the next epoch when one is over, so a run ends with workers that read ahead. Python stops
+them at its end, and Paddle, which is not told, warns of workers that "exit unexpectedly": the last line of a good run.
 """
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import weakref
+from collections.abc import Callable
 from typing import Any
+
+# what Paddle says, in a SystemError, when a worker has died
+_DIED = re.compile(r"DataLoader process \(pid\s+\d+\) exited (?:is killed by signal: (?P<signal>[\w ]+)|"
+                   r"unexpectedly with code (?P<code>-?\d+))|Blocking queue is killed")
+_REMEDIES = {
+    "Killed": "the memory was full, most likely; take fewer pictures at a time: -o worker_num=1 "
+              "TrainReader.batch_size=1",
+    "Bus error": "shared memory is full, most likely; do without it: -o TrainReader.use_shared_memory=false",
+}
+_living: weakref.WeakSet[Any] = weakref.WeakSet()
 
 # seconds between the thread's looks at whether all is over
 INTERVAL = 0.1
@@ -34,3 +54,31 @@ def stop(batches: Any) -> None:
         batches._thread.join(timeout=10)
     if hasattr(batches, "_try_shutdown_all"):
         batches._try_shutdown_all()
+
+
+def remember(init_workers: Callable) -> Callable:
+    """For ``_DataLoaderIterMultiProcess._init_workers``: these workers end before Python does."""
+    @functools.wraps(init_workers)
+    def remembered(self):
+        init_workers(self)
+        atexit.unregister(end_all)  # registered last, it runs before what Python itself does about workers
+        atexit.register(end_all)
+        _living.add(self)
+    return remembered
+
+
+def end_all() -> None:
+    """End the workers of all iterators of this process; one that does not answer within a second is left to Python."""
+    for batches in list(_living):
+        _living.discard(batches)
+        batches._shutdown_on_exit()
+
+
+def why_died(error: BaseException) -> str:
+    """One line about the worker whose death Paddle reports by ``error``; empty where it is about something else."""
+    found = _DIED.search(str(error)) if isinstance(error, SystemError) else None
+    if not found:
+        return ""
+    how = f" ({found['signal']})" if found["signal"] else f" (exit code {found['code']})" if found["code"] else ""
+    remedy = _REMEDIES.get(found["signal"], "-o worker_num=0 reads in the main process, where the error is shown")
+    return f"a process that reads data ended too early{how}: {remedy}"

@@ -96,10 +96,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "it, by paddle or openvino (default fp32)")
     add("--image_file", help="a picture")
     add("--image_dir", help="a folder of pictures")
-    add("--video_file", help="a video; goes before pictures")
+    add("--video_file", help="a video, or an http, https or rtsp address of one; goes before pictures")
     add("--camera_id", type=whole("camera_id"), default=-1,
         help="a camera's number; goes before everything; Ctrl-C ends it")
-    add("--batch_size", type=whole("batch_size"), default=1, help="pictures that run together (default 1)")
+    add("--batch_size", type=whole("batch_size"), default=1, help="pictures or frames that run together (default 1)")
     add("--threshold", type=share, default=0.5, help="least score of what is drawn and printed (default 0.5)")
     add("--output_dir", default="output", help="where results go (default output)")
     add("--run_mode", default="paddle", help="paddle, trt_fp32, trt_fp16 or trt_int8 (default paddle)")
@@ -109,7 +109,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             ("enable_mkldnn", False, "oneDNN on the CPU"),
             ("enable_mkldnn_bfloat16", False, "as --precision bf16, by oneDNN"),
             ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
-            ("save_images", True, "write pictures with boxes"),
+            ("save_images", True, "write pictures or the video with boxes"),
             ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),
             ("use_coco_category", False, "bbox.json with COCO's category numbers, and image numbers from file names"),
             ("trt_calib_mode", False, "TensorRT int8 calibration"),

@@ -29,6 +29,10 @@ log = logging.getLogger("ppdet_ext")
 _WHOLE_BYTES = 1 << 28
 # bits per channel that cameras and scanners have
 _DEPTHS = (8, 10, 12, 14, 16)
+#: EXIF orientations from this one on exchange width and height
+FIRST_LYING = 5
+# formats whose header gives the size before the turn, and which every release turns
+_SURELY_TURNED = ("JPEG", "WebP")
 _said: set[str] = set()
 _pillow_lock = threading.Lock()
 
@@ -57,6 +61,23 @@ def image_header(path: str | Path) -> tuple[int, int, int]:
         if kind.size:
             return require_good_header(kind, file, path)
         return _by_pillow(kind, file, path, lambda image: (*image.size, _depth(image, kind)[0]))
+
+
+def upright_size(path: str | Path) -> tuple[int, int, int]:
+    """(width, height, EXIF orientation from 1 to 8): the size that ``read_image`` gives. Raises as it does.
+
+    A turned picture is decoded only where releases of OpenCV and Pillow differ.
+    """
+    width, height, _ = image_header(path)
+    with _opened(path) as file:
+        kind = _kind(file, path)
+        try:
+            orientation = _by_pillow(kind, file, path, _orientation)
+        except UnreadableImage:  # Pillow is stricter, and OpenCV decides
+            orientation = 1
+    if orientation >= FIRST_LYING:
+        height, width = (width, height) if kind.name in _SURELY_TURNED else read_image(path).shape[:2]
+    return width, height, orientation
 
 
 def format_of(path: str | Path) -> Format | None:
@@ -144,7 +165,7 @@ def _pillow_image(kind: Format, file: BinaryIO) -> Any:
     from PIL import Image
 
     file.seek(0)
-    return Image.open(file, formats=[kind.pillow])
+    return Image.open(file, formats=[kind.pillow or kind.name])
 
 
 @contextlib.contextmanager
@@ -180,6 +201,16 @@ def _pixels(image: Any, kind: Format, file: BinaryIO, name: object) -> np.ndarra
     if image.mode == "F" or grey.min() < 0 or grey.max() > 0xFFFF:
         raise UnreadableImage(name, "its values have 32 bits and no known range; save it with 8 or 16 bits")
     return np.repeat(_to_8_bits(grey.astype(np.uint16), said, name)[..., None], 3, 2)
+
+
+def _orientation(image: Any) -> int:
+    from PIL import Image
+
+    exif = Image.Exif()
+    # of a PNG, ``getexif`` would decode the pixels
+    exif.load(image.info.get("exif", b""))
+    value = (exif if image.format in ("JPEG", "PNG", "BMP") else image.getexif()).get(0x0112)
+    return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
 _COLOURS = ("RGB", "RGBX", "RGBA")

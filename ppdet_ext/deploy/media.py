@@ -1,11 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Pictures and videos in and out. What is written appears whole or not at all."""
+"""Pictures in and out. What is written appears whole or not at all."""
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from .deploy_error import DeployError
 from .file_names import distinct_names
-from .image_files import format_of
 from .image_files import read_image as read_image  # who reads pictures finds it here
 from .image_formats import IMAGE_SUFFIXES, PictureError
 from .whole_file import whole_file
@@ -63,13 +61,13 @@ def images_in(folder: str | Path, tell: Callable[[str], None] = print) -> list[P
     return found
 
 
-def target_of(source: str | Path, output_dir: str | Path) -> Path:
-    """Where the result of ``source`` goes: the same name in ``output_dir``.
+def target_of(source: str | Path, output_dir: str | Path, name: str) -> Path:
+    """Where the result of ``source`` goes: ``name`` in ``output_dir``.
 
     Raises:
         DeployError: that would be the source itself.
     """
-    target = Path(output_dir) / Path(source).name
+    target = Path(output_dir) / name
     _require_others([target], [source])
     return target
 
@@ -120,54 +118,3 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write ``content`` as JSON."""
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(content), encoding="utf-8")
-
-
-class Video:
-    """The frames of a file (path) or camera (number) as RGB arrays; ``fps``, ``size`` (width, height), ``count``.
-
-    Raises:
-        DeployError: it cannot be opened.
-    """
-
-    def __init__(self, source: str | Path | int):
-        if not isinstance(source, int) and not Path(source).is_file():
-            raise DeployError(f"--video_file: '{source}' is not a file")
-        if not isinstance(source, int):
-            _require_no_picture(source)
-        self._capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-        if not self._capture.isOpened():
-            raise DeployError(f"cannot open {'camera' if isinstance(source, int) else 'video'} '{source}'")
-        # cameras and damaged headers say 0
-        self.fps = self._capture.get(cv2.CAP_PROP_FPS) or 25.0
-        self.count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self.size = tuple(int(self._capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        try:
-            while True:
-                good, frame = self._capture.read()
-                if not good:
-                    return
-                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-        finally:
-            self._capture.release()
-
-
-def _require_no_picture(source):
-    """OpenCV's videos are opened by whatever knows the file, also by the decoders that no picture may reach."""
-    kind = format_of(source)
-    if kind and kind.pillow and kind.name != "GIF":
-        raise DeployError(f"--video_file: '{source}' is a picture ({kind.name}); use --image_file")
-
-
-@contextlib.contextmanager
-def video_writer(path: str | Path, fps: float, size: tuple[int, int]) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yield ``write(rgb_frame)``; ``size`` is (width, height). The codec is mp4v, as PaddleDetection's."""
-    with whole_file(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*"mp4v"), fps, size)
-        if not writer.isOpened():
-            raise DeployError(f"cannot write video '{path}'; this OpenCV has no mp4v for that suffix: use .mp4")
-        try:
-            yield lambda frame: writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-        finally:
-            writer.release()

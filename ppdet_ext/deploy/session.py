@@ -2,12 +2,14 @@
 """What tools/deploy_infer.py does with its command line: pictures, slices, videos, benchmark, and their outputs."""
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 
-from . import media, slicing, visualize
+from . import media, slicing, video, visualize
 from .deploy_error import DeployError
 from .engines import Options
 from .image_formats import PictureError
@@ -15,23 +17,32 @@ from .predictor import Predictor, Timings
 
 #: the exit code of a run that did all pictures but some
 SOME_FAILED = 4
+_AS_IT_IS = contextlib.nullcontext()
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace, loading: contextlib.AbstractContextManager = _AS_IT_IS) -> None:
     """Detect as the command line says.
+
+    Args:
+        args: what ``command_line.parse_args`` returned.
+        loading: the context within which the engine's package is imported and the model opened.
 
     Raises:
         DeployError: a user's mistake, or no picture could be read.
         SystemExit: some pictures failed (SOME_FAILED); the others are done.
     """
     try:
-        _run(args)
+        _run(args, loading)
     except OSError as error:  # a name that is too long, a folder without permission, a full disk
         raise DeployError(f"'{error.filename or args.output_dir}': {error.strerror or error}") from None
 
 
-def _run(args):
-    predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
+def _run(args, loading):
+    if args.run_benchmark and args.slice_infer:
+        raise DeployError("--run_benchmark times whole pictures: leave out --slice_infer")
+    _say(f"loading {args.model_dir}")  # the first line is ours: a GPU's driver may have something to say, too
+    with loading:
+        predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
     if args.camera_id != -1 or args.video_file:
@@ -60,24 +71,21 @@ def _pictures(predictor, paths, args):
             records += visualize.coco_results(boxes, image_id, path.name, categories)
     if skipped == len(paths):
         raise DeployError(f"none of the {len(paths)} pictures could be read")
-    if args.save_results:
-        target = Path(args.output_dir) / "bbox.json"
-        media.write_json(target, records)
-        print(f"The bbox result is saved to {target}")
+    _save_records(records, args)
     print_timings(predictor.timings)
     if skipped:
-        print(f"skipped {skipped} of {len(paths)} pictures that could not be read or written", flush=True)
+        _say(f"skipped {skipped} of {len(paths)} pictures that could not be read or written")
         sys.exit(SOME_FAILED)
 
 
-def _detect(predictor, paths, args):
-    """Boxes [N, 6] per path, None for one that cannot be read (named on the way)."""
-    def tell(_path, error):
-        print(f"skipped: {error}", flush=True)
+def _detect(predictor, pictures, args):
+    """Boxes [N, 6] per path or frame, None for one that cannot be read (named on the way)."""
+    def tell(_picture, error):
+        _say(f"skipped: {error}")
 
     if args.slice_infer:
-        return [slicing.detect(predictor, path, args, tell) for path in paths]
-    return [result and result["boxes"] for result in predictor.predict(paths, on_unreadable=tell)]
+        return [slicing.detect(predictor, picture, args, tell) for picture in pictures]
+    return [result and result["boxes"] for result in predictor.predict(pictures, on_unreadable=tell)]
 
 
 def _show(predictor, path, target, boxes, args):
@@ -90,7 +98,7 @@ def _show(predictor, path, target, boxes, args):
     try:
         media.write_image(target, visualize.draw_boxes(media.read_image(path), boxes, predictor.labels, args.threshold))
     except PictureError as error:
-        print(f"skipped: {error}", flush=True)
+        _say(f"skipped: {error}")
         return False
     print(f"save result to: {target}", flush=True)
     return True
@@ -115,25 +123,73 @@ def _image_id(path):
 def _video(predictor, args):
     """Detect on each frame and write the video with boxes. Ctrl-C ends a camera; what was seen is kept."""
     source = args.camera_id if args.camera_id != -1 else args.video_file
-    video = media.Video(source)
-    target = Path(args.output_dir) / "output.mp4" if source == args.camera_id else media.target_of(
-        source, args.output_dir)
-    print(f"fps: {video.fps:.0f}, frame_count: {video.count}", flush=True)
-    seen = 0
-    with media.video_writer(target, video.fps, video.size) as write:
+    clip = video.Video(source)
+    print(f"fps: {clip.fps:.0f}, frame_count: {clip.count}", flush=True)
+    if args.run_benchmark:
+        print_timings(predictor.benchmark(list(itertools.islice(clip, args.batch_size))))
+        return
+    target = video.video_target(source, args.output_dir) if args.save_images else None
+    records, seen, skipped, stopped = [], 0, 0, False
+    categories = _categories(predictor, args)
+    with video.video_writer(target, clip.fps, clip.size, _say) if target else contextlib.nullcontext(_drop) as write:
         try:
-            for seen, frame in enumerate(video, 1):
-                boxes = predictor.predict([frame])[0]["boxes"]
+            for seen, (frame, boxes) in enumerate(_frames(predictor, clip, args), 1):
                 print(f"detect frame: {seen}", flush=True)
+                if boxes is None:
+                    skipped += 1
+                    write(frame)
+                    continue
                 for line in visualize.describe(boxes, args.threshold):
                     print(line)
                 write(visualize.draw_boxes(frame, boxes, predictor.labels, args.threshold))
+                if args.save_results:
+                    records += visualize.coco_results(boxes, seen, video.name_of(source), categories)
         except KeyboardInterrupt:
+            stopped = True
             print("stopped")
-        if not seen:
-            raise DeployError(f"no frame could be read from '{source}'")
-    print(f"save result to: {target}")
+        if skipped == seen:
+            raise DeployError(f"none of the {seen} frames could be detected on")
+    if target:
+        print(f"save result to: {target}")
+    _save_records(records, args)
     print_timings(predictor.timings)
+    _tell_what_is_missing(clip, seen, skipped, stopped)
+
+
+def _frames(predictor, clip, args):
+    """Yield (frame, boxes [N, 6], or None where that frame cannot be prepared), ``batch_size`` detected at a time."""
+    frames = iter(clip)
+    while True:
+        chunk = list(itertools.islice(frames, args.batch_size))
+        if not chunk:
+            return
+        yield from zip(chunk, _detect(predictor, chunk, args))
+
+
+def _tell_what_is_missing(clip, seen, skipped, stopped):
+    if skipped:
+        _say(f"skipped {skipped} of {seen} frames: they are in the video without boxes")
+    missing = 0 if stopped else max(0, clip.count - seen)
+    if missing:
+        _say(f"the video ended after {seen} of the {clip.count} frames that its header promises: it is cut off, "
+             "damaged, or its header is inexact")
+    if skipped or (missing and clip.many_missing(seen)):
+        sys.exit(SOME_FAILED)
+
+
+def _save_records(records, args):
+    if args.save_results:
+        target = Path(args.output_dir) / "bbox.json"
+        media.write_json(target, records)
+        print(f"The bbox result is saved to {target}")
+
+
+def _say(line):
+    print(line, flush=True)
+
+
+def _drop(_frame):
+    """For who wants no video."""
 
 
 def print_timings(timings: Timings) -> None:

@@ -19,21 +19,23 @@ from .image_formats import PictureError
 MAX_SLICES = 10_000
 
 
-def detect(predictor: Any, path: str | Path, args: Any,
-           on_unreadable: Callable[[str | Path, DeployError], None] | None = None) -> np.ndarray | None:
+def detect(predictor: Any, picture: str | Path | np.ndarray, args: Any,
+           on_unreadable: Callable[[Any, DeployError], None] | None = None) -> np.ndarray | None:
     """Merged boxes [N, 6] of one picture, None where it cannot be read (without ``on_unreadable`` that is raised).
+
+    ``picture`` is a path, or RGB [H, W, 3].
 
     ``predictor`` is a Predictor, or anything with its ``predict(list of arrays)``. Of ``args`` it uses
     ``slice_size`` (w, h), ``overlap_ratio`` (x, y), ``combine_method``, ``match_threshold``, ``match_metric``.
     """
     try:
-        image = media.read_image(path)
+        image = picture if isinstance(picture, np.ndarray) else media.read_image(picture)
         corners = windows(image.shape[:2], args.slice_size, args.overlap_ratio)
         results = predictor.predict([image[y1:y2, x1:x2] for x1, y1, x2, y2 in corners])
     except PictureError as error:
         if on_unreadable is None:
             raise
-        on_unreadable(path, error)
+        on_unreadable(picture, error)
         return None
     boxes = np.concatenate([result["boxes"] + np.array([0, 0, x1, y1, x1, y1], np.float32)
                             for result, (x1, y1, _, _) in zip(results, corners)])

@@ -134,7 +134,7 @@ def _sliced(trainer: Trainer, paths: dict[int, str], slices: Any,
             on_failure: Callable[[str, Exception], None] | None) -> Iterator[dict[str, np.ndarray]]:
     windows = WindowPredictor(trainer)
     for im_id, path in paths.items():
-        boxes: Any = slicing.detect(windows, path, slices, on_failure)  # type: ignore[arg-type]
+        boxes: Any = slicing.detect(windows, path, slices, on_failure)
         if boxes is not None:
             yield {"bbox": boxes, "bbox_num": np.array([len(boxes)]), "im_id": np.array([[im_id]])}
 

@@ -183,9 +183,13 @@ class Trainer:
         """``metrics`` where ppdet's callbacks look for it."""
         return self.metrics
 
-    def _evaluation_loader(self, dataset: Any) -> Any:
-        if self.cfg["metric"] == "VOC":  # numbers of boxes differ, and VOC's metric wants them picture by picture
+    def _keep_boxes_apart(self) -> None:
+        """VOC's metric wants boxes picture by picture; their numbers differ, so they make no array."""
+        if self.cfg["metric"] == "VOC":
             self.cfg["EvalReader"]["collate_batch"] = False
+
+    def _evaluation_loader(self, dataset: Any) -> Any:
+        self._keep_boxes_apart()
         batches = paddle.io.BatchSampler(dataset, batch_size=self.cfg["EvalReader"]["batch_size"])
         return create("EvalReader")(dataset, self.cfg["worker_num"],
                                     Share(batches) if processes.count() > 1 else batches)
@@ -269,6 +273,7 @@ class Trainer:
             processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
         if evaluate:
+            self._keep_boxes_apart()
             with random_state.kept():
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,

@@ -9,6 +9,8 @@ from ..errors import UserError
 from .graph import Graph
 from .ops._leaf_args import DROP_PATH_ARGS
 
+NOTHING: dict = {"type": "Identity", "args": {}, "children": {}}  # what timm has in place of a classifier of no classes
+
 
 def adjusted_leaves(graph: Graph, drop_path_rate: float = 0.0, in_chans: int = 3,
                     num_classes: int | None = None) -> dict[str, dict]:
@@ -27,7 +29,9 @@ def adjusted_leaves(graph: Graph, drop_path_rate: float = 0.0, in_chans: int = 3
         leaves[path] = _with(leaves[path], **{key: scaled})
     if in_chans != 3:
         _replace(graph, leaves, "first_conv", "in_channels", in_chans, "in_chans")
-    if num_classes is not None and "logits" in graph.outputs:
+    if num_classes == 0 and "logits" in graph.outputs:
+        leaves.update((path, NOTHING) for path in graph.info.get("classifier") or () if path in leaves)
+    elif num_classes is not None and "logits" in graph.outputs:
         _replace(graph, leaves, "classifier", "out_features", num_classes, "num_classes")
     return leaves
 

@@ -52,7 +52,16 @@ ROWS = (
           "ppdet>=2.6", after=("next_epoch",)),
     Patch("clipped_boxes",
           (Change("ppdet.data.source.coco:COCODataSet.parse_dataset", f"{_DATA}.reading:parse_and_clip"),),
-          "boxes that reach over the image's border stay so", "ppdet>=2.6"),
+          "boxes that reach over the image's border stay so, and those that have no area once they are rounded",
+          "ppdet>=2.6", after=("boxes_alone",)),
+    Patch("boxes_alone",
+          (Change("ppdet.data.source.coco:COCODataSet.parse_dataset", f"{_DATA}.reading:parse_boxes"),),
+          "an empty segmentation turns good boxes into zeros of class 0, or drops their picture", "ppdet>=2.6"),
+    Patch("lists_in_utf8",
+          tuple(Change(f"ppdet.data.source.{module}:open", f"{_DATA}.reading:open_with_mark")
+                for module in ("voc", "category")),
+          "lists of images and labels are read in the system's encoding, and a byte order mark becomes part of the "
+          "first name", "ppdet>=2.6"),
     Patch("mosaic", (Change(f"{_OPERATORS}:Mosaic.__call__", f"{_DATA}.mosaic:mend_mosaic"),),
           "Mosaic gives class numbers as floats, and keeps boxes that it has cut off", "ppdet>=2.6"),
     Patch("next_epoch", (Change(f"{_READER}:BaseDataLoader.__next__", f"{_DATA}.transform_schedule:next_of_epoch"),),

@@ -1,8 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Weights from torch's world into Paddle's, and back.
 
-source (where a file is) · download · readers, safe_pickle, torch_file, mapped (its content) · unwrap (the state in it)
-layout_rules, resize_parameters (carried over) · load_report (into a layer, and what fitted) · pretrained_weights (all)
+source (where a file is) · hub_cache, download · readers, safe_pickle, torch_file, foreign_objects, shards, mapped (its
+content) · unwrap (the state in it) · author_names, timm_renaming, layout_rules, resize_parameters (carried over)
+load_report (into a layer, and what fitted) · pretrained_weights (all)
 convert_backbone, backbone_to_torch, verify_backbone, parity (for the command) · writers · metadata
 """
 from .layout_rules import RENAMES, to_paddle, to_torch

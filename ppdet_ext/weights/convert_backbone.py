@@ -46,10 +46,21 @@ def convert(layer: nn.Layer, cfg: Any, spec: str | Path, allow: Sequence[str] = 
 def _check_classes(layer, cfg, converted, allow):
     """Raise UserError for a classifier of another size, unless some pattern was allowed: then loading decides."""
     given, wanted = classes_of(converted.state, layer), getattr(layer, "num_classes", None)
-    if not allow and wanted and given not in (None, wanted):
-        heads = " ".join(f"'{path}.*'" for path in classifiers(layer))
+    heads = " ".join(f"'{path}.*'" for path in classifiers(layer))
+    if allow or wanted is None or not heads:
+        return
+    if wanted and given is None and _lacks_only(classifiers(layer), layer, converted.state):
+        raise UserError(f"{converted.location.source} has no classifier, {cfg.arch} one for {wanted} classes; "
+                        "--num-classes 0 makes it without")
+    if given not in (None, wanted):
         raise UserError(f"{converted.location.source}: its classifier is for {given} classes, {cfg.arch}'s for "
                         f"{wanted}; --num-classes {given} keeps it, --allow {heads} leaves it out")
+
+
+def _lacks_only(heads, layer, state):
+    """Whether ``state`` lacks something of ``layer``, and nothing outside of ``heads``."""
+    missing = [name for name in layer.state_dict() if name not in state]
+    return bool(missing) and all(name.startswith(tuple(f"{path}." for path in heads)) for name in missing)
 
 
 def write(report: LoadReport, converted: Converted, output: str | Path) -> None:

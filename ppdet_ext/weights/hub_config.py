@@ -2,7 +2,6 @@
 """Mean, std and tag of weights as the hub's own files beside them say: config.json, preprocessor_config.json."""
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -10,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, printable
+from .json_file import read_json
 from .readers import READERS
+from .shards import SUFFIX
 
 logger = logging.getLogger("ppdet.engine")
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # what a hub's folder calls the weights that its files are about
-LARGEST_JSON = 4 << 20  # bytes; transformers' largest have a tenth of it
 TOLD_BY = "normalization_from"  # key of the file that says it
 # timm's names of what weights know, beside mean and std
 FACTS = ("tag", "license", "input_size", "interpolation", "crop_pct", "num_classes")
@@ -42,7 +42,7 @@ def read(path: str | Path) -> dict[str, Any]:
             continue
         if not found:
             continue
-        if path.name not in HUB_FILES and _weight_files(path.parent) > 1:
+        if path.name.replace(SUFFIX, "") not in HUB_FILES and _weight_files(path.parent) > 1:
             logger.warning("'%s' is not used: its folder holds several weight files, and which one it is about is not "
                            "said; name the file %s, or give it a folder of its own", file, HUB_FILES[0])
             continue
@@ -50,21 +50,14 @@ def read(path: str | Path) -> dict[str, Any]:
     return {}
 
 
-def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object.
+def of_config(file: str | Path) -> dict[str, Any]:
+    """The same of timm's config.json alone, wherever it lies and whatever it is called.
 
     Raises:
-        UserError: it is none.
+        UserError: it is no JSON object, or its numbers are none.
     """
-    try:
-        if Path(path).stat().st_size > LARGEST_JSON:
-            raise ValueError(f"it has more than {LARGEST_JSON >> 20} MiB")
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"cannot read '{path}' ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"'{path}' is not a JSON object")
-    return content
+    found = _of_timm(read_json(file))
+    return {**found, TOLD_BY: str(file)} if found else {}
 
 
 def _weight_files(folder):

@@ -13,10 +13,11 @@ from paddle import nn
 
 from ..errors import UserError
 from ..files import problem, sha256
-from . import metadata, verified_file
+from . import author_names, layout_rules, metadata, timm_renaming, verified_file
 from .download import Unavailable, home
 from .layout_rules import find_rename, known_names, linear_weights, rename_table, to_paddle, to_torch
 from .load_report import LoadReport, load_into
+from .readers import digest
 from .resize_parameters import resize_to
 from .source import Checkpoint, Location, locate_spec, read
 from .writers import write_with_metadata
@@ -24,6 +25,7 @@ from .writers import write_with_metadata
 logger = logging.getLogger(__name__)
 
 RANDOM = "random initialisation"
+COUNTER = "num_batches_tracked"  # nothing uses it
 
 
 def load_pretrained(layer: nn.Layer, cfg: Any, spec: str | Path | bool | None = True, in_chans: int = 3,
@@ -100,9 +102,10 @@ class Converted:
                  use_cache: bool = True):
         self.location, self.cfg = location, cfg
         rename = rename or location.rename
-        self.sha256 = sha256(location.path)
+        self.sha256 = digest(location.path)
         self.cached = self._cache_path(layer, rename) if use_cache else None
         self.source_state: dict[str, np.ndarray] | None = None
+        self.hint = ""  # what to try where the names do not fit
         self.from_cache = self.cached is not None and _is_intact(self.cached)
         if self.cached is not None and self.from_cache:
             self.state = read(Location(self.cached, str(self.cached))).state
@@ -118,8 +121,33 @@ class Converted:
         if rename:
             logger.info("names of %s carried over by rename table %s", self.location.source, rename)
             state = rename_table(rename).rename(state)
+        elif checkpoint.framework == "torch":
+            state = self._in_source_names(state, layer)
         self.source_state = state if checkpoint.framework == "torch" else None
         self.state = to_paddle(state, layer) if checkpoint.framework == "torch" else state
+
+    def _in_source_names(self, state, layer):
+        """``state`` in the source library's names, where it came in its authors'; by a table, else by timm itself."""
+        known, who = known_names(layer), author_names.find(state, known_names(layer))
+        if who:
+            logger.info("names of %s are those of %s: carried over", self.location.source, who)
+            return author_names.in_shape(author_names.TABLES[who].rename(state), _shapes(layer))
+        heads = tuple(f"{path}." for path in layout_rules.classifiers(layer))
+        lacking = [name for name in layout_rules.torch_names(layer) if name not in state and not name.startswith(heads)
+                   and not name.endswith(COUNTER)]
+        if not lacking or getattr(self.cfg, "source", "") != "timm":
+            return state
+        if not timm_renaming.at_hand():
+            self.hint = ("; if these are its authors' names: timm, where it is installed, is asked to rename them "
+                         "(pip install 'ppdet-ext[torch]')")
+            return state
+        renamed = timm_renaming.rename(state, self.cfg.arch, getattr(layer, "num_classes", None))
+        if author_names.fit(renamed, known) <= author_names.fit(state, known):
+            self.hint = ("; neither a table here nor timm knows these names: give timm's own file, hf-hub:timm/"
+                         f"{self.cfg.arch}.TAG or 'hub'")
+            return state
+        logger.info("names of %s carried over by timm's own function for %s", self.location.source, self.cfg.arch)
+        return renamed
 
     def torch_state(self, layer: nn.Layer) -> dict[str, np.ndarray]:
         """``{name: array}`` in torch's layout: the file's own, or what the inverse rules make of Paddle's."""
@@ -137,8 +165,13 @@ class Converted:
         """``load_into`` with the first convolution adapted to ``in_chans``, position parameters to the image size."""
         state = adapt_first_conv(self.state, getattr(self.cfg, "first_conv", ()), in_chans)
         state = resize_positions(state, layer, self.cfg.arch)
-        return load_into(layer, state, allow, getattr(layer, "unused_prefixes", ()), self.cfg.arch,
-                         source=self.location.source, sha256=self.sha256, meta=self.meta)
+        try:
+            return load_into(layer, state, allow, getattr(layer, "unused_prefixes", ()), self.cfg.arch,
+                             source=self.location.source, sha256=self.sha256, meta=self.meta)
+        except UserError as error:
+            if self.hint:
+                raise UserError(f"{error}{self.hint}") from None
+            raise
 
     def keep(self) -> None:
         """Write the converted weights into the cache; a cache that is full or cannot be written is a warning."""
@@ -149,6 +182,12 @@ class Converted:
             verified_file.note(self.cached, sha256(self.cached))
         except (OSError, UserError) as error:
             logger.warning("converted weights are not kept in '%s': %s", self.cached.parent, problem(error) or error)
+
+
+def _shapes(layer):
+    """``{torch name: shape}`` of all that is not a Linear's, whose weights torch keeps the other way round."""
+    linears = linear_weights(layer)
+    return {name: tuple(value.shape) for name, value in layer.state_dict().items() if name not in linears}
 
 
 def _is_intact(path):

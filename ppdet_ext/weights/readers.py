@@ -2,6 +2,7 @@
 """File suffix -> reader: one small function for each format, and the table that joins them."""
 from __future__ import annotations
 
+import hashlib
 import importlib
 import math
 import os
@@ -13,8 +14,9 @@ import numpy as np
 from safetensors import safe_open
 
 from ..errors import UserError, printable
+from ..files import sha256
 from ..limits import TooMuch, limit, refuse, tensor_bytes
-from . import safe_pickle, torch_file
+from . import safe_pickle, shards, torch_file
 from .mapped import map_file
 from .safe_pickle import AllowListUnpickler, Forbidden
 
@@ -32,6 +34,15 @@ PADDLE_ALLOWED = {
     **safe_pickle.NUMPY,
 }
 NO_QUANTISED = "quantised weights cannot be used for training; give the float32 or float16 file"
+WEIGHTS_ALONE = ("open it with the program that wrote it and save the weights alone: torch.save(model.state_dict(), "
+                 "'weights.pth')")
+# what files begin with that are not what their name says -> what they are
+BEGINNINGS = {
+    b"version https://git-lfs": "Git LFS's pointer to the file, not the file (git lfs pull gets it)",
+    b"<": "a web page, not weights: a server sent it in their place (a login, a quota)",
+    b"{": "JSON text, not weights",
+    b"": "empty",
+}
 SAFE_TORCH = (2, 6)  # before, weights_only=True could be tricked into running code: CVE-2025-32434
 
 
@@ -78,13 +89,23 @@ def _require_short_table(content):
 
 
 def read_torch(path: str | Path) -> Any:
-    """A torch.save file as nested containers of arrays: without torch where it holds only tensors, else through it."""
+    """A torch.save file as nested containers of arrays: without torch where it can be, else through it.
+
+    Of a network that was saved whole the tensors are taken; none of its classes is called.
+    """
     try:
         return torch_file.read(path)
+    except torch_file.Program:
+        raise UserError(f"'{path}' is a TorchScript program, not weights: tools/convert_weights.py onnx {path} -o "
+                        f"FOLDER converts it whole; or {WEIGHTS_ALONE}") from None
     except Forbidden as error:
         torch = need("torch", f"'{path}' cannot be read without torch ({error}; a .safetensors file can): it")
         _require_safe(torch, path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # torch may fail in any way, and its text names settings that would let the file run code
+            raise UserError(f"'{path}' is refused: {error}, and what a file calls could do anything; where you trust "
+                            f"it, {WEIGHTS_ALONE}") from None
         return safe_pickle.unfold(loaded, lambda value: hasattr(value, "detach"), lambda value: _numpy(value, path),
                                   tensor_bytes(os.path.getsize(path)), list)
 
@@ -114,12 +135,27 @@ def _paddle_array(value):
     return torch_file.widen_bfloat16(value) if getattr(value, "dtype", None) == np.uint16 else value
 
 
+def read_shards(path: str | Path) -> dict[str, Any]:
+    """All tensors of an index (model.safetensors.index.json), from the files beside it that it names."""
+    found: dict[str, Any] = {}
+    for file, names in shards.files(path).items():
+        content = read_file(file)[0]
+        lacking = [name for name in names if name not in content]
+        if lacking:
+            raise UserError(f"'{path}' says that {printable(lacking[0])} is in '{file.name}', which does not hold it; "
+                            "the files are of different networks: get them again")
+        found.update((name, content[name]) for name in names)
+    return found
+
+
 # suffix -> (reader, whose layout and names the tensors are in)
 READERS = {
+    shards.SUFFIX: (read_shards, "torch"),
     ".safetensors": (read_safetensors, "torch"),
     ".pth": (read_torch, "torch"),
     ".pt": (read_torch, "torch"),
     ".bin": (read_torch, "torch"),
+    ".ckpt": (read_torch, "torch"),
     ".pth.tar": (read_torch, "torch"),
     ".pdparams": (read_paddle, "paddle"),
     ".pdema": (read_paddle, "paddle"),
@@ -155,8 +191,26 @@ def read_file(path: str | Path) -> tuple[Any, str]:
     except Exception as error:  # a damaged file can make a parser fail in any way
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         size = Path(path).stat().st_size
+        other = _beginning(path)
+        if other:
+            raise UserError(f"cannot read '{path}' ({size} bytes): it is {other}; delete it and get it again") from None
         raise UserError(f"cannot read '{path}' ({size} bytes) as {Path(path).suffix}: {reason}; it is truncated, "
                         "of another format, or not to be trusted: delete it and get it again") from error
+
+
+def _beginning(path):
+    """What a file is that cannot be read, by its first bytes; '' where they tell nothing."""
+    with open(path, "rb") as file:
+        start = file.read(64).lstrip()
+    return next((what for mark, what in BEGINNINGS.items() if (start.startswith(mark) if mark else not start)), "")
+
+
+def digest(path: str | Path) -> str:
+    """sha256 of a weight file; of an index one over those of its files."""
+    if not str(path).endswith(shards.SUFFIX):
+        return sha256(path)
+    parts = [Path(path), *shards.files(path)]
+    return hashlib.sha256("".join(map(sha256, parts)).encode()).hexdigest()
 
 
 def _numpy(tensor, path):

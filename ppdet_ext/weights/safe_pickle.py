@@ -31,17 +31,20 @@ class AllowListUnpickler(pickle.Unpickler):
         file: binary file at the pickle's first byte.
         allowed: ``{'module.name': object}``; the objects stand in for the real ones.
         persistent: what a persistent id becomes; none are accepted where it is None.
+        foreign: what a global outside the table becomes, by 'module.name'; none are accepted where it is None.
 
     Raises:
-        Forbidden: (from ``load``) a global outside the table, or a persistent id where none is expected.
+        Forbidden: (from ``load``) a global outside the table, or a persistent id, where none is expected.
         TooMuch: (from ``load``) it would cost more than ``limits`` allows.
     """
 
-    def __init__(self, file: BinaryIO, allowed: dict[str, Any], persistent: Callable[[Any], Any] | None = None):
+    def __init__(self, file: BinaryIO, allowed: dict[str, Any], persistent: Callable[[Any], Any] | None = None,
+                 foreign: Callable[[str], type] | None = None):
         super().__init__(file)
         self._file = file
         self._allowed = allowed
         self._persistent = persistent
+        self._foreign = foreign
         self._given = 0  # items of all arguments of all calls
         self._most = limit("VALUES")
 
@@ -53,6 +56,8 @@ class AllowListUnpickler(pickle.Unpickler):
         try:
             found = self._allowed[f"{module}.{name}"]
         except KeyError:
+            if self._foreign is not None:
+                return self._foreign(f"{module}.{name}")
             raise Forbidden(f"it holds {module}.{name}") from None
         return found if isinstance(found, type) or not callable(found) else self._counted(found)
 

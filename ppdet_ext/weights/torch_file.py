@@ -1,8 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """torch.save files (the zip format and the one before it) read without torch, through an allow-list.
 
-Only tensors, containers and plain values are known; whatever else a file names is refused, never run.
-Format: torch/serialization.py.
+Only tensors, containers and plain values are known. Classes that a file names are never looked up: see
+``foreign_objects``. Format: torch/serialization.py.
 """
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..limits import refuse, tensor_bytes
+from . import foreign_objects
 from .mapped import map_file
-from .safe_pickle import AllowListUnpickler, Forbidden, flat_tuple, mapping, unfold
+from .safe_pickle import NUMPY, AllowListUnpickler, Array, Forbidden, flat_tuple, mapping, unfold
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
@@ -32,6 +33,10 @@ STORAGES = {
     "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16, "CharStorage": np.int8,
     "ByteStorage": np.uint8, "BoolStorage": np.bool_,
 }
+
+
+class Program(Forbidden):
+    """The file is a TorchScript program."""
 
 
 class StorageType(NamedTuple):
@@ -114,6 +119,8 @@ ALLOWED = {
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": lambda data, *_ignored: data,
     **{f"torch.{name}": StorageType(dtype) for name, dtype in STORAGES.items()},
+    **NUMPY,  # accuracies and states of random numbers that training scripts save beside their weights
+    **foreign_objects.PLAIN,
 }
 
 
@@ -121,7 +128,7 @@ def read(path: str | Path) -> Any:
     """The object saved in ``path``, each tensor in it an array that lies in the file (bfloat16 as float32).
 
     Raises:
-        Forbidden: the file holds something else than tensors, containers and plain values.
+        Forbidden: the file makes something else than tensors, containers and plain values by a call.
         TooMuch: reading it would cost more than ``limits`` allows.
         Exception: of many kinds, where the file is damaged; the caller names the file.
     """
@@ -133,12 +140,14 @@ def _unpickle(file, storages):
     """One pickle from ``file``; the storages it refers to are collected in ``storages`` by key."""
 
     def persistent(pid):
+        if isinstance(pid, tuple) and pid[:1] == ("module",) and len(pid) == 4:  # a class with its source code
+            return pid[1]
         tag, kind, key, _location, numel = pid[:5]
         if tag != "storage" or not isinstance(kind, StorageType) or any(pid[5:]):
             raise Forbidden("it holds an unknown kind of storage")
         return storages.setdefault(key, Storage(kind, key, numel))
 
-    return AllowListUnpickler(file, ALLOWED, persistent).load()
+    return AllowListUnpickler(file, ALLOWED, persistent, foreign_objects.Classes()).load()
 
 
 def _read_zip(file):
@@ -153,7 +162,7 @@ def _read_zip(file):
             raise ValueError("no data.pkl in it")
         root = pickles[0][:-len("data.pkl")]
         if root + "constants.pkl" in names:
-            raise Forbidden("it is a TorchScript program, not a state_dict")
+            raise Program("it is a TorchScript program")
         if root + "byteorder" in names and archive.read(root + "byteorder").decode() != sys.byteorder:
             raise Forbidden("it was written on a machine of another byte order")
         storages = {}
@@ -199,5 +208,6 @@ def _read_legacy(file):
 
 
 def _with_arrays(content, most_bytes):
-    """``content`` with each TensorView replaced by its array, and lists in place of tuples."""
-    return unfold(content, lambda value: isinstance(value, TensorView), TensorView.array, most_bytes, list)
+    """``content`` with arrays in place of tensors, lists of tuples, and flat dictionaries of modules."""
+    return foreign_objects.states(unfold(content, lambda value: isinstance(value, (TensorView, Array)),
+                                         lambda value: value.array(), most_bytes, list))

@@ -68,6 +68,7 @@ def groups(names: Iterable[str]) -> str:
 
 def _state_dict(content, path):
     """The tensors in the best wrapper, or one level down under the names of their dictionaries."""
+    content = _mapping(content)
     while True:
         inside = {key: found for key in WRAPPERS for found in [_descend(content, key)] if _everything(found)}
         if not inside:
@@ -78,6 +79,15 @@ def _state_dict(content, path):
             logger.info("'%s' holds %s; %s is taken", path, " and ".join([best, *others]), best)
         content = inside[best]
     return _direct(content) or _everything(content, depth=1)
+
+
+def _mapping(content):
+    """``content`` with pairs of a name and an array (``list(state.items())``) as the dictionary that they are of."""
+    if isinstance(content, dict):
+        return {key: _mapping(value) if key in WRAPPERS else value for key, value in content.items()}
+    pairs = isinstance(content, list) and all(isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(
+        pair[0], str) and isinstance(pair[1], np.ndarray) for pair in content)
+    return dict(content) if pairs else content
 
 
 def _everything(content, depth=4, before=""):

@@ -10,6 +10,7 @@ from paddle import nn
 
 from ..errors import UserError
 from . import parity
+from .layout_rules import classifiers
 from .readers import need
 
 # source library -> how it builds an untrained network of one of its names
@@ -43,6 +44,8 @@ def verify(layer: nn.Layer, cfg: Any, state: dict[str, np.ndarray], build: Calla
     if build is None:
         classes = getattr(layer, "num_classes", cfg.num_classes)
         reference = TORCH_BUILDERS[library](need(library, "--verify"), cfg.arch, classes).eval()
+        for path in () if classes else classifiers(layer):  # torchvision would keep a Linear of no outputs
+            reference.set_submodule(path, torch.nn.Identity())
     else:
         reference = build(need(library, "--verify")).eval()
     _load_torch(torch, reference, state)

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """deploy/ and tools/deploy_infer.py on a network whose detections are known, and the export of the real detector."""
+import os
 import runpy
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from ppdet_ext.deploy import (
     preprocess,
     session,
     slicing,
+    video,
     visualize,
 )
 from ppdet_ext.engine import draw, export, predict, verify_export
@@ -301,13 +303,14 @@ def run_tool(*arguments):
     code = (f"import sys, runpy; sys.modules.update(dict.fromkeys({BLOCKED})); sys.argv = sys.argv[1:]; "
             "runpy.run_path(sys.argv[0], run_name='__main__')")
     return subprocess.run([sys.executable, "-c", code, str(TOOL), *map(str, arguments)], capture_output=True, text=True,
-                          timeout=120)
+                          timeout=120, env={**os.environ, "OMP_NUM_THREADS": "2"})
 
 
 def test_tool_on_a_folder(known_model, pictures, tmp_path):
     done = run_tool("--model_dir", known_model, "--image_dir", pictures, "--output_dir", tmp_path, "--save_results",
                     "--batch_size", 2, "--threshold", 0.75)
     assert done.returncode == session.SOME_FAILED, done.stderr
+    assert done.stdout.startswith("loading ") and done.stderr == ""
     assert "broken.jpg" in done.stdout and "skipped 1 of 4" in done.stdout
     x1, y1, x2, y2 = expected(pictures / "b.png")[0, 2:]
     assert (f"class_id:1, confidence:0.8000, left_top:[{x1:.2f},{y1:.2f}],right_bottom:[{x2:.2f},{y2:.2f}]"
@@ -323,13 +326,13 @@ def test_tool_on_a_folder(known_model, pictures, tmp_path):
 
 def test_tool_on_a_video(known_model, tmp_path):
     source = tmp_path / "in" / "clip.mp4"
-    with media.video_writer(source, 10, (64, 48)) as write:
+    with video.video_writer(source, 10, (64, 48)) as write:
         for shade in (0, 100, 255):
             write(np.full((48, 64, 3), shade, np.uint8))
     done = run_tool("--model_dir", known_model, "--video_file", source, "--output_dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    video = media.Video(tmp_path / "out" / "clip.mp4")
-    assert (video.size, video.fps, len(list(video))) == ((64, 48), 10, 3)
+    clip = video.Video(tmp_path / "out" / "clip.mp4")
+    assert (clip.size, clip.fps, len(list(clip))) == ((64, 48), 10, 3)
     assert done.stdout.count("class_id:") == 3
 
 

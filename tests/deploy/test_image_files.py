@@ -12,7 +12,7 @@ from PIL import Image, ImageFile
 from support import pictures
 from support.paths import REPO
 
-from ppdet_ext.deploy import DeployError, file_names, image_files, image_formats, media, preprocess
+from ppdet_ext.deploy import DeployError, file_names, image_files, image_formats, media, preprocess, video
 from ppdet_ext.deploy.image_formats import UnreadableImage
 
 
@@ -53,6 +53,16 @@ def test_pictures_are_turned_upright(kind, turned):
     stored = np.rot90(image, {3: 2, 6: 1}[turned])
     found = image_files.decode_image(pictures.by_pillow(np.ascontiguousarray(stored), kind, turned))
     assert found.shape == image.shape and np.abs(found.astype(int) - image).mean() < 10
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", *pictures.PILLOW])
+@pytest.mark.parametrize("turned", [1, 3, 8])
+def test_the_upright_size_is_that_of_the_pixels(kind, turned, tmp_path):
+    path = tmp_path / "photo"
+    path.write_bytes(pictures.by_pillow(pictures.smooth(), kind, turned))
+    width, height, orientation = image_files.upright_size(path)
+    assert image_files.read_image(path).shape[:2] == (height, width)
+    assert orientation == turned or kind not in ("JPEG", "PNG", "WEBP")
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
@@ -320,4 +330,4 @@ def test_a_picture_is_no_video(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_bytes(pictures.by_pillow(pictures.smooth(), "WEBP"))
     with pytest.raises(DeployError, match="clip.mp4' is a picture .WebP.; use --image_file"):
-        media.Video(path)
+        video.Video(path)

@@ -114,6 +114,8 @@ def test_predictions_and_exports_have_the_checkpoints_names(trained, small_digit
     assert "the checkpoint's names are used" in log.text
     found = export.infer_config(trainer.cfg, [64, 64], trainer.categories[1])
     assert found["label_list"][:2] == ["0", "1"]
+    origin = {"run": "aa", "epoch": 0, "step": 2, "steps_per_epoch": 2, "data": facts.data}
+    assert export._origin(trainer.checkpoint) == origin
 
 
 def test_weights_that_do_not_name_their_classes(trained, log):

@@ -15,7 +15,9 @@ from paddle import nn
 from paddle.io.dataloader import dataloader_iter
 from ppdet.core import workspace
 from ppdet.data import reader as readers
+from ppdet.data.source.category import get_categories
 from ppdet.data.source.dataset import CommonDataset
+from ppdet.data.source.voc import VOCDataSet
 from ppdet.data.transform import operators
 from ppdet.modeling.backbones import vision_transformer
 from ppdet.utils import download
@@ -23,7 +25,7 @@ from support import data_sets
 from support.hostile_configs import write_pickle
 
 from ppdet_ext import kernels
-from ppdet_ext.data import transform_schedule
+from ppdet_ext.data import transform_schedule, worker_threads
 from ppdet_ext.errors import UserError
 from ppdet_ext.kernels import convolution, dispatch, linear
 from ppdet_ext.patches import ledger
@@ -127,6 +129,32 @@ def clipped_boxes(tmp_path):
     return boxes["gt_bbox"].max() > max(data_sets.SIZE)
 
 
+def boxes_alone(tmp_path):
+    """Of two boxes of a picture one has an empty outline; of another's only box, too."""
+    def outlines(content):
+        first, second, _ = content["annotations"]
+        content["annotations"].append({**first, "id": 9, "bbox": [1, 2, 3, 4], "segmentation": [[1, 2, 4, 2, 4, 6]]})
+        first["segmentation"] = second["segmentation"] = [[]]
+
+    records = data_set(tmp_path, outlines).roidbs
+    whole = len(records) == 3 and records[0]["gt_bbox"].tolist() == [[5, 6, 15, 18], [1, 2, 4, 6]]
+    return not whole
+
+
+def lists_in_utf8(tmp_path):
+    root = data_sets.write_voc(tmp_path / "set")
+    for name in ("train.txt", "label_list.txt"):
+        (root / name).write_text((root / name).read_text(), encoding="utf-8-sig")
+    dataset = VOCDataSet(str(root), anno_path="train.txt", label_list="label_list.txt", data_fields=["image"])
+    try:
+        dataset.parse_dataset()
+    except KeyError:  # the class cat
+        return True
+    _, names = get_categories("VOC", dataset.get_label_list())
+    assert len(dataset.roidbs) == 3 and dataset.cname2cid == {"cat": 0, "dog": 1}
+    return names[0] != "cat"
+
+
 def mosaic(tmp_path):
     """Class numbers as floats, and boxes of nothing: the lower right corner is always cut off."""
     def sample(number):
@@ -227,6 +255,24 @@ def dataloader_interval(tmp_path):
     return dataloader_iter.MP_STATUS_CHECK_INTERVAL > 1
 
 
+def dataloader_end(tmp_path):
+    """Whether workers are left for Python to stop when a program ends in the middle of an epoch."""
+    batches = iter(paddle.io.DataLoader(Squares(), batch_size=1, num_workers=1, use_shared_memory=False))
+    next(batches)
+    worker_threads.end_all()
+    left = batches._workers[0].is_alive()
+    worker_threads.stop(batches)
+    return left
+
+
+class Squares(paddle.io.Dataset):
+    def __getitem__(self, index):
+        return np.float32(index**2)
+
+    def __len__(self):
+        return 50
+
+
 def sync_batch_norm_on_cpu(tmp_path):
     try:
         nn.SyncBatchNorm(2)(paddle.ones([1, 2, 3, 3]))
@@ -243,10 +289,10 @@ def convert_sync_batch_norm_once(tmp_path):
 
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
-           cache_of_whole_path, reader_errors, clipped_boxes, mosaic, next_epoch, transform_schedulers,
-           transform_prob,
+           cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, next_epoch,
+           transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
-           sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
+           dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 
 #: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
 KERNELS = {

@@ -6,7 +6,7 @@ import os
 import pickle
 import sys
 import zipfile
-from pathlib import Path
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -101,7 +101,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, write, suffix):
 
 def test_what_only_torch_can_read_says_so(tmp_path, no_torch):
     path = tmp_path / "odd.pth"
-    write_zip(path, {"weight": Path("x")})
+    write_zip(path, {"weight": Fraction(1, 2)})
     with pytest.raises(UserError, match=r'pip install "ppdet-ext\[torch\]"'):
         source.read(path)
 
@@ -143,7 +143,7 @@ def test_a_torch_that_can_be_tricked_is_not_used(tmp_path, monkeypatch):
     torch = SimpleNamespace(__version__="2.5.1+cpu", load=lambda *_, **settings: loaded.append(settings) or {"w": 1})
     monkeypatch.setitem(sys.modules, "torch", torch)
     path = tmp_path / "odd.pth"
-    write_zip(path, {"weight": Path("x")})
+    write_zip(path, {"weight": Fraction(1, 2)})
     with pytest.raises(UserError, match=r"odd.pth.*torch 2.5.1.*CVE-2025-32434.*torch>=2.6"):
         readers.read_file(path)
     assert not loaded
