@@ -163,7 +163,8 @@ def required_weights(cfg: dict[str, Any]) -> str:
 
 
 def _is_there(weights):
-    return "://" in weights or any(os.path.exists(os.path.expanduser(f"{weights}{suffix}")) for suffix in ("", stamp.WEIGHTS))
+    path = os.path.expanduser(weights)
+    return "://" in weights or any(os.path.exists(f"{path}{suffix}") for suffix in ("", stamp.WEIGHTS))
 
 
 def _chosen(weights, why):
