@@ -18,6 +18,7 @@ from ..weights.json_file import read_json
 from ..weights.readers import need
 from ..weights.source import Checkpoint, Location
 from ..weights.writers import write_safetensors, write_with_metadata
+from . import stamp
 
 HF_CONFIG, HF_PROCESSOR, HF_FILES = hub_config.CONFIG, hub_config.PROCESSOR, hub_config.HUB_FILES
 HF_WEIGHTS = HF_FILES[0]
@@ -27,7 +28,8 @@ PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:
 def locate(spec: str | Path) -> Location:
     """The Location of ``spec``: a file (.pdparams may be left out), a URL, or a folder of transformers'.
 
-    Its ``meta`` has the ``classes`` where transformers' config.json or our own .yml names them.
+    Its ``meta`` has the ``classes`` where a .pdparams' stamp (which has mean and std too), transformers' config.json or
+    our own .yml names them.
 
     Raises:
         UserError: it is not there, or the folder holds no weights.
@@ -38,13 +40,24 @@ def locate(spec: str | Path) -> Location:
     elif "://" not in spec and not Path(spec).exists() and Path(f"{spec}.pdparams").is_file():
         spec = f"{spec}.pdparams"
     location = source.locate_spec(spec)
+    own = stamp.read(location.path) if location.path.suffix == stamp.WEIGHTS else None
+    if own and own.facts:
+        known = {"classes": list(own.facts.classes), "mean": own.facts.mean, "std": own.facts.std}
+        return dataclasses.replace(location, meta={**location.meta, **{k: v for k, v in known.items() if v}})
     config = location.path.parent / HF_CONFIG
     if location.path.name.replace(shards.SUFFIX, "") not in HF_FILES or not config.is_file():
         return location
+    return dataclasses.replace(location, meta={**location.meta, "classes": _labels(config) or None})
+
+
+def _labels(config):
+    """The class names of a config.json, by their numbers: files are found that list them sorted as text (0, 1, 10)."""
     labels = read_json(config).get("id2label") or {}
-    if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
-        raise UserError(f"'{config}': id2label is not an object of class names by number")
-    return dataclasses.replace(location, meta={**location.meta, "classes": list(labels.values()) or None})
+    numbers = {key: int(key) for key in labels if key.isdecimal()} if isinstance(labels, dict) else {}
+    if not isinstance(labels, dict) or sorted(numbers.values()) != list(range(len(labels))) or \
+            not all(isinstance(label, str) for label in labels.values()):
+        raise UserError(f"'{config}': id2label is not an object of class names by number, from '0' on")
+    return [labels[key] for key in sorted(numbers, key=numbers.get)]
 
 
 def read(spec: str | Path, names: Collection[str] | None = None, part: str = "") -> Checkpoint:

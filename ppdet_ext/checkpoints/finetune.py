@@ -13,6 +13,7 @@ from ..data.class_names import of_coco
 from ..errors import UserError, nearest, printable
 from ..weights.load_report import fold
 from . import name_maps, name_rules
+from .facts import differ
 
 CLASS_MAP = "class_map"
 
@@ -45,7 +46,10 @@ def fit_classes(state: dict[str, np.ndarray], net: nn.Layer, class_map: dict[Any
     """
     wanted, given = len(net.state_dict()[name_maps.SCORE_BIAS]), len(state[name_maps.SCORE_BIAS])
     if class_map is None and wanted == given:
-        return FittedState(state, (f"classes: all {given} of the checkpoint are kept, in its order",))
+        found = differ(their_names or (), own_names or ())
+        return FittedState(state, (f"classes: all {given} of the checkpoint are kept, in its order",
+                                   *([f"CLASS MISMATCH: {found.text}: rows are kept by number; to pair them by name, "
+                                      f"write {CLASS_MAP}"] if found else [])))
     pairs = pair_classes(class_map or {}, (wanted, own_names), (given, their_names))
     net.transformer.reset_classes()
     made = {name: _rows(value.numpy(), state[name], name_rules.class_axis(name), pairs)

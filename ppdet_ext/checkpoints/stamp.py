@@ -10,16 +10,17 @@ import json
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .facts import Facts
 
 log = logging.getLogger("ppdet.engine")
 WEIGHTS, OPTIMIZER, MODEL = ".pdparams", ".pdopt", ".pdema"  # .pdema: with EMA, the model's own weights
 SUFFIXES = (WEIGHTS, OPTIMIZER, MODEL)
-LONGEST = 1024  # bytes of the line
+LONGEST = 1 << 20  # bytes of the line
 LINE = re.compile(rb"\nppdet_ext (\{[^\n]*\})\n\Z")
 SHOWN = 3  # whole checkpoints that a message names
 
@@ -32,12 +33,14 @@ class Stamp:
         run: a run's own name, drawn at its start.
         epochs, step: epochs and steps of the optimizer done.
         files: suffixes of the checkpoint's files.
+        facts: what the checkpoint belongs to.
     """
 
     run: str
     epochs: int
     step: int
     files: tuple[str, ...]
+    facts: Facts = field(default=Facts(), compare=False)
 
     def __str__(self) -> str:
         return f"epoch {self.epochs - 1} (step {self.step}, run {self.run})"
@@ -45,8 +48,15 @@ class Stamp:
 
 def write(path: str | Path, stamp: Stamp) -> None:
     """Add the line to a file that holds the rest."""
+    line = _line(stamp)
+    if len(line) > LONGEST:  # tens of thousands of classes
+        line = _line(replace(stamp, facts=Facts()))
     with open(path, "ab") as file:
-        file.write(b"\nppdet_ext " + json.dumps(asdict(stamp)).encode() + b"\n")
+        file.write(line)
+
+
+def _line(stamp):
+    return b"\nppdet_ext " + json.dumps(asdict(stamp)).encode() + b"\n"
 
 
 def read(path: str | Path) -> Stamp | None:
@@ -56,8 +66,10 @@ def read(path: str | Path) -> Stamp | None:
         found = LINE.search(file.read(LONGEST))
     try:
         values: Any = json.loads(found.group(1)) if found else None
-        return Stamp(str(values["run"])[:16], int(values["epochs"]), int(values["step"]), tuple(values["files"]))
-    except (ValueError, TypeError, KeyError):
+        run, files = re.sub(r"\W", "_", str(values["run"])[:16]), values["files"]  # both become part of paths
+        return Stamp(run, int(values["epochs"]), int(values["step"]), tuple(one for one in files if one in SUFFIXES),
+                     Facts.of(values.get("facts")))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

@@ -9,6 +9,7 @@ import os
 import random
 import shlex
 import sys
+import time
 import traceback
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
@@ -18,6 +19,7 @@ from typing import Any, cast
 import numpy as np
 import paddle
 
+from ..checkpoints import stamp
 from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
@@ -30,6 +32,7 @@ log = logging.getLogger("ppdet.engine")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
                 "classwise", "output_eval", "bias", "enable_ce")
+AGES = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
 NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names
 
 
@@ -131,19 +134,64 @@ def current_device() -> str:
 
 
 def required_weights(cfg: dict[str, Any]) -> str:
-    """The config's ``weights``, else the best_model that training with this config has written.
+    """The checkpoint to use; a line says which, of which epoch, how old, and why it.
+
+    ``-o weights=`` or the config file's own ``weights``; else what training with this config has written, best_model
+    or model_final; else the ``weights`` of a ``_BASE_``, which are another run's.
 
     Raises:
         UserError: there is none; they are torch's.
     """
-    if cfg.get("weights"):
+    command = cfg.get("command", {})
+    written = {"-o weights": config_file.parse_options(command.get("opt")),
+               "weights in the config": config_file.own_values(command["config"]) if "config" in command else cfg}
+    why = next((name for name, values in written.items() if values.get("weights")), None)
+    if why:
         _require_paddle(str(cfg["weights"]), cfg)
-        return cfg["weights"]
-    path = Path(cfg.get("save_dir", "output")) / cfg["filename"] / "best_model.pdparams"
-    if not path.is_file():
-        raise UserError(f"there is no '{path}': train first ({commands.spelling('train')} --eval), or name a "
-                        f"checkpoint: -o weights={path.with_name('model_final.pdparams')}")
-    return str(path)
+        return _chosen(cfg["weights"], why)
+    folder = Path(cfg.get("save_dir", "output")) / cfg["filename"]
+    found = [folder / f"{name}{stamp.WEIGHTS}" for name in ("best_model", "model_final")]
+    there = [path for path in found if path.is_file()]
+    if there:
+        _warn_of_other_run(*there)
+        return _chosen(str(there[0]), "this config's run wrote it")
+    if cfg.get("weights") and _is_there(cfg["weights"]):
+        _require_paddle(str(cfg["weights"]), cfg)
+        return _chosen(cfg["weights"], f"weights of a _BASE_; there is no '{found[0]}'")
+    raise UserError(f"there is no '{found[0]}': train first ({commands.spelling('train')} --eval), or name a "
+                    f"checkpoint: -o weights={found[1]}")
+
+
+def _is_there(weights):
+    path = os.path.expanduser(weights)
+    return "://" in weights or any(os.path.exists(f"{path}{suffix}") for suffix in ("", stamp.WEIGHTS))
+
+
+def _chosen(weights, why):
+    """``weights``, after a line that says what they are."""
+    path = Path(weights if os.path.isfile(weights) else f"{weights}{stamp.WEIGHTS}")
+    if os.path.isfile(path):  # unlike Path.is_file, also for a name too long to exist
+        log.info("weights: '%s', %s (%s)", path, _history_of(path), why)
+    else:
+        log.info("weights: %s (%s)", masked(weights), why)
+    return weights
+
+
+def _history_of(path):
+    """Of which epoch a checkpoint is, and how long ago it was written."""
+    own = stamp.read(path)
+    age = max(time.time() - path.stat().st_mtime, 0)
+    size, unit = next(((size, unit) for size, unit in AGES if age >= size), AGES[-1])
+    return f"{f'{own}, ' if own else ''}written {int(age / size)} {unit} ago"
+
+
+def _warn_of_other_run(first, *others):
+    """Say where a checkpoint beside the first is of another run and newer."""
+    own = stamp.read(first)
+    for path in others:
+        other, newer = stamp.read(path), path.stat().st_mtime > first.stat().st_mtime
+        if newer and own and other and own.run not in (other.run, *other.facts.resumed):
+            log.warning("'%s' is of %s, but '%s' beside it is newer and of another run: %s", first, own, path, other)
 
 
 def _require_paddle(weights, cfg):

@@ -136,6 +136,11 @@ def read(path: str | Path, limits: Limits = LIMITS) -> dict[str, Any]:
     return _Reading(limits).read(path, ())
 
 
+def own_values(path: str | Path) -> dict[str, Any]:
+    """What a config file itself says, without its ``_BASE_`` files; raises as :func:`read`."""
+    return _Reading(LIMITS)._values(find(path), "")
+
+
 class _Reading:
     """One config with its bases: what is left of the limits, which they share."""
 

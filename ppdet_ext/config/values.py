@@ -91,6 +91,7 @@ TOP_LEVEL = {
     "vdl_log_dir": TEXT | NONE, "allow_missing": TEXTS | NONE, "class_map": GROUP | NONE,
     "export": table(FLAG, example="{post_process: true}", only=EXPORT) | NONE,
     "normalization": NORMALIZATION | NONE, "normalization_mismatch": one_of("error", "warn") | NONE,
+    "class_mismatch": one_of("error", "warn") | NONE,
     "ema_decay": number(above=0, below=1, example=0.9999),
     "ema_decay_type": one_of("threshold", "normal", "exponential"), "cycle_epoch": whole(1) | whole(-1, -1),
     "ema_black_list": TEXTS | NONE, "init_loss_scaling": POSITIVE,

@@ -124,16 +124,20 @@ def _label_names(cfg, data):
     if data.anno_file.suffix == ".json":
         return coco.categories(coco.load(data.anno_file, data.section), data.anno_file)
     names = voc.read_label_file(data.anno_file, where)
-    return names[1:] if names[0][1] == "background" else names
+    return names[1:] if names[0][1] == voc.BACKGROUND else names
 
 
 def _check_num_classes(cfg, data, found):
     wanted = cfg.get("num_classes")
-    if wanted != len(found):
-        shown = ", ".join(str(name) for _, name in found[:5]) + (", ..." if len(found) > 5 else "")
-        file = data.label_file if data.kind == "VOCDataSet" else data.anno_file
-        raise UserError(f"num_classes is {wanted}, but {data.section} has {len(found)} classes ({shown}; {file}); "
-                        f"write 'num_classes: {len(found)}' in the config, or -o num_classes={len(found)}")
+    if wanted == len(found):
+        return
+    shown = ", ".join(str(name) for _, name in found[:5]) + (", ..." if len(found) > 5 else "")
+    file = data.label_file if data.kind == "VOCDataSet" else data.anno_file
+    training = data.section == "TrainDataset"
+    advice = "" if training else f"a list of the training's {wanted} classes is wanted here, all of them and in its " \
+        "order, those without a box too; if the detector itself has other classes: "
+    raise UserError(f"num_classes is {wanted}, but {data.section} has {len(found)} classes ({shown}; {file}); {advice}"
+                    f"write 'num_classes: {len(found)}' in the config, or -o num_classes={len(found)}")
 
 
 def _check_same_classes(classes):

@@ -110,11 +110,27 @@ def categories(content: dict, path: Path, say: bool = False) -> list[tuple[int, 
     for number in ids:
         if ids.count(number) > 1:
             raise UserError(f"'{path}': category id {number} is there twice")
+    _check_distinct(content, pairs, path)
     if say and ids != list(range(len(ids))):
         shown = ", ".join(f"{number} '{printable(name)}' -> {place}" for place, (number, name) in enumerate(pairs[:5]))
         logger.info("Category ids of '%s' are remapped to 0..%d: %s%s", path, len(ids) - 1, shown,
                     ", ..." if len(ids) > 5 else "")
     return pairs
+
+
+def _check_distinct(content, pairs, path):
+    """Raise UserError where two categories have one name: then neither AP nor boxes can say which is meant."""
+    names = [name for _, name in pairs]
+    twice = next((name for place, name in enumerate(names) if names.index(name) != place), None)
+    if twice is None:
+        return
+    boxes = [record.get("category_id") for record in content.get("annotations") or () if isinstance(record, dict)]
+    same = {number: boxes.count(number) for number, name in pairs if name == twice}
+    unused = next((number for number, count in same.items() if not count), None)
+    advice = "give them different names, or make them one" if unused is None or not boxes else \
+        f"take out category {unused}, which no box has (label tools write the project's name there), or rename it"
+    which = " and ".join(f"{number} ({count} boxes)" for number, count in same.items())
+    raise UserError(f"'{path}': categories {which} are both called '{printable(twice)}'; {advice}")
 
 
 def check(source: Source, needs_boxes: bool = True) -> contents.Contents:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -147,6 +147,28 @@ def affine(arguments: dict | None) -> tuple[np.ndarray, np.ndarray]:
     mean = np.asarray(arguments.get("mean", [0.485, 0.456, 0.406]), "float64")
     std = np.asarray(arguments.get("std", [0.229, 0.224, 0.225]), "float64")
     return factor / std, -mean / std
+
+
+def used(cfg: dict, reader: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """(mean, std) in 0..1 that pictures of a reader are normalised with; None where it has no transforms."""
+    entries = dict(_transforms(cfg)).get(reader)
+    if entries is None:
+        return None
+    factor, offset = affine(_given(entries))
+    std = 1 / (255 * factor)
+    return tuple(map(float, (-offset * std).round(9))), tuple(map(float, std.round(9)))
+
+
+def check_against(cfg: dict, reader: str, mean: Sequence[float], std: Sequence[float], words: str) -> None:
+    """Hold one reader against what a checkpoint was trained with; ``words`` are those before its numbers.
+
+    Raises:
+        UserError: they differ, without ``normalization_mismatch: warn``.
+    """
+    entries = dict(_transforms(cfg)).get(reader)
+    if entries is not None and _gap(affine(_given(entries)), affine({"mean": mean, "std": std})) > TOLERANCE:
+        _differs(cfg, f"{reader} normalises with {_describe(_given(entries))}, but {words} mean {numbers(mean)}, std "
+                 f"{numbers(std)}; write these as 'normalization: {{mean: [...], std: [...]}}'")
 
 
 def _affine_of(known):

@@ -19,6 +19,7 @@ from .images import check_headers
 from .reading import LIST_ENCODING
 
 logger = logging.getLogger("ppdet.engine")
+BACKGROUND = "background"  # where it is the first label, ppdet leaves it out in some places and counts it in others
 
 
 def labels(source: Source) -> list[tuple[int, str]]:
@@ -26,7 +27,12 @@ def labels(source: Source) -> list[tuple[int, str]]:
     if source.label_file is None:
         from ppdet.data.source.voc import pascalvoc_label
         return sorted((number, name) for name, number in pascalvoc_label().items())
-    return read_label_file(source.label_file, f"{source.section}.label_list")
+    found = read_label_file(source.label_file, f"{source.section}.label_list")
+    if found[0][1] == BACKGROUND:
+        raise UserError(f"{source.section}.label_list: line 1 of '{source.label_file}' is '{BACKGROUND}', which is no "
+                        "class here, and evaluation and export would leave it out; delete the line (num_classes: "
+                        f"{len(found) - 1})")
+    return found
 
 
 def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:

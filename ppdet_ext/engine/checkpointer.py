@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import paddle
 
 from ..checkpoints import stamp
+from ..checkpoints.facts import Facts
 from ..distributed import processes
 from ..errors import UserError
-from ..files import atomic_set
+from ..files import atomic_set, settle
 from ..weights import readers
 from . import resume_state
 from .divergence import require_finite
@@ -27,7 +28,7 @@ log = logging.getLogger("ppdet.engine")
 
 def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddle.optimizer.Optimizer,
          epochs_done: int, ema: dict[str, paddle.Tensor] | None = None, run: str = "", step: int = 0,
-         more: dict[str, Any] | None = None) -> None:
+         more: dict[str, Any] | None = None, facts: Facts | None = None) -> None:
     """Write ``prefix``.pdparams and .pdopt; with ``ema`` .pdparams is the EMA's weights and .pdema the model's.
 
     All files are complete before the first is renamed, so that a broken run leaves the former set.
@@ -35,13 +36,14 @@ def save(prefix: str | Path, weights: dict[str, paddle.Tensor], optimizer: paddl
     Args:
         run, step: the run's name and the optimizer's steps done; with ``epochs_done`` the stamp of each file.
         more: what ``resume_state.collect`` gave.
+        facts: what the checkpoint belongs to.
     """
     state = dict(optimizer.state_dict(), last_epoch=epochs_done)
     # a .pdopt that lost some of it is then no whole one
     state[resume_state.KEY] = {"entries": len(state), "masters": len(state.get("master_weights", {})), **(more or {})}
     parts = {stamp.WEIGHTS: weights} if ema is None else {stamp.WEIGHTS: ema, stamp.MODEL: weights}
     parts[stamp.OPTIMIZER] = state
-    mark = stamp.Stamp(run, epochs_done, step, tuple(parts))
+    mark = stamp.Stamp(run, epochs_done, step, tuple(parts), facts or Facts())
     with atomic_set(prefix, list(parts)) as paths:
         for suffix, part in parts.items():
             paddle.save(part, str(paths[suffix]))
@@ -66,6 +68,23 @@ def take_over_best(source: str | Path, target: str | Path, epoch: int) -> bool:
     return True
 
 
+def move_aside(folder: str | Path) -> None:
+    """Give a best_model that another run left in ``folder`` a name of its own, so that it is not taken for this run's.
+    """
+    folder = Path(folder)
+    settle(folder)
+    found = sorted(folder.glob("best_model.*"))
+    if not found:
+        return
+    weights = folder / f"best_model{stamp.WEIGHTS}"
+    own = stamp.read(weights) if weights.is_file() else None
+    names = (f"best_model_of_{own.run if own and own.run else 'older_run'}{number}" for number in ("", *range(2, 1000)))
+    name = next(name for name in names if not any(folder.glob(f"{name}.*")))
+    for path in found:
+        path.rename(folder / f"{name}{path.name[len('best_model'):]}")
+    log.warning(f"'{weights}' is another run's ({own or 'older, without a stamp'}): moved to '{folder / name}.*'")
+
+
 def _epochs_done(prefix: Path) -> int | None:
     """What :func:`save` was told; None where a file is missing, cannot be read or is of another checkpoint."""
     weights, optimizer = Path(f"{prefix}{stamp.WEIGHTS}"), Path(f"{prefix}{stamp.OPTIMIZER}")
@@ -88,6 +107,10 @@ class Checkpointer(Hook):
         self.trainer = trainer
         self.random: list[dict[str, Any]] = []
 
+    def before_train(self, status: Status) -> None:
+        if processes.is_main() and self.trainer.history.best() is None:
+            move_aside(self.trainer.output)
+
     def after_epoch(self, status: Status) -> None:
         epoch, cfg = status.epoch, self.trainer.cfg
         is_last = epoch == cfg["epoch"] - 1
@@ -109,4 +132,4 @@ class Checkpointer(Hook):
         if processes.is_main():
             more = resume_state.collect(self.trainer, self.random)
             save(self.trainer.output / name, weights, self.trainer.optimizer, epoch + 1, average, self.trainer.run,
-                 self.trainer.lr.last_epoch, more)
+                 self.trainer.lr.last_epoch, more, self.trainer.facts)

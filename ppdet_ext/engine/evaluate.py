@@ -22,7 +22,7 @@ from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
 from ..errors import UserError
 from ..files import require_writable
-from . import class_table
+from . import class_table, run_facts
 from .metrics import ap_values, box_metric, coco_results
 from .predict import WindowPredictor
 
@@ -50,6 +50,7 @@ def exported_model(cfg: dict[str, Any], model_dir: str | Path, chunk: int = 32, 
     if predictor.labels and len(predictor.labels) != len(dataset.cname2cid):
         raise UserError(f"'{model_dir}' knows {len(predictor.labels)} classes, the evaluation set has "
                         f"{len(dataset.cname2cid)}: give the config it was exported with")
+    run_facts.check_classes(cfg, predictor.labels, run_facts.names_of(dataset), f"EvalDataset, for '{model_dir}'")
     if slices:
         return _score(cfg, dataset, lambda paths: [slicing.detect(predictor, path, slices) for path in paths], 1)
     # an unreadable picture raises, so there is a result for each

@@ -27,6 +27,7 @@ from ppdet.core.workspace import create
 from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
+from ..checkpoints.stamp import Stamp
 from ..detector.attention import sample_bilinearly
 from ..errors import UserError
 from ..files import require_room, require_writable, temporary_folder
@@ -91,7 +92,9 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
     cfg, options = trainer.cfg, ExportOptions.of(trainer.cfg)
     shape = image_shape(cfg)
     target = Path(output_dir) / cfg["filename"]
-    settings = infer_config(cfg, shape)
+    settings = infer_config(cfg, shape, trainer.categories[1] if trainer.checkpoint else ())
+    if trainer.checkpoint and trainer.checkpoint.run:
+        settings["checkpoint"] = _origin(trainer.checkpoint)
     engines = ["paddle", to_onnx.require()] if onnx else ["paddle"]
     model = _inference_copy(trainer.model, cfg, options)
     plain = copy.deepcopy(model)
@@ -123,12 +126,19 @@ def _write(model: nn.Layer, folder: Path, *, cfg: dict[str, Any], options: Expor
         verify_export.verify(folder, engine, cases, options.boxes, chance)
 
 
-def infer_config(cfg: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+def _origin(mark: Stamp) -> dict[str, Any]:
+    """Which checkpoint of which run was exported, for infer_cfg.yml."""
+    return {"run": mark.run, "epoch": mark.epochs - 1, "step": mark.step,
+            "steps_per_epoch": mark.facts.steps_per_epoch, "data": mark.facts.data}
+
+
+def infer_config(cfg: dict[str, Any], shape: Sequence[int], classes: Sequence[str] = ()) -> dict[str, Any]:
     """The content of infer_cfg.yml, keys as PaddleDetection's, as plain Python values.
 
     Args:
         cfg: the trainer's config.
         shape: (H, W) of the exported model's input, -1 where free.
+        classes: class names; without them TestDataset's.
 
     Raises:
         UserError: normalisation is not filled in, or the class names do not fit ``num_classes``.
@@ -144,6 +154,7 @@ def infer_config(cfg: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
         if step["type"] == "NormalizeImage" and not all(isinstance(x, Number) for x in step["mean"] + step["std"]):
             raise UserError("TestReader: NormalizeImage has no numbers for mean and std; load the config with "
                             "ppdet_ext.cli.load_cfg, or write them out")
+    labels = list(classes) or labels
     if len(labels) != cfg["num_classes"]:
         raise UserError(f"num_classes is {cfg['num_classes']}, but TestDataset's annotation file "
                         f"({dataset.get_anno()}) names {len(labels)} classes; set TestDataset.anno_path")

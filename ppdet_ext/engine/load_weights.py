@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules, stamp
+from ..checkpoints import checkpoint_files, facts, finetune, name_maps, name_rules, stamp
 from ..errors import UserError, masked
 from ..files import settle
 from ..weights import layout_rules, load_report, readers, source, unwrap
-from . import resume_state
+from . import resume_state, run_facts
 
 if TYPE_CHECKING:
     from ppdet.optimizer import ModelEMA
@@ -29,7 +30,7 @@ LEAST_COVERAGE = 0.1
 
 
 def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = (), class_map: Any = None,
-                    own_names: Sequence[str] | None = None) -> str:
+                    own_names: Sequence[str] | None = None, check: Callable[[facts.Facts], None] | None = None) -> str:
     """Start a detector from ``spec``: a detector's weights of any project, or a backbone's where it holds only those.
 
     Args:
@@ -37,6 +38,7 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
         spec: a local file (.pdparams may be left out, as in PaddleDetection), a folder of transformers' or a URL.
         allow: names or patterns (``transformer.*``) of parameters that may stay as they are.
         class_map, own_names: see ``checkpoints.finetune.fit_classes``.
+        check: told what a detector's weights belong to, before they are used.
     Returns:
         One line that says what was loaded.
     Raises:
@@ -52,6 +54,8 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
     found, _ = name_maps.identify(checkpoint.state, maps.values())
     if found is None:
         return _load_backbone(model, checkpoint, spec, allow)
+    if check:
+        check(facts.Facts.of(checkpoint.meta))
     tensors = _whole(model, found, checkpoint, class_map, own_names)
     _load(model, tensors, spec, allow)
     return f"the detector's weights from {masked(spec)} ({name_rules.TITLES[found.project]}'s format)"
@@ -101,19 +105,26 @@ def _load(layer: nn.Layer, tensors: dict[str, np.ndarray], spec: str | Path, all
     log.info(str(found))
 
 
-def load_exact(model: nn.Layer, spec: str | Path) -> None:
+def load_exact(model: nn.Layer, spec: str | Path) -> stamp.Stamp:
     """Fill a whole detector from a checkpoint; nothing may be missing, left over or of another shape.
+
+    Returns:
+        Its stamp, with what is known of it; an empty run where it has none.
 
     Raises:
         UserError: otherwise, with the first names and shapes; or the file is not there, cannot be downloaded, truncated
             or of an unknown kind; or the files beside it are of another epoch or run.
     """
     location = checkpoint_files.locate(spec)
+    own = None
     if location.path.suffix == stamp.WEIGHTS:
         settle(location.path.parent)
-        stamp.check(location.path)
+        own = stamp.check(location.path)
     checkpoint = source.read(location)
     log.info(str(load_report.load_into(model, checkpoint.state, source=masked(spec))))
+    if own and own.facts:
+        return own
+    return replace(own or stamp.Stamp("", 0, 0, ()), facts=facts.Facts.of(location.meta))
 
 
 def resume(trainer: Trainer, spec: str | Path) -> int:
@@ -135,6 +146,7 @@ def resume(trainer: Trainer, spec: str | Path) -> int:
             raise UserError(f"cannot resume: '{path}' does not exist; a run is resumed from a checkpoint with its "
                             ".pdopt (and .pdema with EMA); to start from weights alone: -o pretrain_weights=FILE")
     mark = stamp.check(paths[stamp.WEIGHTS], paths)
+    changed = _check_facts(trainer, mark, paths[stamp.WEIGHTS])
     average = _load_part(trainer.model, paths[stamp.WEIGHTS])
     if trainer.use_ema:  # .pdparams is looked at as strictly; the model's own weights are in .pdema
         _load_part(trainer.model, paths[stamp.MODEL])
@@ -145,8 +157,31 @@ def resume(trainer: Trainer, spec: str | Path) -> int:
     if trainer.use_ema:
         resume_average(trainer.ema, average, trainer.lr.last_epoch)
         resume_state.restore_average(trainer.ema, more)
+    _move_schedule(trainer, epoch, bool(changed & set(run_facts.SCHEDULE)))
     resume_state.restore(trainer, more, epoch, paths[stamp.OPTIMIZER])
     return epoch
+
+
+def _check_facts(trainer, mark, weights):
+    """Whether data and config are still the run's; the names of settings that are not."""
+    if mark is None:
+        return set()
+    trainer.resumed = (*mark.facts.resumed, mark.run)
+    own = trainer.facts
+    run_facts.check(trainer.cfg, mark.facts, weights, "TrainReader", own.classes, "TrainDataset")
+    return run_facts.say_changes(mark.facts, own)
+
+
+def _move_schedule(trainer, epoch, changed):
+    """Schedules count steps: with another batch size they go on where the same epoch ends, not the same step."""
+    lr, each = trainer.lr, trainer.accumulation.steps_per_epoch
+    wanted = epoch * each
+    if lr.last_epoch != wanted:
+        log.warning(f"the checkpoint's {epoch} epochs had {lr.last_epoch} steps, of this run {each} make one (another "
+                    f"batch size, accumulate_steps, number of processes or data): the learning rate's schedule goes on "
+                    f"at step {wanted}, the end of the same epoch")
+    if changed or lr.last_epoch != wanted:
+        lr.step(wanted)
 
 
 def _load_part(model: nn.Layer, path: Path) -> dict[str, np.ndarray]:

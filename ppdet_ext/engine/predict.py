@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import paddle
 from ppdet.core.workspace import create
-from ppdet.data.source.category import get_categories
 from ppdet.metrics import get_infer_results
 from tqdm import tqdm
 
@@ -98,8 +97,8 @@ def predict(trainer: Trainer, images: Sequence[str], draw_threshold: float = 0.5
         raise UserError(str(error)) from None
     # not set_images(): that drops what has no picture's suffix, though it can be read
     trainer.dataset.roidbs = [{"im_id": np.array([number]), "im_file": path} for number, path in paths.items()]
-    class_to_category, category_names = get_categories(trainer.cfg["metric"], anno_file=trainer.dataset.get_anno())
-    names = {label: category_names[category] for label, category in class_to_category.items()}
+    class_to_category, class_names = trainer.categories
+    names = dict(enumerate(class_names))
     trainer.model.eval()
     results, records = [], []
     batches = _whole(trainer) if slices is None else _sliced(trainer, paths, slices, on_failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import logging
 import secrets
@@ -19,13 +20,15 @@ from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
 from ppdet.metrics import Metric
 
 from .. import kernels
+from ..checkpoints.facts import Facts
+from ..checkpoints.stamp import Stamp
 from ..data import class_names, random_state
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
 from ..registry.weights_wanted import without_pretrained
-from . import load_weights, metrics, precision, predict, schedule_checks
+from . import load_weights, metrics, precision, predict, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
@@ -86,6 +89,8 @@ class Trainer:
         status: where the run is.
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
+        resumed: names of the runs that it goes on with.
+        checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
@@ -98,6 +103,8 @@ class Trainer:
         self.mode, self.output = mode, Path(cfg.get("save_dir", "output")) / cfg["filename"]
         self.started_from, self.run = "", secrets.token_hex(4)
         self.ap: dict[str, float | None] = {}
+        self.checkpoint: Stamp | None = None
+        self.resumed: tuple[str, ...] = ()
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)
@@ -194,6 +201,16 @@ class Trainer:
             found.append(self.samples)
         return [DistributedMetric(found)] if processes.count() > 1 else found
 
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """What this training run's checkpoints belong to."""
+        return run_facts.collect(self)
+
+    @functools.cached_property
+    def categories(self) -> tuple[dict[int, int], list[str]]:
+        """({class: category id}, class names) in mode 'test': the checkpoint's, or where it has none TestDataset's."""
+        return run_facts.categories(self.cfg, self.dataset, self.checkpoint.facts if self.checkpoint else Facts())
+
     def weights_to_save(self) -> tuple[dict[str, paddle.Tensor], dict[str, paddle.Tensor] | None]:
         """On a snapshot epoch: (the model's weights, the average's or None), in float32."""
         if self.average is not None:
@@ -209,11 +226,16 @@ class Trainer:
         """
         if self.mode == "train":
             class_map = self.cfg.get("class_map")
-            own_names = None if class_map is None else class_names.of_data_set(self.cfg)
+            own_names = run_facts.names_of(self.dataset) or None if class_map is None else \
+                class_names.of_data_set(self.cfg)
             self.started_from = load_weights.load_pretrained(
-                self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names)
+                self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names,
+                lambda theirs: run_facts.check(self.cfg, theirs, weights, "TrainReader"))
         else:
-            load_weights.load_exact(self.model, weights)
+            self.checkpoint = load_weights.load_exact(self.model, weights)
+            names = run_facts.names_of(self.dataset) if self.mode == "eval" else ()
+            run_facts.check(self.cfg, self.checkpoint.facts, weights, f"{self.mode.capitalize()}Reader", names,
+                            "EvalDataset")
 
     def resume_weights(self, weights: str | Path) -> None:
         """Go on with the run that wrote this checkpoint.

@@ -68,6 +68,10 @@ def drop(section, key):
     (lambda content: content.pop("categories"), "not in COCO format: it has no list 'categories'"),
     (lambda content: content.pop("annotations"), "not in COCO format: it has no list 'annotations'"),
     (lambda content: content.update(annotations=[]), "has no annotations; there is nothing to learn from"),
+    (lambda content: content["categories"].append({"id": 5, "name": "cat"}),
+     "categories 0 (2 boxes) and 5 (0 boxes) are both called 'cat'; take out category 5, which no box has"),
+    (lambda content: content["categories"][1].update(name="cat"),
+     "categories 0 (2 boxes) and 1 (1 boxes) are both called 'cat'; give them different names, or make them one"),
     (lambda content: content["categories"].append({"id": 5, "name": "cow"}),
      "num_classes is 2, but TrainDataset has 3 classes (cat, dog, cow;"),
 ])
@@ -175,6 +179,17 @@ def test_class_names_of_inference(tmp_path):
     cfg["num_classes"] = 80
     (tmp_path / "names.txt").unlink()
     checks.check(cfg, "test")  # ppdet knows COCO's 80 names by itself
+
+
+def test_a_validation_set_with_fewer_classes_is_no_reason_for_fewer_in_the_detector(tmp_path):
+    cfg = data_sets.load(tmp_path, data_sets.coco_values(data_sets.write_coco(tmp_path / "set")))
+    content = data_sets.coco_content(["0.jpg"])
+    content["categories"].pop()
+    (tmp_path / "set/annotations/val.json").write_text(json.dumps(content))
+    cfg["EvalDataset"]["anno_path"] = "annotations/val.json"
+    with pytest.raises(UserError, match="num_classes is 2, but EvalDataset has 1 classes .* a list of the training's 2 "
+                                        "classes is wanted here, all of them.*; if the detector itself has other"):
+        checks.check(cfg, "train", validate=True)
 
 
 def test_data_set_as_a_yaml_tag(tmp_path):

@@ -80,6 +80,9 @@ def failure(tmp_path, root):
      "xml/1.xml' is not XML"),
     (lambda root: (root / "label_list.txt").unlink(), "TrainDataset.label_list: label list '"),
     (lambda root: (root / "label_list.txt").write_text("cat\ncow\n"), "object 1 has the unknown class 'dog'"),
+    (lambda root: (root / "label_list.txt").write_text("background\ncat\ndog\n"),
+     "label_list.txt' is 'background', which is no class here, and evaluation and export would leave it out; delete "
+     "the line (num_classes: 2)"),
     (lambda root: (root / "label_list.txt").write_text("cat\ndog\ncow\n"), "num_classes is 2, but TrainDataset has 3"),
     (lambda root: (root / "images/1.jpg").unlink(), "train.txt' line 2: '"),
     (lambda root: (root / "xml/1.xml").unlink(), "xml/1.xml' is missing"),

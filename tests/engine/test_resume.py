@@ -121,6 +121,7 @@ def saved(tiny_config, tmp_path):
     loss.backward()
     trainer.optimizer.step()
     trainer.ema.update()
+    trainer.lr.step(trainer.accumulation.steps_per_epoch)
     more = resume_state.collect(trainer, resume_state.random_of_all(trainer))
     checkpointer.save(tmp_path / "0", trainer.model.state_dict(), trainer.optimizer, 1,
                       ema=trainer.model.state_dict(), run="aa", step=1, more=more)
