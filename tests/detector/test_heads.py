@@ -46,7 +46,7 @@ def head_names(model):
     return sorted(name for name in model.state_dict() if HEAD.match(name))
 
 
-@pytest.mark.parametrize("language", ["", "_cn"])
+@pytest.mark.parametrize("language", ["", pytest.param("_cn", marks=pytest.mark.slow)])
 def test_the_head_of_the_docs_trains_and_exports(language, tmp_path):
     """One file that --import reads, and one line of YAML."""
     text = (REPO / "docs" / f"heads{language}.md").read_text(encoding="utf-8")

@@ -60,9 +60,10 @@ def train(model, level, dtype, steps=3):
     return losses, scaler
 
 
-@pytest.mark.parametrize("level, dtype", KINDS)
-# a native port and a shipped graph of a bridged network
-@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "pvt_v2_b0"])
+# a native port and a shipped graph of a bridged network; two kinds of the latter are enough for every day
+@pytest.mark.parametrize("arch, level, dtype", [
+    *[("tf_efficientnet_lite0", *kind) for kind in KINDS], ("pvt_v2_b0", *KINDS[0]), ("pvt_v2_b0", *KINDS[3]),
+    *[pytest.param("pvt_v2_b0", *kind, marks=pytest.mark.slow) for kind in KINDS[1:3]]])
 def test_detectors_train_in_mixed_precision(half, arch, level, dtype):
     model = small(arch)
     before = {name: value.numpy() for name, value in model.named_parameters()}
@@ -182,7 +183,7 @@ def trainer_of(config, *options):
     return Trainer(cli.load_cfg(args, "train"), "train")
 
 
-@pytest.mark.parametrize("dtype, every", [("bfloat16", 1), ("float16", 2)])
+@pytest.mark.parametrize("dtype, every", [("bfloat16", 1), pytest.param("float16", 2, marks=pytest.mark.slow)])
 def test_an_o2_run_saves_float32_averages_and_goes_on(half, tiny_config, tmp_path, dtype, every):
     """A whole run: the average comes from the masters, files are float32, and a resumed run has the same masters."""
     options = ["amp=true", "amp_level=O2", f"amp_dtype={dtype}", "ema_decay=0.5", "ema_decay_type=normal",

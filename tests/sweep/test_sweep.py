@@ -81,12 +81,14 @@ def test_a_worker_that_hangs_is_replaced(fake):
     assert [(row["status"], row["reason"]) for row in found] == [("failed", "takes more than 0.5 s")] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.multiproc
 def test_a_worker_that_grows_is_replaced(fake):
     found = measured(["grows", "fine"], fake(memory=0.9))
     assert "needs more than 0.9 GiB" in found["grows"]["reason"] and found["fine"]["status"] == "ok"
 
 
+@pytest.mark.slow
 @pytest.mark.multiproc
 def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
     monkeypatch.setattr(worker_pool, "RECYCLE", 2)

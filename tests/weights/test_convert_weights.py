@@ -46,7 +46,7 @@ def torch_resnet(tmp_path):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("arch, stage", [
-    ("resnet18", "act1"), ("torchvision/resnet18", "relu"),
+    ("resnet18", "act1"), pytest.param("torchvision/resnet18", "relu", marks=pytest.mark.slow),
     pytest.param("cspresnet50", "stages.3", marks=pytest.mark.slow)])
 def test_converts_verifies_and_describes(tmp_path, arch, stage):
     checkpoint = save_random(tmp_path / "source.pth", arch)

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What ppdet reads goes through our readers and stays what it was; a user's own paddle.load is untouched."""
+from pathlib import Path
+
 import cv2
 import numpy as np
 import paddle
@@ -46,8 +48,9 @@ def test_a_cache_of_pictures(tmp_path):
     for _ in range(2):  # decoded and kept, then taken from there
         found = DecodeCache(str(cache)).apply({"im_file": str(path)})["image"]
         np.testing.assert_array_equal(found, wanted)
-    assert (cache / "1.png.pkl").is_file()
-    write_pickle(cache / "1.png.pkl", tmp_path / "it_ran")
+    kept = Path(DecodeCache.cache_path(str(cache), str(path)))
+    assert kept.is_file() and kept.parent == cache
+    write_pickle(kept, tmp_path / "it_ran")
     with pytest.raises(UserError, match="it holds .*mkdir"):
         DecodeCache(str(cache)).apply({"im_file": str(path)})
     assert not (tmp_path / "it_ran").exists()
