@@ -141,7 +141,7 @@ def _check_top_level(cfg):
             values.check(key, value, values.top_level_rule(key, shared.get(key)))
         elif key in groups and isinstance(value, PLAIN):
             values.check(key, value, rules.GROUP)
-        elif key not in known and isinstance(value, PLAIN):
+        elif key not in known and key not in DATASETS and isinstance(value, PLAIN):
             _check_unknown(key, value, known)
 
 
