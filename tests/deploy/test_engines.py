@@ -278,7 +278,7 @@ def test_eval_scores_every_form_by_every_engine(eval_config, known_model, tool, 
 
 @pytest.fixture
 def known_trainer(tiny_config):
-    return SimpleNamespace(cfg=load_on_cpu(tiny_config), model=Known())
+    return SimpleNamespace(cfg=load_on_cpu(tiny_config), model=Known(), checkpoint=None)
 
 
 def change(path):
@@ -310,7 +310,7 @@ def test_a_changed_file_is_refused_and_not_there(known_trainer, tiny_config, too
     monkeypatch.setattr(module, function, changing(getattr(module, function), name))
     tool_module = tool("export_model")
     monkeypatch.setattr("ppdet_ext.engine.trainer.Trainer", lambda cfg, mode: SimpleNamespace(
-        cfg=cfg, model=Known(), load_weights=lambda weights: None))
+        cfg=cfg, model=Known(), checkpoint=None, load_weights=lambda weights: None))
     arguments = ["-c", str(tiny_config), "-o", "weights=none.pdparams", "--output_dir", str(out), "--onnx"]
     with pytest.raises(SystemExit) as left:
         cli.run(lambda: tool_module.main(arguments))

@@ -8,8 +8,15 @@ from ppdet_ext.cli import convert_weights, prepare
 from ppdet_ext.errors import UserError
 
 
-def required(weights, config="my config.yml"):
-    return prepare.required_weights({"weights": str(weights), "command": {"config": config}})
+@pytest.fixture(autouse=True)
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my config.yml").write_text("epoch: 1\n")
+
+
+def required(weights):
+    return prepare.required_weights({"weights": str(weights), "command": {"config": "my config.yml",
+                                                                          "opt": [f"weights={weights}"]}})
 
 
 @pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.safetensors", "x.ckpt", "x.bin", "x.pth.tar", "hf"])
