@@ -107,7 +107,7 @@ def distance(wanted, found, side=96):
     return np.concatenate(distances, axis=1).max(1)
 
 
-@pytest.mark.parametrize("engine", ["paddle", "openvino"])
+@pytest.mark.parametrize("engine", [pytest.param("paddle", marks=pytest.mark.slow), "openvino"])
 def test_the_parts_in_float32_are_the_whole(detector, pictures, wanted, engine, monkeypatch):
     """The cut itself changes nothing."""
     if engine == "paddle":

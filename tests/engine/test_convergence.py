@@ -221,6 +221,7 @@ def their_curve(model, names, patch):
     return losses
 
 
+@pytest.mark.slow
 def test_twenty_steps_stay_on_the_reference_curve(pair, monkeypatch):
     ours, theirs = pair
     ours.train()

@@ -75,6 +75,7 @@ def test_a_lost_worker_costs_one_row(fake):
     assert all(gone(row["pid"]) for row in found.values() if "pid" in row)
 
 
+@pytest.mark.slow
 @pytest.mark.multiproc
 def test_a_worker_that_hangs_is_replaced(fake):
     found = list(worker_pool.measure_all(["hangs", "hangs"], fake(time_limit=0.5)))
