@@ -23,7 +23,7 @@ logger = logging.getLogger("ppdet.engine")
 NEEDED = {"images": ("id", "file_name", "height", "width"), "categories": ("id", "name"),
           "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd")}
 OPTIONAL = {"annotations": ("track_id",)}  # ppdet reads it where it is there
-LARGEST_ID = 2 ** 53  # pycocotools keeps ids in float64
+LARGEST_ID = 2 ** 63 - 1  # ppdet keeps an image's id in int64; some tools write hashes
 DECIMALS = 3  # of the corners that ppdet keeps
 LARGEST = 1e12  # of a coordinate, and more than any picture has
 
@@ -41,7 +41,7 @@ def _is_text(value):
 
 
 # kind of a value -> (how it is told, words for it)
-KINDS = {"id": (_is_id, "a whole number"), "number": (_is_number, "a number"), "text": (_is_text, "text"),
+KINDS = {"id": (_is_id, "a whole number below 2^63"), "number": (_is_number, "a number"), "text": (_is_text, "text"),
          "list": (lambda value: isinstance(value, list), "a list"),
          "flag": (lambda value: isinstance(value, (int, float)) and value in (0, 1), "a number: 0 or 1")}
 VALUES = {"id": "id", "image_id": "id", "category_id": "id", "track_id": "id", "file_name": "text", "name": "text",

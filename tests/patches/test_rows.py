@@ -21,6 +21,8 @@ from ppdet.data.source.voc import VOCDataSet
 from ppdet.data.transform import operators
 from ppdet.modeling.backbones import vision_transformer
 from ppdet.utils import download
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from support import data_sets
 from support.hostile_configs import write_pickle
 
@@ -288,10 +290,26 @@ def convert_sync_batch_norm_once(tmp_path):
     return type(nn.SyncBatchNorm.convert_sync_batchnorm(Mine(2))) is not Mine
 
 
+def annotation_id_zero(tmp_path):
+    """All boxes are found, and yet AP is not 1."""
+    boxes = [{"id": number, "image_id": number, "category_id": 1, "bbox": [1, 1, 40, 40], "area": 1600, "iscrowd": 0}
+             for number in range(6)]
+    wanted = COCO()
+    wanted.dataset = {"images": [{"id": number} for number in range(6)], "categories": [{"id": 1}],
+                      "annotations": boxes}
+    wanted.createIndex()
+    evaluation = COCOeval(wanted, wanted.loadRes([{**box, "score": 0.9} for box in boxes]), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats[0] < 1
+
+
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
            cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, next_epoch,
            transform_schedulers, transform_prob,
-           fast_distort, fast_normalize, fast_pad, fast_flip, ema_filter_no_grad, dataloader_interval,
+           fast_distort, fast_normalize, fast_pad, fast_flip, annotation_id_zero, ema_filter_no_grad,
+           dataloader_interval,
            dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
 
 #: kernel -> (what uses it, where its computation begins); the defect is that Paddle's own runs
