@@ -12,14 +12,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..config.reader_keys import READERS, TRANSFORM_LISTS
 from ..config.values import FROM_WEIGHTS as PLACEHOLDER
 from ..errors import UserError
 from .known_normalization import Normalisation, backbone_settings, numbers, of_weights
 
 logger = logging.getLogger("ppdet.engine")
 
-READERS = ("TrainReader", "EvalReader", "TestReader")
-LISTS = ("sample_transforms", "batch_transforms")
 # timm's names -> OpenCV's numbers, which ppdet's Resize takes
 INTERPOLATION = {"nearest": 0, "bilinear": 1, "bicubic": 2, "box": 3, "lanczos": 4, "random": 1}
 # the most by which two ways to normalise may differ at any pixel, in the network's units (about 1/4 grey level)
@@ -105,7 +104,7 @@ def _transforms(cfg):
     for reader in READERS:
         section = cfg.get(reader)
         if isinstance(section, dict):
-            entries = [(name, arguments or {}) for key in LISTS for entry in dict.get(section, key) or ()
+            entries = [(name, arguments or {}) for key in TRANSFORM_LISTS for entry in dict.get(section, key) or ()
                        for name, arguments in entry.items()]
             if entries:
                 yield reader, entries

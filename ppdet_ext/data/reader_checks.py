@@ -10,12 +10,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from ..config.reader_keys import MIXING
 from ..errors import UserError
 
 logger = logging.getLogger("ppdet.engine")
 
-#: the reader's key -> the transform that takes what the data set then gives
-SEVERAL = {"mixup_epoch": "Mixup", "cutmix_epoch": "Cutmix", "mosaic_epoch": "Mosaic"}
 WEIGHED = ("Mixup", "Cutmix")  # they say by gt_score how much a box counts
 READERS = {"train": ("TrainReader", "EvalReader"), "eval": ("EvalReader",), "test": ("TestReader",)}
 
@@ -39,8 +38,8 @@ def _names(reader, key="sample_transforms"):
 def _check_several(section, reader):
     """Transforms of several pictures, and the epochs in which there are several."""
     names = _names(reader)
-    given = {key: reader[key] for key in (*SEVERAL, "pre_img_epoch") if reader.get(key) is not None}
-    used = {key: name for key, name in SEVERAL.items() if name in names}
+    given = {key: reader[key] for key in (*MIXING, "pre_img_epoch") if reader.get(key) is not None}
+    used = {key: name for key, name in MIXING.items() if name in names}
     active = [key for key, value in given.items() if value >= 0]
     if section != "TrainReader" and (used or active):
         raise UserError(f"{section}: {[*used.values(), *active][0]} mixes pictures, which is for TrainReader alone; "
@@ -49,8 +48,8 @@ def _check_several(section, reader):
         raise UserError(f"{section}.pre_img_epoch is CenterTrack's, which is not supported; take it out")
     for key in active:
         if key not in used:
-            raise UserError(f"{section}.{key} is {given[key]}, but {SEVERAL[key]} is not among "
-                            f"{section}.sample_transforms; add '- {SEVERAL[key]}: {{}}' after Decode, or take "
+            raise UserError(f"{section}.{key} is {given[key]}, but {MIXING[key]} is not among "
+                            f"{section}.sample_transforms; add '- {MIXING[key]}: {{}}' after Decode, or take "
                             f"{key} out")
     for key, name in used.items():
         _check_user(section, reader, names, key, name, given)
