@@ -41,10 +41,9 @@ def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, floa
     deep = False
     for path, size in list(zip(paths, sizes))[::step]:
         try:
-            bits = image_header(path)[2]
-            if bits > 8 and not deep:
-                deep = bool(read_image(path).size)  # how its bits are taken is said here, not by each worker
             width, height, orientation = upright_size(path)
+            if not deep and image_header(path)[2] > 8:
+                deep = bool(read_image(path).size)  # how its bits are taken is said here, not by each worker
         except UnreadableImage as error:
             raise UserError(f"image {str(path)!r} is unreadable: {error.reason}") from None
         written = tuple(map(int, size))

@@ -57,10 +57,13 @@ def decode_image(data: bytes, name: object = "a picture") -> np.ndarray:
 def image_header(path: str | Path) -> tuple[int, int, int]:
     """(width, height, bits per channel) as the file says, before it is turned upright. Raises as ``read_image``."""
     with _opened(path) as file:
-        kind = _kind(file, path)
-        if kind.size:
-            return require_good_header(kind, file, path)
-        return _by_pillow(kind, file, path, lambda image: (*image.size, _depth(image, kind)[0]))
+        return _header(_kind(file, path), file, path)
+
+
+def _header(kind: Format, file: BinaryIO, name: object) -> tuple[int, int, int]:
+    if kind.size:
+        return require_good_header(kind, file, name)
+    return _by_pillow(kind, file, name, lambda image: (*image.size, _depth(image, kind)[0]))
 
 
 def upright_size(path: str | Path) -> tuple[int, int, int]:
@@ -68,9 +71,9 @@ def upright_size(path: str | Path) -> tuple[int, int, int]:
 
     A turned picture is decoded only where releases of OpenCV and Pillow differ.
     """
-    width, height, _ = image_header(path)
     with _opened(path) as file:
         kind = _kind(file, path)
+        width, height, _ = _header(kind, file, path)
         try:
             orientation = _by_pillow(kind, file, path, _orientation)
         except UnreadableImage:  # Pillow is stricter, and OpenCV decides

@@ -213,13 +213,15 @@ def pick_by_gather(value: paddle.Tensor, spatial_shapes: Sequence[tuple[int, int
 SAMPLING = {'default': (sample_by_grid,), 'discrete': (pick_by_gather, pick_by_lookup)}
 
 
-def sample_bilinearly(net: nn.Layer) -> bool:
-    """Turn off discrete sampling in all of ``net``; whether there was any.
+def discrete_layers(net: nn.Layer) -> list[PPMSDeformableAttention]:
+    """The layers of ``net`` that round where they sample, so that a last bit moves a point and with it a query."""
+    return [layer for layer in net.sublayers(include_self=True)
+            if isinstance(layer, PPMSDeformableAttention) and layer.sampling != 'default']
 
-    For comparisons: it rounds, so that a last bit moves a point by a pixel and with it a query.
-    """
-    discrete = [layer for layer in net.sublayers(include_self=True)
-                if isinstance(layer, PPMSDeformableAttention) and layer.sampling != 'default']
+
+def sample_bilinearly(net: nn.Layer) -> bool:
+    """Turn off discrete sampling in all of ``net``, for comparisons; whether there was any."""
+    discrete = discrete_layers(net)
     for layer in discrete:
         layer.sampling = 'default'
     return bool(discrete)

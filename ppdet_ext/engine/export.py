@@ -28,7 +28,7 @@ from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..checkpoints.stamp import Stamp
-from ..detector.attention import sample_bilinearly
+from ..detector.attention import discrete_layers, sample_bilinearly
 from ..errors import UserError
 from ..files import require_room, require_writable, temporary_folder
 from . import to_onnx, verify_export
@@ -97,11 +97,12 @@ def export_model(trainer: Trainer, output_dir: str | Path = "output_inference", 
         settings["checkpoint"] = _origin(trainer.checkpoint)
     engines = ["paddle", to_onnx.require()] if onnx else ["paddle"]
     model = _inference_copy(trainer.model, cfg, options)
-    plain = copy.deepcopy(model)
+    chance = bool(discrete_layers(model))
     with fresh_folder(target) as folder:
         write = functools.partial(_write, cfg=cfg, options=options, settings=settings, engines=engines, picture=picture)
-        chance = sample_bilinearly(plain)
         if chance:
+            plain = copy.deepcopy(model)
+            sample_bilinearly(plain)
             with temporary_folder(target) as beside:
                 write(plain, beside)
         write(model, folder, chance=chance)
