@@ -34,6 +34,16 @@ def check_call(where: str, owner: type, given: Mapping[str, Any]) -> None:
     Raises:
         UserError: one is unknown, one that is needed is missing, or a value is not allowed.
     """
+    check_names(where, owner, given)
+    check_values(where, owner, given)
+
+
+def check_names(where: str, owner: type, given: Collection[str]) -> None:
+    """Hold the names of a class's arguments to what it takes.
+
+    Raises:
+        UserError: one is unknown, or one that is needed is missing.
+    """
     names, any_keyword = signature(owner)
     extra = [key for key in given if key not in names]
     if extra and not any_keyword:
@@ -41,7 +51,6 @@ def check_call(where: str, owner: type, given: Mapping[str, Any]) -> None:
     missing = [key for key, item in names.items() if item.default is item.empty and key not in given]
     if missing:
         raise UserError(f"{where} needs the setting '{missing[0]}'")
-    check_values(where, owner, given)
 
 
 def check_values(where: str, owner: type, given: Mapping[str, Any]) -> None:

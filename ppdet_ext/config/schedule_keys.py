@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import UserError, nearest
 from . import allowed, rules, values
-from .calls import check_call, check_values, unknown
+from .calls import check_call, check_names, check_values, unknown
 
 logger = logging.getLogger("ppdet.engine")
 
@@ -108,7 +108,8 @@ def _check_optimizer(settings):
         if settings.get(key) is not None:
             raise unknown(f"{OPTIMIZER} ({name})", key, [])
     arguments = {key: value for key, value in settings.items() if key not in ("type", "param_groups")}
-    check_call(f"{OPTIMIZER}: {name}", owner, {**arguments, "learning_rate": None, "parameters": None})
+    check_names(f"{OPTIMIZER}: {name}", owner, {*arguments, "learning_rate", "parameters"})  # two come from elsewhere
+    check_values(f"{OPTIMIZER}: {name}", owner, arguments)
     groups = settings.get("param_groups")
     if groups is not None:
         values.check(f"{OPTIMIZER}.param_groups", groups, values.CLASSES["*.param_groups"])
