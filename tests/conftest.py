@@ -57,6 +57,15 @@ def fresh_state():
         entries[name].update(values)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_programs_left():
+    """Paddle keeps each static program that ran, and six threads for it: a whole run would have thousands of them."""
+    yield
+    from paddle.base import core
+
+    core.clear_executor_cache()
+
+
 @pytest.fixture
 def cheap_start(monkeypatch):
     """Parameters start from zeros: no time goes into random numbers that nobody looks at."""
