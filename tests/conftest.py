@@ -39,8 +39,12 @@ def weights_home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """The same random numbers for every test, and ppdet's global config as it was before it."""
+    """The same random numbers for every test, and ppdet's global config as it was before it.
+
+    Paddle keeps each static program that ran, and six threads for it: they go, or a run would have thousands of them.
+    """
     import paddle
+    from paddle.base import core
     from ppdet.core.workspace import global_config
 
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -55,14 +59,6 @@ def fresh_state():
     for name, values in settings.items():
         entries[name].clear()
         entries[name].update(values)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_programs_left():
-    """Paddle keeps each static program that ran, and six threads for it: a whole run would have thousands of them."""
-    yield
-    from paddle.base import core
-
     core.clear_executor_cache()
 
 
