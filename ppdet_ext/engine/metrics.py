@@ -2,8 +2,6 @@
 """ppdet's metric of a config, what it found by name, AP per class, and a few images' detections for the picture."""
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import numpy as np
 from ppdet.metrics import Metric, VOCMetric
 
+from ..report.class_results import coco_results
 from . import class_table
-from .class_table import ClassResult
 from .whole_results import WholeCOCOMetric as COCOMetric
 
 # the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
@@ -79,27 +77,6 @@ def main_ap(values: dict[str, float | None]) -> float | None:
 def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[float | None, float | None]]:
     """AP and AP50 per class from a bbox.json: {name: (AP, AP50)}, None where a class has no ground truth."""
     return {result.name: (result.ap, result.ap50) for result in coco_results(detections, anno_path)}
-
-
-def coco_results(detections: str | Path, anno_path: str | Path) -> list[ClassResult]:
-    """Each class's results from a bbox.json, sorted by category id as pycocotools does it."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(anno_path))
-        evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class] over all areas, 100 boxes
-    return [ClassResult(str(truth.loadCats(int(category))[0]["name"]), _mean(precision[:, :, i]),
-                        _mean(precision[0, :, i]), precision[0, :, i], evaluation.params.recThrs)
-            for i, category in enumerate(evaluation.params.catIds)]
-
-
-def _mean(precision: np.ndarray) -> float | None:
-    valid = precision[precision > -1]
-    return float(valid.mean()) if valid.size else None
 
 
 class Samples(Metric):

@@ -1,0 +1,109 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Ground truth and detections as columns of numbers, from what COCO's files say."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+
+MOST = 100  # detections of an image and class that count, as in pycocotools
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The objects of an evaluation set.
+
+    Attributes:
+        ids, files: of the images, sorted by id; of each its file's name.
+        names: of the classes, sorted by category id.
+        categories: their ids.
+        image, label: [N], of each object the place in ``ids`` and in ``names``; sorted by image.
+        boxes: [N, 4] of x, y, width, height in pixels.
+        area: [N], square pixels, as the annotation says.
+        crowd: [N], whether it stands for several objects, so that it is neither found nor missed.
+    """
+
+    ids: np.ndarray
+    files: tuple[str, ...]
+    names: tuple[str, ...]
+    categories: np.ndarray
+    image: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Truth:
+        """From the content of a COCO annotation file; objects of images or categories that it does not list are left
+        out, as pycocotools does."""
+        images = sorted({image["id"]: image for image in content["images"]}.values(), key=lambda image: image["id"])
+        classes = sorted(content["categories"], key=lambda category: category["id"])
+        ids, categories = _integers(one["id"] for one in images), _integers(one["id"] for one in classes)
+        objects = content.get("annotations") or []
+        image, known = _places(ids, _integers(one["image_id"] for one in objects))
+        label, named = _places(categories, _integers(one["category_id"] for one in objects))
+        boxes = _floats([one["bbox"] for one in objects]).reshape(-1, 4)
+        area = _floats([one.get("area", one["bbox"][2] * one["bbox"][3]) for one in objects])
+        crowd = np.array([bool(one.get("iscrowd")) for one in objects], bool)
+        kept = np.flatnonzero(known & named)
+        kept = kept[np.argsort(image[kept], kind="stable")]
+        return cls(ids, tuple(str(one.get("file_name", one["id"])) for one in images),
+                   tuple(str(one["name"]) for one in classes), categories, image[kept], label[kept], boxes[kept],
+                   area[kept], crowd[kept])
+
+
+@dataclass(frozen=True)
+class Found:
+    """Detections; columns as in :class:`Truth`. Sorted by image, then by score from the highest on."""
+
+    image: np.ndarray
+    label: np.ndarray
+    boxes: np.ndarray
+    score: np.ndarray
+
+    @classmethod
+    def of(cls, results: Sequence[Mapping[str, Any]], truth: Truth) -> Found:
+        """From the content of a bbox.json: the first hundred of each image and class, as in pycocotools.
+
+        Raises:
+            UserError: they are of other images than the truth's.
+        """
+        image, known = _places(truth.ids, _integers(one["image_id"] for one in results))
+        label, named = _places(truth.categories, _integers(one["category_id"] for one in results))
+        if not known.all():
+            raise UserError(f"the detections are of other images than the annotations: {int((~known).sum())} of "
+                            f"{len(known)} have an image_id that the annotations lack; give those of one evaluation")
+        boxes = _floats([one["bbox"] for one in results]).reshape(-1, 4)
+        score = _floats([one["score"] for one in results])
+        order = np.lexsort((-score, label, image))
+        order = order[named[order]]
+        order = order[_rank(image[order] * max(len(truth.names), 1) + label[order]) < MOST]
+        order = order[np.lexsort((-score[order], image[order]))]
+        return cls(image[order], label[order], boxes[order], score[order])
+
+
+def _integers(values):
+    return np.fromiter(values, np.int64)
+
+
+def _floats(values):
+    return np.array(values, np.float64)
+
+
+def _places(known, values):
+    """Of each value its place in the sorted ``known``, and whether it has one."""
+    if not len(known):
+        return np.zeros(len(values), np.int64), np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return places, known[places] == values
+
+
+def _rank(groups):
+    """Of each element its number, from 0, in its run of equal values."""
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    return np.arange(len(groups)) - np.repeat(starts, np.diff(np.append(starts, len(groups))))
