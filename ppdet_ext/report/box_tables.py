@@ -2,8 +2,10 @@
 """Ground truth and detections as columns of numbers, from what COCO's files say."""
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +87,16 @@ class Found:
         order = order[_rank(image[order] * max(len(truth.names), 1) + label[order]) < MOST]
         order = order[np.lexsort((-score[order], image[order]))]
         return cls(image[order], label[order], boxes[order], score[order])
+
+
+def read(annotations: str | Path, detections: str | Path) -> tuple[Truth, Found]:
+    """Of a COCO annotation file and a bbox.json.
+
+    Raises:
+        UserError: see :meth:`Found.of`.
+    """
+    truth = Truth.of(json.loads(Path(annotations).read_text(encoding="utf-8")))
+    return truth, Found.of(json.loads(Path(detections).read_text(encoding="utf-8")), truth)
 
 
 def _integers(values):

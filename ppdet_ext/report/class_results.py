@@ -1,13 +1,16 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""AP, AP50 and the precision-recall curve of each class, by pycocotools."""
+"""AP, AP50 and the precision-recall curve of each class, as pycocotools has them."""
 from __future__ import annotations
 
-import contextlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from . import matching
+from .box_tables import Found, Truth, read
+
+IOUS = np.linspace(0.5, 0.95, 10)
 
 
 @dataclass(frozen=True)
@@ -23,22 +26,23 @@ class ClassResult:
 
 def coco_results(detections: str | Path, anno_path: str | Path) -> list[ClassResult]:
     """Each class's results from a bbox.json, sorted by category id as pycocotools does it."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(anno_path))
-        evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
-        # over all areas only: AP of sizes is ppdet's table, and each area takes as long
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = evaluation.params.areaRng[:1], ["all"]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class], 100 boxes
-    return [ClassResult(str(truth.loadCats(int(category))[0]["name"]), _mean(precision[:, :, i]),
-                        _mean(precision[0, :, i]), precision[0, :, i], evaluation.params.recThrs)
-            for i, category in enumerate(evaluation.params.catIds)]
+    return class_results(*read(anno_path, detections))
 
 
-def _mean(precision: np.ndarray) -> float | None:
-    valid = precision[precision > -1]
-    return float(valid.mean()) if valid.size else None
+def class_results(truth: Truth, found: Found) -> list[ClassResult]:
+    """Each class's results, in the truth's order."""
+    right, ignored = np.zeros((2, len(IOUS), len(found.image)), bool)
+    for image in matching.images(truth, found):
+        crowd = image.crowd.max(1)
+        for number, least in enumerate(IOUS):
+            taken = matching.take(image.own, least) >= 0
+            right[number, image.detections], ignored[number, image.detections] = taken, ~taken & (crowd >= least)
+    objects = np.bincount(truth.label[~truth.crowd], minlength=len(truth.names))
+    results = []
+    for name, count, rows in zip(truth.names, objects, matching.by_class(truth, found)):
+        if not count:
+            results.append(ClassResult(name, None, None, np.full(len(matching.RECALLS), -1.0), matching.RECALLS))
+            continue
+        table = np.array([matching.precisions(hit[~out], count) for hit, out in zip(right[:, rows], ignored[:, rows])])
+        results.append(ClassResult(name, float(table.mean()), float(table[0].mean()), table[0], matching.RECALLS))
+    return results

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import matching
 from .box_tables import Found, Truth
 
 FOUND, NEAR = 0.5, 0.1
@@ -34,8 +35,6 @@ ERRORS = {
 }
 #: COCO's sizes of boxes: name -> (at least, less than) square pixels
 SIZES = {"small": (0, 32 ** 2), "medium": (32 ** 2, 96 ** 2), "large": (96 ** 2, np.inf)}
-RECALLS = np.linspace(0, 1, 101)
-EPSILON = np.spacing(1)
 
 
 @dataclass(frozen=True)
@@ -79,14 +78,12 @@ def analyse(truth: Truth, found: Found) -> Errors:
     """Hold detections against objects, image by image."""
     kind = np.full(len(found.image), BACKGROUND)
     target, seen = np.full(len(kind), -1), np.full(len(kind), -1)
-    places = np.arange(len(truth.ids) + 1)
-    objects, boxes = np.searchsorted(truth.image, places), np.searchsorted(found.image, places)
-    for image in np.unique(found.image):
-        ours, theirs = slice(*boxes[image:image + 2]), slice(*objects[image:image + 2])
-        if theirs.stop > theirs.start:
-            kind[ours], target[ours], seen[ours] = _image(
-                found.label[ours], found.boxes[ours], truth.label[theirs], truth.boxes[theirs], truth.crowd[theirs],
-                theirs.start)
+    for image in matching.images(truth, found):
+        rows, first = image.detections, image.objects.start
+        kind[rows], about = _kinds(image)
+        target[rows] = np.where(about >= 0, about + first, -1)
+        taken = matching.take(image.own + image.other, FOUND, image.own)
+        seen[rows] = np.where(taken >= 0, taken + first, -1)
     taker = np.full(len(truth.image), -1)
     right = np.flatnonzero(kind == CORRECT)
     taker[target[right]] = right
@@ -94,40 +91,17 @@ def analyse(truth: Truth, found: Found) -> Errors:
                   best_threshold(found.score[kind != IGNORED], kind[kind != IGNORED] == CORRECT, (~truth.crowd).sum()))
 
 
-def _image(labels, boxes, true_labels, true_boxes, crowd, first):
-    """(kind, target, seen) of one image's detections, which are sorted by score; ``first``: its first object."""
-    from pycocotools import mask
-
-    overlap = np.asarray(mask.iou(boxes, true_boxes, crowd.astype(np.uint8).tolist()))
-    same = labels[:, None] == true_labels
-    own, other = np.where(same & ~crowd, overlap, 0), np.where(~same & ~crowd, overlap, 0)
-    best_own, best_other = own.max(1), other.max(1)
-    taken = _take(own)
-    kind = np.select([taken >= 0, np.where(same & crowd, overlap, 0).max(1) >= FOUND,
-                      (best_own >= NEAR) & (best_own < FOUND), best_other >= FOUND, best_own >= FOUND,
-                      np.maximum(best_own, best_other) <= NEAR],
+def _kinds(image):
+    """(kind, column of the object that it took or that its error is about) of one image's detections."""
+    taken = matching.take(image.own, FOUND)
+    own, other = image.own.max(1), image.other.max(1)
+    kind = np.select([taken >= 0, image.crowd.max(1) >= FOUND, (own >= NEAR) & (own < FOUND), other >= FOUND,
+                      own >= FOUND, np.maximum(own, other) <= NEAR],
                      [CORRECT, IGNORED, LOCALISATION, CLASSIFICATION, DUPLICATE, BACKGROUND], BOTH)
-    target = np.select([taken >= 0, (kind == LOCALISATION) | (kind == DUPLICATE),
-                        (kind == CLASSIFICATION) | (kind == BOTH)],
-                       [taken, own.argmax(1), other.argmax(1)], -1 - first)
-    seen = _take(own + other, own)
-    return kind, target + first, np.where(seen >= 0, seen + first, -1)
-
-
-def _take(overlap, preferred=None):
-    """Of each row, in order, the free column that it overlaps most, FOUND at least; -1 for none. Of two equal ones the
-    later, as in pycocotools. ``preferred``: columns with FOUND there come before all others."""
-    taken, free = np.full(len(overlap), -1), np.ones(overlap.shape[1], bool)
-    for row in np.flatnonzero((overlap >= FOUND).any(1)):
-        for table in ((overlap,) if preferred is None else (preferred, overlap)):
-            values = np.where(free, table[row], 0)
-            column = len(values) - 1 - int(values[::-1].argmax())
-            if values[column] >= FOUND:
-                taken[row], free[column] = column, False
-                break
-        if not free.any():
-            break
-    return taken
+    about = np.select([kind == CORRECT, (kind == LOCALISATION) | (kind == DUPLICATE),
+                       (kind == CLASSIFICATION) | (kind == BOTH)],
+                      [taken, image.own.argmax(1), image.other.argmax(1)], -1)
+    return kind, about
 
 
 def best_threshold(score: np.ndarray, right: np.ndarray, objects: int) -> float:
@@ -138,17 +112,6 @@ def best_threshold(score: np.ndarray, right: np.ndarray, objects: int) -> float:
         return 0.5
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + objects)
     return float(score[order][f1.argmax()])
-
-
-def average_precision(score: np.ndarray, right: np.ndarray, objects: int) -> float:
-    """pycocotools' AP of one class at one IoU: the mean of the precision at 101 recalls. nan without objects."""
-    if objects == 0:
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    hits = np.cumsum(right[order])
-    precision = hits / (np.arange(1, len(hits) + 1) + EPSILON)
-    precision = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0)  # at a recall that is not reached: 0
-    return float(precision[np.minimum(np.searchsorted(hits / objects, RECALLS), len(hits))].mean())
 
 
 def ap50(errors: Errors, mended: int | None = None) -> float:
@@ -174,15 +137,15 @@ def ap50(errors: Errors, mended: int | None = None) -> float:
         counted = counted & np.isin(np.arange(len(counted)), errors.target[covered])
     elif mended is not None:
         kept = kept & (errors.kind != mended)
-    values = []
     objects = np.bincount(truth.label[counted], minlength=len(truth.names))
-    chosen = np.flatnonzero(kept)
-    chosen = chosen[np.argsort(label[chosen], kind="stable")]
+    order = np.lexsort((-found.score, label))
+    chosen = order[kept[order]]
     edges = np.searchsorted(label[chosen], np.arange(len(truth.names) + 1))
+    values = []
     for one in np.unique(truth.label[~truth.crowd]):
         rows = chosen[edges[one]:edges[one + 1]]
         # all objects of the class are missed, and that is mended: nothing is wrong with it
-        values.append(average_precision(found.score[rows], right[rows], objects[one]) if objects[one] else 1.0)
+        values.append(matching.precisions(right[rows], objects[one]).mean() if objects[one] else 1.0)
     return float(np.mean(values)) if values else float("nan")
 
 

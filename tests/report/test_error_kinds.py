@@ -11,8 +11,17 @@ from pycocotools.cocoeval import COCOeval
 from ppdet_ext.errors import UserError
 from ppdet_ext.report import error_kinds as kinds
 from ppdet_ext.report.box_tables import MOST, Found, Truth
-from ppdet_ext.report.error_kinds import (BACKGROUND, BOTH, CLASSIFICATION, CORRECT, DUPLICATE, IGNORED, LOCALISATION,
-                                          MISSED)
+from ppdet_ext.report.class_results import class_results
+from ppdet_ext.report.error_kinds import (
+    BACKGROUND,
+    BOTH,
+    CLASSIFICATION,
+    CORRECT,
+    DUPLICATE,
+    IGNORED,
+    LOCALISATION,
+    MISSED,
+)
 
 CAT, DOG = 7, 3  # category ids; sorted by id dog is class 0, cat is class 1
 BOX = (100, 100, 40, 40)
@@ -21,7 +30,7 @@ BOX = (100, 100, 40, 40)
 def content(*objects, images=1, crowd=()):
     """A COCO file's content: objects are (image, category, box)."""
     return {"images": [{"id": i, "file_name": f"{i}.jpg", "width": 640, "height": 480} for i in range(images, 0, -1)],
-            "categories": [{"id": CAT, "name": "cat"}, {"id": DOG, "name": "dog"}],
+            "categories": [{"id": CAT, "name": "cat"}, {"id": DOG, "name": "dog"}, {"id": 9, "name": "no object"}],
             "annotations": [{"id": n, "image_id": image, "category_id": category, "bbox": list(box),
                              "area": box[2] * box[3], "iscrowd": int(n - 1 in crowd)}
                             for n, (image, category, box) in enumerate(objects, 1)]}
@@ -79,7 +88,7 @@ def test_what_lies_in_a_crowd_is_neither_right_nor_wrong():
     assert errors.kind.tolist() == [IGNORED, BACKGROUND, CORRECT]  # sorted by score
     assert errors.object_kind.tolist() == [IGNORED, CORRECT]
     assert sum(row["all"] for row in kinds.counts(errors).values()) == 2
-    assert kinds.confusion(errors).tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert kinds.confusion(errors).tolist() == [[0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
 
 
 def test_costs_are_what_mending_a_kind_brings():
@@ -114,10 +123,12 @@ def test_the_confusion_matrix_prefers_the_own_class():
     errors = errors_of(truth, (1, CAT, moved(0.8), 0.9), (1, DOG, BOX, 0.8), (2, CAT, BOX, 0.85),
                        (2, CAT, (500, 10, 40, 40), 0.95))
     assert errors.threshold == 0.8
-    #                                          dog cat missed
-    assert kinds.confusion(errors).tolist() == [[1, 1, 0],   # dog
-                                                [0, 1, 1],   # cat
-                                                [0, 1, 0]]   # background
+    matrix = kinds.confusion(errors)
+    assert not matrix[2].any() and not matrix[:, 2].any()  # the class without objects
+    #                                                    dog cat missed
+    assert matrix[[0, 1, 3]][:, [0, 1, 3]].tolist() == [[1, 1, 0],   # dog
+                                                        [0, 1, 1],   # cat
+                                                        [0, 1, 0]]   # background
 
 
 def test_the_worst_image_comes_first():
@@ -148,7 +159,7 @@ def scene(rng, images=12):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_ap50_is_pycocotools(seed):
+def test_ap_is_pycocotools(seed):
     truth, found = scene(np.random.default_rng(seed))
     if seed == 5:  # more than count, of one class in one image
         found += [(1, DOG, (5, 5, 10, 10), 0.3 + n / 1e4) for n in range(MOST + 20)]
@@ -161,7 +172,15 @@ def test_ap50_is_pycocotools(seed):
         evaluation.accumulate()
         evaluation.summarize()
     errors = errors_of(truth, *found)
-    assert kinds.ap50(errors) == pytest.approx(evaluation.stats[1], abs=1e-9)
+    assert kinds.ap50(errors) == pytest.approx(evaluation.stats[1], abs=1e-12)
+    classes = class_results(errors.truth, errors.found)
+    assert [one.name for one in classes] == ["dog", "cat", "no object"]
+    for one, precision in zip(classes, np.moveaxis(evaluation.eval["precision"][..., 0, -1], -1, 0)):
+        np.testing.assert_array_equal(one.precision, precision[0])
+        if precision.max() >= 0:
+            assert (one.ap, one.ap50) == (precision.mean(), precision[0].mean())
+        else:
+            assert (one.ap, one.ap50) == (None, None)
     assert all(cost >= 0 for kind, cost in kinds.costs(errors).items() if kind != LOCALISATION)
     assert kinds.confusion(errors)[:-1].sum() == (~errors.truth.crowd).sum()
 
