@@ -74,11 +74,6 @@ def main_ap(values: dict[str, float | None]) -> float | None:
     return values.get("AP", values.get("AP50"))
 
 
-def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[float | None, float | None]]:
-    """AP and AP50 per class from a bbox.json: {name: (AP, AP50)}, None where a class has no ground truth."""
-    return {result.name: (result.ap, result.ap50) for result in coco_results(detections, anno_path)}
-
-
 class Samples(Metric):
     """Keeps the detections of the first ``count`` images: {im_id: [N, 6] of (class, score, x1, y1, x2, y2)}."""
 

@@ -45,7 +45,7 @@ CONFUSION_COLUMNS: dict[str, Words] = {
 
 @dataclass(frozen=True)
 class EvaluationPart:
-    """What the template shows. ``plots``: the figures by name, as :func:`plots` made them."""
+    """What the template shows. ``plots``: pictures by name; ``drawn``: the same as matplotlib's figures."""
 
     threshold: float
     classes: list[dict[str, Any]]
@@ -57,6 +57,7 @@ class EvaluationPart:
     best: list[Thumbnail] = field(default_factory=list)
     images: int = 0
     objects: int = 0
+    drawn: dict[str, Figure] = field(default_factory=dict)
 
 
 def evaluation_part(errors: Errors, classes: Sequence[ClassResult], paths: Mapping[int, str | Path]) -> EvaluationPart:
@@ -78,7 +79,7 @@ def evaluation_part(errors: Errors, classes: Sequence[ClassResult], paths: Mappi
         confusion_rows(matrix, errors.truth.names),
         {name: Picture.of(figure, TITLES[name], NOTES.get(name, ("", ""))) for name, figure in drawn.items()},
         thumbnails(errors, worst, paths), thumbnails(errors, good[:BEST], paths),
-        len(errors.truth.ids), int((~errors.truth.crowd).sum()))
+        len(errors.truth.ids), int((~errors.truth.crowd).sum()), drawn)
 
 
 TITLES: dict[str, Words] = {
