@@ -32,11 +32,12 @@ AP_NAMES: dict[str, Words] = {
     "AR100": ("recall, 100 boxes", "每图 100 框的召回率"), "AR_small": ("recall, small objects", "小目标召回率"),
     "AR_medium": ("recall, medium objects", "中目标召回率"), "AR_large": ("recall, large objects", "大目标召回率"),
 }
+AP_COLUMNS: dict[str, Words] = {"name": ("measure", "指标"), "value": ("value", "值")}
 CLASS_COLUMNS: dict[str, Words] = {
     "name": ("class", "类别"), "objects": ("objects", "目标数"), "ap": ("AP", ""), "ap50": ("AP50", ""),
     "precision": ("precision", "精确率"), "recall": ("recall", "召回率")}
 ERROR_COLUMNS: dict[str, Words] = {
-    "kind": ("kind", "类型"), "zh": ("", "中文"), "cost": ("costs AP50", "损失的 AP50"), "all": ("boxes", "数量"),
+    "kind": ("kind", "类型"), "cost": ("costs AP50", "损失的 AP50"), "all": ("boxes", "数量"),
     "small": ("small", "小"), "medium": ("medium", "中"), "large": ("large", "大")}
 CONFUSION_COLUMNS: dict[str, Words] = {
     "true": ("true class", "真实类别"), "detected": ("detected as", "检测为"), "count": ("boxes", "数量"),
@@ -134,7 +135,7 @@ def class_rows(errors: Errors, classes: Sequence[ClassResult]) -> list[dict[str,
 
 def error_rows(errors: Errors, costs: Mapping[int, float]) -> list[dict[str, Any]]:
     """A row for what is right and for each kind of error: its cost, and numbers by size."""
-    return [{"kind": KINDS[kind][0], "zh": KINDS[kind][1], "cost": costs.get(kind), **row}
+    return [{"kind": KINDS[kind], "cost": costs.get(kind), **row}
             for kind, row in error_kinds.counts(errors).items()]
 
 

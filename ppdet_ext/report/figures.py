@@ -82,8 +82,11 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel:
         log: powers of ten on y.
         unit: what y is.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure()
     axes = figure.subplots()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for name, (x, y) in series.items():
         axes.plot(*_fewer(np.asarray(x, float), np.asarray(y, float)), marker=marker, markersize=4, linewidth=1.3,
                   label=name_of(name))
@@ -113,7 +116,7 @@ def _finish(axes: Axes, legend: bool) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     if legend:
-        axes.legend(fontsize=7, framealpha=0.6)
+        axes.legend(fontsize=7, framealpha=0.6, ncols=1 + (len(axes.get_legend_handles_labels()[1]) > 6))
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -175,7 +178,7 @@ def confusion_matrix(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """
     matrix, names = _fewer_classes(matrix, names)
     size = len(matrix)
-    side = min(max(3.6, 1.6 + 0.32 * size), 7.5)
+    side = min(max(3.6, 1.2 + 0.28 * size), 6.5)
     figure = new_figure(side + 0.4, side)
     axes = figure.subplots()
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)

@@ -60,7 +60,7 @@ def comparison_page(rows: Sequence[Mapping[str, Any]], *, title: Words = COMPARI
     """The HTML of a comparison: notes, a table, figures.
 
     Args:
-        rows: a dict each: numbers, texts, booleans; None or no key where there is no value.
+        rows: a dict each: numbers, texts, booleans, (English, Chinese) pairs; None or no key where there is no value.
         columns: {key: its title}, in the order of the table; default: the keys as they come.
         figures: e.g. ``[Picture.of(figure, ("latency and AP", "延迟与 AP"))]``.
         notes: what was measured, how, on what.
@@ -83,18 +83,19 @@ def _environment() -> Environment:
 
     made = Environment(loader=PackageLoader("ppdet_ext.report"), autoescape=True, undefined=StrictUndefined,
                        trim_blocks=True, lstrip_blocks=True)
-    made.filters.update(shown=shown, is_number=_is_number)
+    made.filters.update(shown=shown)
+    made.tests.update(numeric=_is_numeric, words=_is_words)
     return made
 
 
 def shown(value: Any, digits: int = 4) -> str:
-    """A value as a cell of a table: numbers with so many digits, a dash for none; no passwords of addresses."""
+    """A value as a cell of a table: a number with so many digits, a dash for none; addresses without passwords."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, bool):
         return "✓" if value else "–"
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+        return _of_float(value, digits)
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
@@ -102,5 +103,17 @@ def shown(value: Any, digits: int = 4) -> str:
     return masked(value)
 
 
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _of_float(value, digits):
+    """Shares and APs with as many places as each other; nothing as 1e+04."""
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if 0.001 <= abs(value) <= 1 or value == 0 else f"{value:.{digits}g}"
+
+
+def _is_numeric(value):
+    """Whether a cell stands on the right: a number, or the dash for none."""
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+
+
+def _is_words(value):
+    return isinstance(value, tuple) and len(value) == 2 and all(isinstance(one, str) for one in value)

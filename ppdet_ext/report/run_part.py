@@ -17,7 +17,7 @@ from typing import Any
 from . import figures
 from .page import Picture, Words
 
-MOST_LINES = 12  # in one figure
+MOST_LINES = 10  # in one figure
 WARNINGS = 50
 NAN = float("nan")
 
