@@ -52,19 +52,17 @@ def main(argv: Sequence[str] | None = None) -> Any:
             EvaluationReport({**cfg, "output_eval": args.output_eval}, old=True).write()
         return None
     if args.model_dir:
-        report = EvaluationReport(cfg, args.model_dir)
+        report, trainer = EvaluationReport(cfg, args.model_dir), None
         ap = evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine, precision=args.precision,
                                      device=prepare.current_device(), run_mode=args.run_mode,
                                      enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
                                      batch_size=args.batch_size)
-        facts = None
     else:
         weights = prepare.required_weights(cfg)
         report = EvaluationReport(cfg, weights)
         trainer = Trainer(cfg, "eval")
         trainer.load_weights(weights)
         ap = evaluate.sliced(cfg, trainer, slices) if slices else trainer.evaluate()
-        facts = trainer.checkpoint.facts if trainer.checkpoint else None
     if processes.is_main():
-        report.write(ap, facts)
+        report.write(ap, trainer)
     return ap

@@ -19,6 +19,8 @@ from ..files import require_writable, sha256
 from ..report import box_tables, error_kinds, evaluation_part, figures, run_page, run_part
 from ..report.class_results import ClassResult, class_results
 from ..report.page import Words
+from . import class_table
+from .metrics import VocBoxes, voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -34,17 +36,39 @@ class Evaluated:
 
     truth: box_tables.Truth
     found: box_tables.Found
-    pictures: Path
+    paths: Mapping[int, str | Path]
+    given: list[ClassResult] | None = None
 
     @classmethod
     def of(cls, dataset: Any, boxes: str | Path) -> Evaluated:
         """Of a COCO data set of ppdet, parsed or not, and a bbox.json."""
-        return cls(*box_tables.read(dataset.get_anno(), boxes), Path(dataset.dataset_dir, dataset.image_dir or ""))
+        truth, found = box_tables.read(dataset.get_anno(), boxes)
+        folder = Path(dataset.dataset_dir, dataset.image_dir or "")
+        return cls(truth, found, {int(number): folder / name for number, name in zip(truth.ids, truth.files)})
+
+    @classmethod
+    def of_voc(cls, metric: VocBoxes, dataset: Any) -> Evaluated:
+        """Of VOC's metric, and a data set that is parsed. A difficult object stands for a crowd: it does not count."""
+        paths = {int(record["im_id"][0]): record["im_file"] for record in dataset.roidbs}
+        results = class_table.voc_results(metric.detection_map)
+        pictures = metric.pictures
+        objects = [{"image_id": one.im_id, "category_id": int(label), "bbox": [x1, y1, x2 - x1, y2 - y1],
+                    "iscrowd": int(difficult)} for one in pictures
+                   for label, difficult, (x1, y1, x2, y2) in zip(one.labels, one.difficult, one.corners.tolist())]
+        truth = box_tables.Truth.of({
+            "images": [{"id": one.im_id, "file_name": str(paths.get(one.im_id, one.im_id))} for one in pictures],
+            "categories": [{"id": number, "name": one.name} for number, one in enumerate(results)],
+            "annotations": objects})
+        boxes = np.concatenate([one.boxes for one in pictures]).astype(float) if pictures else np.zeros((0, 6))
+        ids = np.repeat(np.array([one.im_id for one in pictures], int), [len(one.boxes) for one in pictures])
+        corners = np.hstack([boxes[:, 2:4], boxes[:, 4:] - boxes[:, 2:4]])
+        return cls(truth, box_tables.Found.of_columns(ids, boxes[:, 0].astype(int), corners, boxes[:, 1], truth), paths,
+                   results)
 
     @functools.cached_property
     def classes(self) -> list[ClassResult]:
-        """Each class's AP and curve."""
-        return class_results(self.truth, self.found)
+        """Each class's AP and curve; COCO's, where the metric has not given its own."""
+        return class_results(self.truth, self.found) if self.given is None else self.given
 
     @property
     def ap(self) -> dict[str, float | None]:
@@ -55,8 +79,7 @@ class Evaluated:
 
     def part(self) -> evaluation_part.EvaluationPart:
         """Its part of a page."""
-        paths = {int(number): self.pictures / name for number, name in zip(self.truth.ids, self.truth.files)}
-        return evaluation_part.evaluation_part(error_kinds.analyse(self.truth, self.found), self.classes, paths)
+        return evaluation_part.evaluation_part(error_kinds.analyse(self.truth, self.found), self.classes, self.paths)
 
 
 def write_training(trainer: Trainer, facts: Mapping[str, Any], evaluated: Evaluated | None, config: str) -> Path:
@@ -96,14 +119,17 @@ class EvaluationReport:
     def _written(self) -> int | None:
         return self.boxes.stat().st_mtime_ns if self.boxes.is_file() else None
 
-    def write(self, ap: Mapping[str, float | None] | None = None, facts: Facts | None = None) -> Path | None:
+    def write(self, ap: Mapping[str, float | None] | None = None, trainer: Trainer | None = None) -> Path | None:
         """Write ``eval_report/report.html`` beside bbox.json, and its plots as PNG; the page's path is printed.
 
         Args:
             ap: the evaluation's figures; None: they are taken from the boxes. Nothing is written without any.
-            facts: the checkpoint's.
+            trainer: that evaluated; None where an exported model did.
         """
         evaluated = None
+        voc = voc_boxes(trainer.metrics) if trainer else None
+        if voc is not None and trainer is not None and voc.pictures:
+            evaluated = Evaluated.of_voc(voc, trainer.dataset)
         if self.cfg["metric"] == "COCO" and self._written() != self.before and ap != {}:
             evaluated = Evaluated.of(create("EvalDataset")(), self.boxes)
         ap = evaluated.ap if evaluated and ap is None else ap
@@ -114,7 +140,8 @@ class EvaluationReport:
         for name, figure in (part.drawn if part else {}).items():
             figures.write_png(figure, folder / f"{name}.png")
         page = run_page.Page(self.cfg["filename"], run_page.EVALUATION, checkpoint(self.weights), ap, None, part,
-                             pixels(facts or Facts()), gpu(), self.config)
+                             pixels(trainer.checkpoint.facts) if trainer and trainer.checkpoint else (), gpu(),
+                             self.config)
         path = run_page.write(page, folder)
         print(f"page: {path}", flush=True)
         return path

@@ -23,7 +23,7 @@ from ..report.run_page import NAME as PAGE
 from . import report_writer
 from .draw import beside
 from .hooks import Hook, Status
-from .metrics import main_ap
+from .metrics import main_ap, voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -57,6 +57,9 @@ class TrainingReport(Hook):
         if best is None or best["epoch"] != status.epoch:
             return
         self.samples = self.trainer.samples.detections
+        voc = voc_boxes(self.trainer.metrics)
+        if voc is not None and voc.pictures:
+            self.evaluated = report_writer.Evaluated.of_voc(voc, self.trainer.cfg["EvalDataset"])
         written = Path(self.trainer.cfg["output_eval"]) / "bbox.json"
         if self.trainer.cfg["metric"] == "COCO" and written.is_file():
             with atomic_path(self.boxes_path) as path:

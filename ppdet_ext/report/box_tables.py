@@ -70,18 +70,27 @@ class Found:
 
     @classmethod
     def of(cls, results: Sequence[Mapping[str, Any]], truth: Truth) -> Found:
-        """From the content of a bbox.json: the first hundred of each image and class, as in pycocotools.
+        """From the content of a bbox.json; see :meth:`of_columns`."""
+        return cls.of_columns(_integers(one["image_id"] for one in results),
+                              _integers(one["category_id"] for one in results),
+                              _floats([one["bbox"] for one in results]).reshape(-1, 4),
+                              _floats([one["score"] for one in results]), truth)
 
+    @classmethod
+    def of_columns(cls, image_id: np.ndarray, category_id: np.ndarray, boxes: np.ndarray, score: np.ndarray,
+                   truth: Truth) -> Found:
+        """From columns in any order; the first hundred of each image and class count, as in pycocotools.
+
+        Args:
+            boxes: [N, 4] of x, y, width, height.
         Raises:
             UserError: they are of other images than the truth's.
         """
-        image, known = _places(truth.ids, _integers(one["image_id"] for one in results))
-        label, named = _places(truth.categories, _integers(one["category_id"] for one in results))
+        image, known = _places(truth.ids, image_id)
+        label, named = _places(truth.categories, category_id)
         if not known.all():
             raise UserError(f"the detections are of other images than the annotations: {int((~known).sum())} of "
                             f"{len(known)} have an image_id that the annotations lack; give those of one evaluation")
-        boxes = _floats([one["bbox"] for one in results]).reshape(-1, 4)
-        score = _floats([one["score"] for one in results])
         order = np.lexsort((-score, label, image))
         order = order[named[order]]
         order = order[_rank(image[order] * max(len(truth.names), 1) + label[order]) < MOST]
@@ -93,7 +102,7 @@ def read(annotations: str | Path, detections: str | Path) -> tuple[Truth, Found]
     """Of a COCO annotation file and a bbox.json.
 
     Raises:
-        UserError: see :meth:`Found.of`.
+        UserError: see :meth:`Found.of_columns`.
     """
     truth = Truth.of(json.loads(Path(annotations).read_text(encoding="utf-8")))
     return truth, Found.of(json.loads(Path(detections).read_text(encoding="utf-8")), truth)

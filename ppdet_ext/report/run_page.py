@@ -52,7 +52,8 @@ def as_html(page: Page) -> str:
     """The page as HTML."""
     known = [{"name": AP_NAMES[name], "value": value} for name, value in page.ap.items() if name in AP_NAMES]
     return render("run.html.j2", title=(f"{page.kind[0]}: {page.name}", page.kind[1]), page=page, ap_rows=known,
-                  ap_columns=AP_COLUMNS, class_columns=CLASS_COLUMNS, error_columns=ERROR_COLUMNS, confusion_columns=CONFUSION_COLUMNS,
+                  ap_columns=AP_COLUMNS, class_columns=CLASS_COLUMNS, error_columns=ERROR_COLUMNS,
+                  confusion_columns=CONFUSION_COLUMNS,
                   legend=[(COLOURS[kind], KINDS[kind]) for kind in COLOURS], versions=versions(),
                   machine=[*machine(), *page.device])
 
