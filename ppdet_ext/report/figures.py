@@ -114,7 +114,7 @@ def _fewer(x, y):
 def _finish(axes: Axes, legend: bool) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(which="both", labelsize=8)
     if legend:
         axes.legend(fontsize=7, framealpha=0.6, ncols=1 + (len(axes.get_legend_handles_labels()[1]) > 6))
 
