@@ -38,6 +38,7 @@ from .plots import Plots
 from .progress import Progress
 from .rehearsal import rehearse
 from .training_report import TrainingReport
+from .watching import Watching
 from .weight_average import WeightAverage
 
 log = logging.getLogger("ppdet.engine")
@@ -126,6 +127,7 @@ class Trainer:
         self.average: WeightAverage | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
+        self.watching: Watching | None = None
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
             self._build()
         if cfg.get("print_params"):
@@ -143,6 +145,7 @@ class Trainer:
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
             self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
             schedule = create("LearningRate")
+            self.plan = schedule_checks.Plan(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
             schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
         self.model = create(self.cfg["architecture"])
         if self.cfg["architecture"] == "YOLOX":
@@ -165,6 +168,9 @@ class Trainer:
         if self.mode == "train":
             self.history = History(self)
             hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
+            if self.cfg.get("watch") is not False:
+                self.watching = Watching(self)
+                hooks.append(self.watching)
             if self.cfg.get("profiler_options"):
                 hooks.append(Profile(self.cfg["profiler_options"]))
         for key, (module, callback, modes) in EXTRAS.items():
@@ -254,6 +260,8 @@ class Trainer:
     def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
+        if self.watching is not None:
+            self.watching.resume(folder, self.start_epoch)
         best = self.history.best()
         if best is not None and not take_over_best(folder, self.output, best["epoch"]):
             self.history.first = self.start_epoch
