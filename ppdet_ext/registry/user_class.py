@@ -152,16 +152,38 @@ def pretrained_cfg(cls: Any, settings: Mapping[str, Any] | Iterable = ()) -> typ
     """
     if not hasattr(cls.__init__, "users_init"):
         return None
+    if hasattr(cls, "torch_module"):
+        return torch_bridge.pretrained_cfg_of([_unbridged(cls, settings)])
+    return torch_proxy.place_proxies(_unbridged(cls, settings)).pretrained_cfg()
+
+
+def torch_originals(layer: nn.Layer, settings: Mapping[str, Any] | Iterable = ()) -> dict[str, Any]:
+    """{path in ``layer``: torch module} of what it was bridged from, made anew with other random values.
+
+    '' stands for a layer that is a torch module's as a whole; {} where nothing was bridged.
+
+    Args:
+        settings: of the constructor, as a config has them.
+    """
+    cls = type(layer)
+    if not hasattr(cls.__init__, "users_init") or not torch_bridge.torch_types()[0]:
+        return {}
+    made = _unbridged(cls, settings)
+    return {"": made} if hasattr(cls, "torch_module") else torch_proxy.modules_in(made)
+
+
+def _unbridged(cls: Any, settings: Mapping[str, Any] | Iterable) -> Any:
+    """What the constructor makes before anything is bridged, with ``pretrained=False`` where it takes that."""
     known = list(inspect.signature(cls.__init__).parameters)[1:]
     given = {key: value for key, value in dict(settings).items() if key in known}
     if "pretrained" in known:
         given["pretrained"] = False
     with _errors_of_libraries(cls.__name__), libraries_fetch_nothing():
-        if hasattr(cls, "torch_pretrained_cfg"):
-            return cls.torch_pretrained_cfg(**given)
+        if hasattr(cls, "torch_module"):
+            return cls.torch_module(**given)
         bare = cls.__new__(cls)
         cls.__init__.users_init(bare, **given)
-    return torch_proxy.place_proxies(bare).pretrained_cfg()
+    return bare
 
 
 def as_features(output: Any, name: str = "the backbone") -> list[paddle.Tensor]:

@@ -1,0 +1,94 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Where two networks part: the first module that differs, found by walking down the tree."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import paddle
+
+from ..weights import parity
+from ..weights.readers import need
+from .torch_original import FLAG, Pair, as_list, calls
+
+
+def find(pair: Pair, limit: float = parity.LIMIT) -> str:
+    """In words: the deepest module that differs while all that ran before it agree.
+
+    One level of the tree is held in memory at a time. Modules that only one side calls, or that give another shape
+    (another layout), are looked through.
+    """
+    torch = need("torch", FLAG)
+    image = torch.from_numpy(pair.image.numpy())
+    modules = dict(pair.module.named_modules())
+    shared = [name for name in calls(pair.layer, lambda: pair.layer(pair.image)) if name in modules]
+    order = list(_torch_outputs(pair, image, shared))
+    at, error = "", float("nan")
+    while True:
+        children = _children(at, order)
+        ours, theirs = _paddle_outputs(pair, children), _torch_outputs(pair, image, children)
+        errors = {name: _error(ours[name], theirs[name]) for name in order if name in ours and name in theirs}
+        worst = next((name for name, value in errors.items() if not value <= limit), None)
+        if worst is None:
+            break
+        at, error = worst, errors[worst]
+    if not at:
+        return "no module alone differs: it is in what forward does between them"
+    return f"{'.'.join(filter(None, [pair.path, at]))} ({type(modules[at]).__name__}, {error:.1e}): {_why(pair, at)}"
+
+
+def _why(pair, at):
+    """Whether weights or computation differ, below a module."""
+    theirs = pair.module.state_dict()
+    different = [name for name, value in pair.weights.items() if name.startswith(f"{at}.") and name in theirs
+                 and not np.array_equal(value, theirs[name].numpy())]
+    if different:
+        return f"its weights are not those of the file ({different[0]})"
+    return "with the same weights and input it computes something else"
+
+
+def _children(at, names):
+    """Names below ``at`` with none of the names between."""
+    below = [name for name in names if name != at and (not at or name.startswith(f"{at}."))]
+    return [name for name in below if not any(name.startswith(f"{other}.") for other in below)]
+
+
+def _error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
+    if len(ours) != len(theirs) or any(one.shape != other.shape for one, other in zip(ours, theirs)):
+        return 0.0  # another layout; what comes after it tells
+    return max((parity.relative_error(one, other) for one, other in zip(ours, theirs)), default=0.0)
+
+
+def _paddle_outputs(pair: Pair, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    found: dict[str, list[np.ndarray]] = {}
+    layers = dict(pair.layer.named_sublayers())
+    hooks = [layers[name].register_forward_post_hook(_keeper(name, found)) for name in names]
+    try:
+        with paddle.no_grad():
+            pair.layer(pair.image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+    """Outputs in the order in which torch's modules end."""
+    torch = need("torch", FLAG)
+    found: dict[str, list[np.ndarray]] = {}
+    hooks = [pair.module.get_submodule(name).register_forward_hook(_keeper(name, found)) for name in names]
+    try:
+        with torch.no_grad():
+            pair.run(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _keeper(name, found):
+    def keep(_module, _inputs, output):
+        if name not in found:
+            found[name] = [np.array(parity.as_array(value)) for value in as_list(output)]  # later ones work in place
+    return keep
