@@ -123,7 +123,7 @@ def bridge_torch_modules(layer: nn.Layer) -> None:
         return
     errors: list[UserError] = []
     sizes = proxies.sizes()
-    _wants_batch(layer)  # which may call proxies, too
+    wants_batch(layer)  # which may call proxies, too
     for size in sizes:
         proxies.forget_calls()
         try:
@@ -204,8 +204,8 @@ def as_features(output: Any, name: str = "the backbone") -> list[paddle.Tensor]:
     return features
 
 
-def _wants_batch(layer: nn.Layer) -> bool:
-    """``forward_input.takes_batch``, found once and kept as the attribute ``takes_batch``."""
+def wants_batch(layer: nn.Layer) -> bool:
+    """Whether forward takes the batch, see ``forward_input``; found once and kept as the attribute ``takes_batch``."""
     if getattr(layer, "takes_batch", None) is None:
         with _quietly_in_eval_mode(layer):
             layer.takes_batch = takes_batch(layer, functools.partial(_gives_features, layer))
@@ -223,7 +223,7 @@ def _call(self, *args, **kwargs):
     """nn.Layer.__call__, save that a batch dict is handed on as forward wants it and features come as a list."""
     batch = args[0] if len(args) == 1 and not kwargs else None
     if isinstance(batch, Mapping) and not isinstance(batch, ProbeBatch) and "image" in batch:
-        output = nn.Layer.__call__(self, batch if _wants_batch(self) else as_wanted(batch["image"], self))
+        output = nn.Layer.__call__(self, batch if wants_batch(self) else as_wanted(batch["image"], self))
         features = as_features(output, type(self).__name__)
         if "to_strides" in self._sub_layers:
             return self.to_strides(features)
@@ -382,9 +382,9 @@ def _looks_like(function, other):
 def _run_blank(layer, size):
     """What forward gives for a blank image."""
     image = _blank_image(layer, size)
-    wants_batch = _wants_batch(layer)
+    batch = wants_batch(layer)
     with _quietly_in_eval_mode(layer):
-        return layer({"image": image} if wants_batch else image)
+        return layer({"image": image} if batch else image)
 
 
 def _blank_image(layer, size):

@@ -57,7 +57,7 @@ class Report:
         at = f"{self.name} at {self.size[0]}x{self.size[1]}"
         if failed:
             return f"FAILED: {at}: {', '.join(failed)}; {self.of(FAILED)[0].text}"
-        counts = {"checks passed": self.of(OK), "warnings": self.of(WARNING), "skipped": self.of(SKIPPED)}
+        counts = {"passed": self.of(OK), "warned": self.of(WARNING), "skipped": self.of(SKIPPED)}
         return f"OK: {at}: {', '.join(f'{len(found)} {words}' for words, found in counts.items() if found)}"
 
     def as_dict(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, li
     """Outputs in the order in which torch's modules end."""
     torch = need("torch", FLAG)
     found: dict[str, list[np.ndarray]] = {}
-    hooks = [pair.module.get_submodule(name).register_forward_hook(_keeper(name, found)) for name in names]
+    hooks = [_hook(pair.module.get_submodule(name), _keeper(name, found)) for name in names]
     try:
         with torch.no_grad():
             pair.run(image)
@@ -85,6 +85,14 @@ def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, li
         for hook in hooks:
             hook.remove()
     return found
+
+
+def _hook(module, keep):
+    """A hook for the output; of timm's norms with an activation inside, for what goes into that: ours are apart."""
+    activation = getattr(module, "act", None)
+    if hasattr(module, "weight") and activation is not None and callable(getattr(activation, "forward", None)):
+        return activation.register_forward_pre_hook(lambda inside, inputs: keep(inside, inputs, inputs[0]))
+    return module.register_forward_hook(keep)
 
 
 def _keeper(name, found):

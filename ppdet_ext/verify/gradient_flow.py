@@ -6,30 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from ..weights.load_report import fold
 from .findings import FAILED, OK, WARNING, Report
 from .subject import Subject
 
 SHOWN = 4
-MORE = 0.1  # what branches that start switched off are given
-
-
-def switch_on(network: nn.Layer) -> list[str]:
-    """Give factors that are zero everywhere (the last BatchNorm of a block, at a random start) another value.
-
-    What comes before them has no gradient until the first step of training, and is not dead for that.
-
-    Returns:
-        Their names.
-    """
-    found = []
-    for name, parameter in network.named_parameters():
-        if parameter.ndim == 1 and not name.endswith("bias") and not bool(paddle.any(parameter != 0)):
-            parameter.set_value(paddle.full_like(parameter, MORE))
-            found.append(name)
-    return found
+STATISTICS = ("._mean", "._variance")  # which Paddle counts among the parameters
 
 
 def check(subject: Subject, report: Report) -> None:
@@ -37,7 +20,7 @@ def check(subject: Subject, report: Report) -> None:
 
     The loss weighs all values at random: plain means of normalised values have no gradient.
     """
-    parameters = dict(subject.backbone.named_parameters())
+    parameters = {name: value for name, value in subject.backbone.named_parameters() if not name.endswith(STATISTICS)}
     trainable = {name: value for name, value in parameters.items() if not value.stop_gradient}
     if not trainable:
         report.add("gradients", FAILED, f"all {len(parameters)} parameters are frozen: nothing of the backbone is "

@@ -15,11 +15,12 @@ from . import (
     finite_numbers,
     gradient_flow,
     image_sizes,
+    random_start,
     stage_table,
     torch_parity,
     weights_origin,
 )
-from .findings import SKIPPED, Report
+from .findings import FAILED, OK, SKIPPED, Report
 from .subject import Subject
 
 
@@ -35,7 +36,8 @@ def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tu
         The report, and the stages with their values for ``feature_picture``.
     """
     report = Report(subject.name, subject.size)
-    report.findings += [_note(text) for text in subject.notes]
+    for text in subject.notes:
+        report.add("adapter", OK, text)
 
     def timed(name: str, function: Callable[..., Any], *args: Any) -> Any:
         started = time.perf_counter()
@@ -46,16 +48,16 @@ def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tu
 
     with kernels.enabled():
         timed("weights", weights_origin.check, subject, report, allow)
-        if subject.random:
-            gradient_flow.switch_on(subject.network)
         given = paddle.to_tensor(image, stop_gradient=False)
+        if subject.random:
+            random_start.settle(subject.backbone, lambda: subject.run_unchecked(given.detach()))
         stages = timed("stages", stage_table.check, subject, given, report)
         finite = timed("finite numbers", finite_numbers.check, subject, stages, given.detach(), report)
         if stages:
             timed("gradients", gradient_flow.check, subject, report)
         if stages and finite:
             timed("parity", torch_parity.check, subject, given.detach(), report)
-        if not report.passed and any(finding.check in ("features", "out_shape") for finding in report.of("failed")):
+        if not report.passed and any(finding.check in ("features", "out_shape") for finding in report.of(FAILED)):
             report.add("export", SKIPPED, "its features are not what the detector can take")
         else:
             timed("image sizes", image_sizes.check, subject, report)
@@ -63,8 +65,3 @@ def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tu
         timed("normalisation", weights_origin.check_normalisation, subject, report)
     report.seconds["all"] = time.perf_counter() - report.started
     return report, stages
-
-
-def _note(text):
-    from .findings import OK, Finding
-    return Finding("adapter", OK, text)

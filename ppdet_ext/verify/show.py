@@ -19,8 +19,8 @@ def show(report: Report) -> None:
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    table = Table(title=f"{report.name}, image {report.size[0]}x{report.size[1]}, weights: {report.weights or 'unknown'}",
-                  title_justify="left")
+    title = f"{report.name}, image {report.size[0]}x{report.size[1]}, weights: {escape(report.weights or 'unknown')}"
+    table = Table(title=title, title_justify="left")
     for name in COLUMNS:
         table.add_column(name, justify="left" if name in ("stage", "shape") else "right")
     for index, stage in enumerate(report.stages):

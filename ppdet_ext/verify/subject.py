@@ -16,7 +16,7 @@ from ..backbones import find_entry, resolve, split_tag
 from ..backbones.modules import NamedBackbone, TimmBackbone, TorchvisionBackbone
 from ..errors import UserError
 from ..graph.layer import GraphLayer
-from ..registry import build, holder_of
+from ..registry import build, holder_of, user_class
 from ..registry.weights_wanted import without_pretrained
 from ..weights import pretrained_weights
 
@@ -122,8 +122,9 @@ class Subject:
 
     def run_unchecked(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         """The tensors that forward gives, whatever their shapes."""
-        batch = {"image": image} if getattr(self.backbone, "takes_batch", False) else image
-        output = type(self.backbone).forward(self.backbone, batch)
+        wants = self.is_named or user_class.wants_batch(self.backbone)
+        given = {"image": image} if wants else user_class.as_wanted(image, self.backbone)
+        output = nn.Layer.__call__(self.backbone, given)
         output = list(output.values()) if isinstance(output, Mapping) else output
         output = list(output) if isinstance(output, (list, tuple)) else [output]
         return [value for value in output if isinstance(value, paddle.Tensor)]

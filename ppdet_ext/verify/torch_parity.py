@@ -7,12 +7,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import paddle
-from paddle import nn
 
 from ..errors import UserError
 from ..weights import parity
 from ..weights.readers import need
-from . import first_difference, torch_original
+from . import first_difference, random_start, torch_original
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
 from .subject import Subject
 
@@ -39,25 +38,13 @@ def agreement(name: str, ours: np.ndarray, theirs: np.ndarray) -> Agreement:
                      float(one @ other / lengths) if lengths else float(largest == 0.0))
 
 
-def stir(network: nn.Layer, seed: int = 0) -> None:
-    """Random values in place of the ones and zeros that a random start has, which would hide mistakes."""
-    random = np.random.RandomState(seed)
-    trained = {name for name, _ in network.named_parameters()}
-    for name, value in network.state_dict().items():
-        noise = random.standard_normal(value.shape).astype("float32") * 0.1
-        if name.endswith("._variance"):
-            value.set_value(paddle.to_tensor(np.exp(noise)))
-        elif name.endswith("._mean") or (name in trained and value.ndim == 1):
-            value.set_value((value + paddle.to_tensor(noise).astype(value.dtype)))
-
-
 def check(subject: Subject, image: paddle.Tensor, report: Report) -> None:
     """Compare; on failure the first module that differs is named. A random start is stirred, and stays so."""
     if importlib.util.find_spec("torch") is None:
         report.add(CHECK, SKIPPED, "torch is not installed: pip install 'ppdet-ext[torch]'")
         return
     if subject.random:
-        stir(subject.network)
+        random_start.stir(subject.network)
     try:
         pairs = torch_original.pairs(subject, image)
     except UserError as error:
