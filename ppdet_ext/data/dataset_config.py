@@ -55,19 +55,6 @@ def read(cfg: dict, section: str) -> Source | None:
     """The Source of a section (``name: COCODataSet`` or ``!COCODataSet``); None where the config has none."""
     value = cfg.get(section)
     values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
-    values: dict[str, Any]
     if value is None or value == {}:
         return None
     if isinstance(value, dict):

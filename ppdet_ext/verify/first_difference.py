@@ -54,16 +54,17 @@ def _children(at, names):
     return [name for name in below if not any(name.startswith(f"{other}.") for other in below)]
 
 
-def _error(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
-    if len(ours) != len(theirs) or any(one.shape != other.shape for one, other in zip(ours, theirs)):
-        return 0.0  # another layout; what comes after it tells
-    return max((parity.relative_error(one, other) for one, other in zip(ours, theirs)), default=0.0)
+def _error(ours: Sequence[np.ndarray], ways: Sequence[Sequence[np.ndarray]]) -> float:
+    """The error to the nearest of the ways to see torch's module; 0 for another layout, what comes after it tells."""
+    return min(max((parity.relative_error(one, other) for one, other in zip(ours, theirs)), default=0.0)
+               if [value.shape for value in ours] == [value.shape for value in theirs] else 0.0 for theirs in ways)
 
 
 def _paddle_outputs(pair: Pair, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
     found: dict[str, list[np.ndarray]] = {}
     layers = dict(pair.layer.named_sublayers())
-    hooks = [layers[name].register_forward_post_hook(_keeper(name, found)) for name in names]
+    hooks = [layers[name].register_forward_post_hook(
+        lambda _layer, _inputs, output, name=name: found.setdefault(name, _copied(output)) and None) for name in names]
     try:
         with paddle.no_grad():
             pair.layer(pair.image)
@@ -73,11 +74,26 @@ def _paddle_outputs(pair: Pair, names: Sequence[str]) -> dict[str, list[np.ndarr
     return found
 
 
-def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
-    """Outputs in the order in which torch's modules end."""
+def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, list[list[np.ndarray]]]:
+    """{name: the ways to see what it gives}, in the order in which torch's modules end.
+
+    timm's norms hold their activation; a layer of ours may be such a norm, or the norm without it.
+    """
     torch = need("torch", FLAG)
-    found: dict[str, list[np.ndarray]] = {}
-    hooks = [_hook(pair.module.get_submodule(name), _keeper(name, found)) for name in names]
+    found: dict[str, list[list[np.ndarray]]] = {}
+    before: dict[str, list[np.ndarray]] = {}
+
+    def keeper(name):
+        def keep(_module, _inputs, output):
+            if name not in found:
+                found[name] = [_copied(output), *([before[name]] if name in before else [])]
+        return keep
+    hooks = [pair.module.get_submodule(name).register_forward_hook(keeper(name)) for name in names]
+    for name in names:
+        inside = getattr(pair.module.get_submodule(name), "act", None)
+        if hasattr(inside, "register_forward_pre_hook"):
+            hooks.append(inside.register_forward_pre_hook(
+                lambda _module, inputs, name=name: before.setdefault(name, _copied(inputs)) and None))
     try:
         with torch.no_grad():
             pair.run(image)
@@ -87,16 +103,6 @@ def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, li
     return found
 
 
-def _hook(module, keep):
-    """A hook for the output; of timm's norms with an activation inside, for what goes into that: ours are apart."""
-    activation = getattr(module, "act", None)
-    if hasattr(module, "weight") and activation is not None and callable(getattr(activation, "forward", None)):
-        return activation.register_forward_pre_hook(lambda inside, inputs: keep(inside, inputs, inputs[0]))
-    return module.register_forward_hook(keep)
-
-
-def _keeper(name, found):
-    def keep(_module, _inputs, output):
-        if name not in found:
-            found[name] = [np.array(parity.as_array(value)) for value in as_list(output)]  # later ones work in place
-    return keep
+def _copied(output: Any) -> list[np.ndarray]:
+    """Arrays of their own: later layers may work in place."""
+    return [np.array(parity.as_array(value)) for value in as_list(output)]
