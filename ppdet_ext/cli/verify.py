@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -49,10 +50,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> Report:
     """Verify as the command line says; ends the process with code 1 where a check failed."""
     args = parse_args(argv)
+    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle tells of its executor, which is nobody's concern here
     setup()
     from ..verify import feature_picture, input_picture, run_checks, show
 
-    logging.getLogger("ppdet_ext").setLevel(logging.WARNING)
+    for name in ("ppdet_ext", "ppdet.engine"):  # the report says it all
+        logging.getLogger(name).setLevel(logging.ERROR)
     subject = _subject(args)
     image, pixels = input_picture.prepared(subject, args.image)
     report, stages = run_checks.verify(subject, image, args.allow)

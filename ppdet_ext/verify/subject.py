@@ -135,7 +135,7 @@ def of_config(cfg: dict[str, Any], size: tuple[int, int]) -> Subject:
     spec = (cfg.get(cfg["architecture"]) or {}).get("backbone")
     if not spec:
         raise UserError(f"the config's {cfg['architecture']} names no backbone")
-    name = spec.get("name") if isinstance(spec, Mapping) else spec
+    name = str(spec.get("name") if isinstance(spec, Mapping) else spec)
     section = {**(cfg.get(name) or {}), **(spec if isinstance(spec, Mapping) else {})}
     return Subject(str(section.get("arch") or name), lambda: build(spec), size, cfg, settings=section)
 

@@ -110,7 +110,7 @@ def _constant(array):
 def check_normalisation(subject: Subject, report: Report) -> None:
     """The readers of the config against what the weights were trained with."""
     if subject.cfg is None:
-        cfg = getattr(subject.backbone, "pretrained_cfg", None)
+        cfg: Any = getattr(subject.backbone, "pretrained_cfg", None)
         words = f"its weights want mean {known_normalization.numbers(cfg.mean)}, std " \
                 f"{known_normalization.numbers(cfg.std)}" if hasattr(cfg, "mean") else "nothing is known of its weights"
         report.add("normalisation", SKIPPED, f"no reader without a config (-c); {words}")

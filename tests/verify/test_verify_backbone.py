@@ -299,7 +299,7 @@ def test_a_layer_that_computes_something_else_is_named(picture):
             return [c3, c4, self.c5(c4)]
 
     what, report = subject.of_name(register(TorchBlocks).__name__, {}, SIZE), Report("TorchBlocks", SIZE)
-    what.backbone.c4[1]._epsilon = 0.5
+    what.backbone.c4["1"]._epsilon = 0.5
     torch_parity.check(what, paddle.to_tensor(picture), report)
     assert re.search(r"c4.1 \(BatchNorm2d, .*\): with the same weights and input it computes something else",
                      report.of(FAILED)[0].text)
