@@ -43,7 +43,7 @@ def export_error(ours: nn.Layer, size: Sequence[int | None], image: np.ndarray) 
 
 def check(subject: Subject, report: Report) -> None:
     """Translate the backbone as export does, for images of one size and any batch, and compare."""
-    height, width = subject.smaller()
+    height, width = subject.smaller
     image = np.random.RandomState(0).standard_normal((1, 3, height, width)).astype("float32")
     try:
         error = export_error(AsDetectorSees(subject.backbone), (height, width), image)

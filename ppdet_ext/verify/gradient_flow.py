@@ -27,7 +27,7 @@ def check(subject: Subject, report: Report) -> None:
                    "trained (freeze_at, freeze_norm, stop_gradient)")
         return
     random = np.random.RandomState(1)
-    image = paddle.to_tensor(random.standard_normal((1, 3, *subject.smaller())).astype("float32"))
+    image = paddle.to_tensor(random.standard_normal((1, 3, *subject.smaller)).astype("float32"))
     features = subject.run_unchecked(image)
     losses = [(feature * paddle.to_tensor(random.standard_normal(feature.shape).astype("float32"))).mean()
               for feature in features if not feature.stop_gradient]

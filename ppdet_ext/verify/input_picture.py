@@ -32,8 +32,7 @@ def prepared(subject: Subject, picture: str | None = None) -> tuple[np.ndarray, 
 
 
 def _normalisation(subject):
-    cfg = getattr(subject.backbone, "pretrained_cfg", None)
-    known = (cfg.mean, cfg.std) if hasattr(cfg, "mean") else IMAGENET
+    known = subject.normalisation or IMAGENET
     if subject.cfg is None:
         return known
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,15 @@ class Subject:
         """Whether a backbone by name starts from random values; of a class it is found out, see ``weights_origin``."""
         return getattr(self.backbone, "weights_source", "") == pretrained_weights.RANDOM
 
+    @property
+    def normalisation(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """(mean, std) that the weights want, of the file loaded, else of the arch; None where none is known."""
+        loaded = getattr(self.backbone, "load_report", None)
+        if loaded is not None and loaded.meta.get("mean"):
+            return loaded.meta["mean"], loaded.meta["std"]
+        known: Any = getattr(self.backbone, "pretrained_cfg", None)
+        return (known.mean, known.std) if hasattr(known, "mean") else None
+
     def graphs(self) -> Iterator[GraphLayer]:
         """The traced networks inside."""
         return (layer for layer in self.backbone.sublayers(include_self=True) if isinstance(layer, GraphLayer))
@@ -88,11 +97,18 @@ class Subject:
         """Whether a traced network inside is made for one size, or decides by it."""
         return any(layer.graph.info.get("fixed") or layer.graph.guards() for layer in self.graphs())
 
+    @functools.cached_property
     def smaller(self) -> tuple[int, int]:
         """The size, or a quicker one of multiples of 32, where the network takes any."""
         if self.bound_to_size() or getattr(self.backbone, "to_size", None) is not None:
             return self.size
-        return tuple(min(side, SMALL) for side in self.size)  # type: ignore[return-value]  # two sides
+        height, width = (min(side, SMALL) for side in self.size)
+        try:
+            with paddle.no_grad():
+                self.run_unchecked(paddle.zeros([1, 3, height, width]))
+        except Exception:  # whatever a user's forward may raise; the check of the sizes tells
+            return self.size
+        return height, width
 
     def neck(self, specs: Any) -> nn.Layer | None:
         """The neck of the config, or RT-DETR's own without a config; made for ``specs``.

@@ -16,11 +16,12 @@ from ..registry import user_class
 from ..weights import pretrained_weights
 from ..weights.layout_rules import to_torch
 from ..weights.readers import need
-from ..weights.verify_backbone import TORCH_BUILDERS, torch_features
+from ..weights.verify_backbone import torch_features
 from .subject import Subject
 
 FLAG = "parity with torch"
 COUNTER = "num_batches_tracked"
+ANY_SIZE = {"strict_img_size": False}  # timm's Swin then takes any size, as ours does
 
 
 @dataclass
@@ -64,13 +65,16 @@ def named_module(backbone: NamedBackbone) -> Any:
     need("torch", FLAG)
     cfg, graph = backbone.pretrained_cfg, getattr(backbone.model, "graph", None)
     library = need(cfg.source, FLAG)
-    settings = {key: value for key, value in (graph.info.get("settings") or {}).items() if key != "drop_path_rate"} \
-        if graph is not None else {}
+    traced = (graph.info.get("settings") if graph is not None else None) or {}
+    settings = {key: value for key, value in traced.items() if key not in ("drop_path_rate", *ANY_SIZE)}
+    if cfg.source == "torchvision":
+        return library.models.get_model(cfg.arch.rpartition("/")[2], weights=None, **settings).eval()
     if backbone.in_chans != 3:
         settings["in_chans"] = backbone.in_chans
-    if cfg.source == "timm" and settings:
+    try:
+        return library.create_model(cfg.arch, pretrained=False, **ANY_SIZE, **settings).eval()
+    except TypeError:  # the network has no such setting, and needs none
         return library.create_model(cfg.arch, pretrained=False, **settings).eval()
-    return TORCH_BUILDERS[cfg.source](library, cfg.arch, cfg.num_classes or 1000).eval()
 
 
 def published_state(subject: Subject) -> dict[str, np.ndarray]:

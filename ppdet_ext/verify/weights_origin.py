@@ -110,15 +110,15 @@ def _constant(array):
 def check_normalisation(subject: Subject, report: Report) -> None:
     """The readers of the config against what the weights were trained with."""
     if subject.cfg is None:
-        cfg: Any = getattr(subject.backbone, "pretrained_cfg", None)
-        words = f"its weights want mean {known_normalization.numbers(cfg.mean)}, std " \
-                f"{known_normalization.numbers(cfg.std)}" if hasattr(cfg, "mean") else "nothing is known of its weights"
+        known = subject.normalisation
+        words = "nothing is known of its weights" if known is None else \
+            "its weights want mean {}, std {}".format(*map(known_normalization.numbers, known))
         report.add("normalisation", SKIPPED, f"no reader without a config (-c); {words}")
         return
     asked = subject.cfg.pop("normalization_mismatch", None)
     try:
-        known = normalization.resolve(subject.cfg)
-        report.add("normalisation", OK, f"the readers' is {known}, {known.told_by}" if known is not None else
+        used = normalization.resolve(subject.cfg)
+        report.add("normalisation", OK, f"the readers' is {used}, {used.told_by}" if used is not None else
                    "all readers do it alike; of the weights nothing is known")
     except UserError as error:
         report.add("normalisation", WARNING if asked == "warn" else FAILED, str(error))

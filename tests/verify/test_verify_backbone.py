@@ -105,6 +105,13 @@ class DiesAfterwards(Net):
         return [c3, c4, c5 * 0]
 
 
+class Raises(Net):
+    out_shape = SHAPES
+
+    def forward(self, image):
+        raise ValueError("too many values")
+
+
 class OneSize(Net):
     def forward(self, image):
         c3, c4, c5 = self.features(image)
@@ -160,6 +167,7 @@ def test_a_good_backbone_passes(cls, picture):
     (NanWeight, "finite numbers", "in the weights: c4.weight"),
     (NanWeight, "finite numbers", "in the features of stage 1, 2; they begin in c4"),
     (LayerLeftRandom, "weights", "1 parameters are left random beside loaded ones: c4.weight"),
+    (Raises, "features", "forward fails: ValueError: too many values"),
     (DiesAfterwards, "values", "stage 2: every channel has one value everywhere"),
     (DiesAfterwards, "gradients", "2 of 6 trainable parameters get a gradient that is zero everywhere: c5"),
 ])
