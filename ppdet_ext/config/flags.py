@@ -35,10 +35,11 @@ def add_slice_flags(parser: argparse.ArgumentParser) -> None:
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
 
 
-def config_parser(description: str | None) -> argparse.ArgumentParser:
-    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
+def config_parser(description: str | None, needs_config: bool = True) -> argparse.ArgumentParser:
+    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``; ``needs_config`` False: ``-c`` may be left out."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", required=True, help="config file (.yml), or a name in the package's configs/")
+    parser.add_argument("-c", "--config", required=needs_config,
+                        help="config file (.yml), or a name in the package's configs/")
     parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
                         help="config values to override: -o epoch=10 TrainReader.batch_size=4")
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",
