@@ -178,5 +178,6 @@ def training_peak(name: str, config: str, size: Sequence[int], batch: int) -> di
 
 
 RUNS = {"eager": _eager, "exported": _exported}
-STEPS = {"prepare": prepare, "turn": turn, "inference_peak": inference_peak, "exported_peak": exported_peak,
-         "training_peak": training_peak}
+STEPS: dict[str, Callable[..., dict[str, Any]]] = {
+    "prepare": prepare, "turn": turn, "inference_peak": inference_peak, "exported_peak": exported_peak,
+    "training_peak": training_peak}

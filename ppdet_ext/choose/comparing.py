@@ -104,7 +104,7 @@ def answer(of: worker_pool.Worker, name: str, step: str, **given: Any) -> Row:
     return row
 
 
-def compare(names: Sequence[str], settings: Settings, finished: Callable[[list[Row]], None] = lambda rows: None
+def compare(names: Sequence[str], settings: Settings, finished: Callable[[list[Row]], object] = lambda rows: None
             ) -> list[Row]:
     """A row for each network, in the order of the names.
 

@@ -86,7 +86,7 @@ def image_of(batch: int, size: Sequence[int]) -> np.ndarray:
 
 def batch_of(batch: int, size: Sequence[int]) -> dict[str, np.ndarray]:
     """A batch for inference: image, im_shape, scale_factor."""
-    return {"image": image_of(batch, size), "im_shape": np.tile(np.float32(size), (batch, 1)),
+    return {"image": image_of(batch, size), "im_shape": np.tile(np.array(size, np.float32), (batch, 1)),
             "scale_factor": np.ones((batch, 2), np.float32)}
 
 
