@@ -58,7 +58,11 @@ def prepare(name: str, config: str, size: Sequence[int], folder: str, half: bool
         The network's facts (subject.facts), and {'missing': {what cannot be timed: why}}.
     """
     detector, cfg = subject.build(config, name, size)
-    missing: dict[str, str] = {}
+    facts, missing = subject.facts(detector, name), {}
+    try:
+        facts.update(subject.operations(detector, size))
+    except UserError as error:
+        missing["gflops"] = str(error)
     for part in PARTS:
         for form in FORMS:
             for kind in PRECISIONS[:2 if half else 1]:
@@ -69,7 +73,7 @@ def prepare(name: str, config: str, size: Sequence[int], folder: str, half: bool
                 except (UserError, DeployError) as error:
                     _timed.pop(key, None)
                     missing[key] = str(error)
-    return {**subject.facts(detector, name), "missing": missing}
+    return {**facts, "missing": missing}
 
 
 def _eager(detector: nn.Layer, part: str, kind: str, size: Sequence[int], folder: Path, cfg: Any) -> Callable[[], Any]:

@@ -60,6 +60,11 @@ def _largest(row: Row) -> Sequence[str]:
     return lines + ([f"measured {row['confirmed_peak']:,.0f} MB"] if row.get("confirmed_peak") else [])
 
 
+def _trained(row: Row) -> Sequence[str]:
+    """AP, and what the training started from: random weights explain a low one."""
+    return ["", ""] if row.get("ap") is None else [f"{row['ap']:.3f}", row.get("start", "").partition(" ")[0]]
+
+
 def _kind(row: Row) -> Sequence[str]:
     return [row.get("kind", "") + (", shipped" if row.get("kind") == "bridged" and row.get("shipped") else ""),
             row.get("adapter", "")]
@@ -77,7 +82,7 @@ COLUMNS = (
     Column("training step, MB", _training),
     Column("largest batch", _largest),
     Column("ImageNet top-1", _one("top1", ".1f")),
-    Column("AP", _one("ap", ".3f")),
+    Column("AP, from", _trained),
     Column("weights, licence", lambda row: [row.get("weights", ""), row.get("licence", "")]),
 )
 

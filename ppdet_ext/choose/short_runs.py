@@ -128,6 +128,8 @@ def _run(name: str, runs: Runs, shared: dict[str, Any]) -> dict[str, Any]:
     result = {"folder": str(output), "seconds": round(time.monotonic() - start, 1)}
     if code:
         return {**result, "status": "failed", "reason": f"training: {_last_line(config.with_suffix('.log'))}"}
+    for snapshot in output.glob("[0-9]*.pd*"):
+        snapshot.unlink()  # best_model and model_final stay
     return {**result, "status": "ok", **_outcome(output)}
 
 

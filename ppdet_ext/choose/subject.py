@@ -15,6 +15,7 @@ from ..backbones import find_entry, resolve, split_tag
 from ..backbones.adapters import PassOn, Select
 from ..config import config_file
 from ..errors import UserError
+from ..measure.operations_count import count_backbone, count_detector, count_parameters
 from ..registry.weights_wanted import without_pretrained
 from ..trace import on_demand
 
@@ -111,14 +112,14 @@ def facts(detector: nn.Layer, arch: str) -> dict[str, Any]:
             "adapter": "" if type(backbone.to_strides) in PLAIN else type(backbone.to_strides).__name__,
             "channels": [spec.channels for spec in backbone.out_shape],
             "strides": [spec.stride for spec in backbone.out_shape],
-            "parameters": count(backbone), "detector_parameters": count(detector)}
+            "parameters": count_parameters(backbone) / 1e6, "detector_parameters": count_parameters(detector) / 1e6}
 
 
 def _side(size):
     return tuple(size) if isinstance(size, (list, tuple)) else size
 
 
-def count(layer: nn.Layer) -> float:
-    """Millions of weights, without statistics of normalisation."""
-    return sum(int(np.prod(parameter.shape)) for name, parameter in layer.named_parameters()
-               if not name.endswith(("_mean", "_variance"))) / 1e6
+def operations(detector: nn.Layer, size: Sequence[int]) -> dict[str, float]:
+    """GFLOPs of backbone and detector for one image, multiplications and additions counted apart, as RT-DETR's are."""
+    return {"gflops": count_backbone(detector.backbone, size).gflops,
+            "detector_gflops": count_detector(detector, size).gflops}

@@ -6,11 +6,9 @@ Multiplications of one forward pass by kind of operation, memory that tensors ta
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,7 +22,6 @@ from torch.utils.flop_counter import flop_registry
 from ..errors import UserError
 from ..sweep import originals
 from ..trace import from_torch, torchvision_taps
-from ..trace.trace_module import running
 
 SIDE = 640  # of a detector's image
 # tried one after the other: detection's own, multiples of 14, of 7 * 32 and of 12 * 32, then the network's own
