@@ -14,10 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import paddle
-
-import ppdet_ext
-
 from ..sweep import worker_pool
 
 log = logging.getLogger("ppdet_ext")
@@ -56,6 +52,10 @@ class Settings:
 
 def about(settings: Settings) -> list[str]:
     """Lines that say how and where it was measured."""
+    import paddle
+
+    import ppdet_ext
+
     height, width = settings.size
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []

@@ -40,11 +40,16 @@ def detector_sections(arch: str, size: Sequence[int], **settings: Any) -> dict[s
     return {"DETR": {"backbone": kind}, kind: section, "eval_size": list(size)}
 
 
+def require_detr(config: str) -> None:
+    """Raise UserError where a config is none of a detector that takes these backbones."""
+    architecture = config_file.read(config).get("architecture")
+    if architecture != "DETR":
+        raise UserError(f"-c {config}: architecture is {architecture!r}; backbones are compared under DETR")
+
+
 def load(config: str, arch: str, size: Sequence[int], **settings: Any) -> dict[str, Any]:
     """ppdet's global config of the detector in ``config`` with this network as its backbone."""
     cfg = config_file.load(config)
-    if cfg.get("architecture") != "DETR":
-        raise UserError(f"-c {config}: architecture is {cfg.get('architecture')!r}; backbones are compared under DETR")
     config_file.merge(cfg, detector_sections(arch, size, **settings))
     return cfg
 

@@ -15,6 +15,8 @@ from .. import setup
 
 UNITS = {"": 1.0, "MB": 1.0, "MIB": 1.0, "GB": 1024.0, "GIB": 1024.0, "M": 1.0, "G": 1024.0}  # MB of 2**20 bytes
 
+NEEDS = {"confirm": "memory", "data": "train", "steps": "train", "pretrained": "train"}  # flag -> what it is about
+
 
 def megabytes(text: str) -> float:
     """'8GB', '600MB' -> MB (argparse type)."""
@@ -60,6 +62,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--size takes one side, or height and width")
     if not args.arch and not args.filter:
         parser.error("name networks: --arch NAME ..., or --filter 'GLOB'")
+    for flag, needed in NEEDS.items():
+        if getattr(args, flag) != parser.get_default(flag) and not getattr(args, needed):
+            parser.error(f"--{flag} says something about --{needed}, which is not there")
     return args
 
 
@@ -69,11 +74,13 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     setup()
     from pathlib import Path
 
-    from ..choose import comparing, comparison_table, known_names, short_runs
+    from ..choose import comparing, comparison_table, known_names, short_runs, subject
     from ..files import require_writable
     from .prepare import set_device
 
     names = known_names.wanted(args.arch, args.filter)
+    if args.config:
+        subject.require_detr(args.config)
     require_writable(args.output)
     device = set_device({}, args.device)
     size = args.size * 2 if len(args.size) == 1 else args.size

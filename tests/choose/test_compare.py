@@ -3,10 +3,13 @@
 import contextlib
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
+from support.paths import REPO
 
-from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs
+from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs, subject
 from ppdet_ext.cli import compare_backbones
 from ppdet_ext.config import config_file
 from ppdet_ext.errors import UserError
@@ -166,7 +169,8 @@ def test_amounts_of_memory(text, wanted):
 
 
 @pytest.mark.parametrize("words", [["--arch", "x", "--memory", "much"], ["--arch", "x", "--memory", "0GB"], [],
-                                   ["--arch", "x", "--size", "1", "2", "3"], ["--arch", "x", "--rounds", "0"]])
+                                   ["--arch", "x", "--size", "1", "2", "3"], ["--arch", "x", "--rounds", "0"],
+                                   ["--arch", "x", "--confirm"], ["--arch", "x", "--data", "dataset/mine"]])
 def test_mistaken_flags_are_one_line(words, capsys):
     with pytest.raises(SystemExit) as left:
         compare_backbones.parse_args(words)
@@ -174,10 +178,9 @@ def test_mistaken_flags_are_one_line(words, capsys):
 
 
 def test_a_detector_that_is_no_detr_is_refused(tmp_path):
-    from ppdet_ext.choose import subject
     (tmp_path / "x.yml").write_text("architecture: YOLOv3\n")
     with pytest.raises(UserError, match="architecture is 'YOLOv3'"):
-        subject.load(str(tmp_path / "x.yml"), "resnet18", (64, 64))
+        subject.require_detr(str(tmp_path / "x.yml"))
 
 
 @pytest.mark.parametrize("steps, pictures, batch, wanted", [
@@ -203,3 +206,26 @@ def test_the_config_of_a_short_training_is_one_that_trains(tmp_path, coco_folder
     rows = [row("torchvision/resnet18")]
     comparing.add_trainings(rows, {"torchvision/resnet18": found})
     assert rows[0]["status"] == "failed" and "became nan" in rows[0]["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.multiproc
+def test_the_tool_compares_real_networks(tiny_config, tmp_path):
+    """One that works and one that does not: all columns, a training, the files."""
+    flags = ["--arch", "tf_efficientnet_lite0", "no_such_network", "-c", str(tiny_config), "--size", "64", "--rounds",
+             "1", "--memory", "1GB", "--confirm", "--train", "--steps", "4", "--pretrained", "false", "--device", "cpu"]
+    done = subprocess.run([sys.executable, str(REPO / "tools" / "compare_backbones.py"), *flags], cwd=tmp_path,
+                          text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert "no_such_network failed: unknown arch 'no_such_network'" in done.stdout
+    found, failed = json.loads((tmp_path / "output/compare/compare.json").read_text())["rows"]
+    assert failed["status"] == "failed" and found["status"] == "ok", found["reason"]
+    half = {f"{part}_exported_bf16" for part in ("backbone", "detector")}
+    timed = {f"{part}_{form}_fp32" for part in ("backbone", "detector") for form in ("eager", "exported")}
+    assert timed <= set(found["latency"]) and half <= {*found["latency"], *found["missing"]}
+    assert all(0 < one["low"] <= one["median"] <= one["high"] for one in found["latency"].values())
+    assert found["strides"] == [8, 16, 32] and found["kind"] == "native" and found["licence"] == "apache-2.0"
+    assert 0 < found["gflops"] < found["detector_gflops"] and 0 < found["parameters"] < found["detector_parameters"]
+    assert found["largest_batch"] >= 0 and 0 < found["exported_peak"] < found["training_peak"]["2"]
+    assert found["start"].startswith("random") and found["curve"] and 0 <= found["ap"] <= 1
+    assert (tmp_path / "output/compare/train/tf_efficientnet_lite0/model_final.pdparams").is_file()
