@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
+import contextlib
+import ctypes
 import importlib.util
 import logging
 import os
@@ -39,8 +41,12 @@ def weights_home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """The same random numbers for every test, and ppdet's global config as it was before it."""
+    """The same random numbers for every test, and ppdet's global config as it was before it.
+
+    Paddle keeps each static program that ran, and six threads for it: they go, or a run would have thousands of them.
+    """
     import paddle
+    from paddle.base import core
     from ppdet.core.workspace import global_config
 
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -55,6 +61,15 @@ def fresh_state():
     for name, values in settings.items():
         entries[name].clear()
         entries[name].update(values)
+    core.clear_executor_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back():
+    """glibc keeps what a file's tests have freed, about a gigabyte: two workers at its peak would need ten."""
+    yield
+    with contextlib.suppress(AttributeError, OSError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture
