@@ -254,7 +254,8 @@ def _structure(net):
     classes = Counter(type(module).__name__ for module in net.modules() if not list(module.children()))
     inner = Counter(type(module).__name__ for module in net.modules() if list(module.children()))
     block, number = _block(net)
-    return {"block": block, "blocks": number, "leaves": dict(classes.most_common(12)), "modules": dict(inner.most_common(12))}
+    return {"block": block, "blocks": number, "leaves": dict(classes.most_common(12)),
+            "modules": dict(inner.most_common(12))}
 
 
 def _block(net):

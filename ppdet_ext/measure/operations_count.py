@@ -1,8 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Operations of one forward pass, counted one by one in the static program that Paddle makes of a network.
 
-The convention is that of timm's ``infer_gmacs`` and torchvision's ``GFLOPS``: a multiplication with its addition is one,
-and convolutions and matrix products count. Papers of detectors count it as two: RT-DETR-R50's 136 GFLOPs are 68 GMACs.
+The convention is that of timm's ``infer_gmacs`` and torchvision's ``GFLOPS``: a multiplication with its addition is
+one, and convolutions and matrix products count. Papers of detectors count it as two: RT-DETR-R50's 136 GFLOPs are 68
+GMACs here.
 """
 from __future__ import annotations
 
@@ -134,6 +135,7 @@ def count(layer: nn.Layer, spec: list[Any]) -> Operations:
     """Operations of a layer in evaluation for inputs of a spec without unknown sides; the layer stays as it was."""
     training = [one for one in layer.sublayers(include_self=True) if one.training]
     own = vars(layer).get("forward")
+    static: Any
     layer.eval()
     try:
         with kernels.disabled():  # the eager kernels have no part in a program
@@ -143,7 +145,7 @@ def count(layer: nn.Layer, spec: list[Any]) -> Operations:
     finally:
         vars(layer).pop("forward", None)  # to_static leaves its own there
         if own is not None:
-            layer.forward = own
+            vars(layer)["forward"] = own
         for one in training:
             one.training = True
 
@@ -154,11 +156,10 @@ def _total(calls: Iterator[Call]) -> Operations:
     for call in calls:
         number[call.name] += 1
         if call.name in COUNTED:
-            value = COUNTED[call.name](call)
-            if value < 0:
+            if any(side < 0 for shape in (*call.inputs, *call.outputs) for side in shape):
                 raise UserError(f"operations cannot be counted: the program does not know the sizes that {call.name} "
                                 f"works on ({list(call.inputs[0])})")
-            macs[kind_of(call)] += value
+            macs[kind_of(call)] += COUNTED[call.name](call)
     return Operations(dict(macs), dict(number))
 
 
@@ -176,16 +177,24 @@ def _calls_of(block: Any) -> Iterator[Call]:
         name = op.name().rpartition(".")[2].rstrip("_")
         # shapes are asked for where they count: some operations' values have none
         shapes = name in COUNTED
-        yield Call(name, [_shape(one.source()) for one in op.operands()] if shapes else [],
+        yield Call(name, _input_shapes(op) if shapes else [],
                    [_shape(one) for one in op.results()] if shapes else [], op.attrs() if shapes else {})
         for inner in op.blocks():
             yield from _calls_of(inner)
 
 
+def _input_shapes(op: Any) -> list[Shape]:
+    """Those of a list of tensors one by one: an operation 'combine' has made it."""
+    sources = [one.source() for one in op.operands()]
+    makers = [one.get_defining_op() for one in sources]
+    return [list(tensor.shape) for source, maker in zip(sources, makers)
+            for tensor in (maker.operands_source() if maker.name() == "builtin.combine" else [source])]
+
+
 def _shape(value: Any) -> list[int]:
     try:
         return list(value.shape)
-    except Exception:  # a value that is no tensor
+    except Exception:  # an output that is no tensor
         return []
 
 
