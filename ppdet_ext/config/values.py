@@ -105,7 +105,8 @@ TOP_LEVEL = {
 
 CLASSES = {
     # readers and data sets
-    "*.batch_size": whole(1, MAX_STEPS, 4), "*.shuffle": SWITCH, "*.drop_last": SWITCH,
+    "*.batch_size": whole(1, MAX_STEPS, 4), "TrainReader.batch_size": whole(1, MAX_STEPS, 4) | one_of("auto"),
+    "*.shuffle": SWITCH, "*.drop_last": SWITCH,
     "*.sample_transforms": each(ANYTHING, example="[Decode: {}]"), "*.batch_transforms": LIST,
     "*.transform_schedulers": EPOCHS_OF_A_TRANSFORM, "*.inputs_def": GROUP,
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,
