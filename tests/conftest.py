@@ -39,8 +39,12 @@ def weights_home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """The same random numbers for every test, and ppdet's global config as it was before it."""
+    """The same random numbers for every test, and ppdet's global config as it was before it.
+
+    Paddle keeps each static program that ran, and six threads for it: they go, or a run would have thousands of them.
+    """
     import paddle
+    from paddle.base import core
     from ppdet.core.workspace import global_config
 
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -55,6 +59,7 @@ def fresh_state():
     for name, values in settings.items():
         entries[name].clear()
         entries[name].update(values)
+    core.clear_executor_cache()
 
 
 @pytest.fixture
