@@ -322,9 +322,11 @@ class Trainer:
         return self.ap
 
     def predict(self, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str = "output",
-                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0) -> list[dict]:
+                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
+                looks: Sequence[str] = ()) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
-        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)
+        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
+                               looks=looks)
 
 
 def _refuse(cfg: dict[str, Any]) -> None:
