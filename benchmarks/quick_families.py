@@ -56,8 +56,8 @@ def quick(options, folder, steps):
     return done.returncode, line.partition(": ")[2], facts, time.time() - start
 
 
-def seeds_of(args):
-    """[(row's name, family, -o options)] of the sound backbones."""
+def cases_of(args):
+    """(name, family, seed, -o options) of the sound backbones."""
     for family, (arch, settings) in FAMILIES.items():
         if args.only is not None and arch not in args.only:
             continue
@@ -93,6 +93,17 @@ def table(rows, columns):
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def write(path, sound, broken):
+    """Both tables as JSON in ``path`` and as markdown beside it; the markdown."""
+    path.with_suffix(".json").write_text(json.dumps({"sound": sound, "broken": broken}, indent=1) + "\n",
+                                         encoding="utf-8")
+    text = "\n\n".join(table(rows, columns) for rows, columns in (
+        (sound, ["backbone", "family", "loss, start", "loss, end", "AP", "AP50", "seconds", "exit code"]),
+        (broken, ["broken", "exit code", "verdict", "seconds"])) if rows)
+    path.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    return text
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", help="backbones; default all (none: only the broken ones)")
@@ -100,20 +111,15 @@ def main():
     parser.add_argument("--steps", type=int, default=0, help="default: as many as --quick makes")
     parser.add_argument("--out", type=Path, default=REPO / "docs" / "benchmarks" / "quick_families.json")
     args = parser.parse_args()
-    sound = []
-    for case in seeds_of(args):
-        sound.append(sound_row(*case, args.steps))
-        print(sound[-1], flush=True)
-    broken = []
+    sound, broken = [], []
     for name in BROKEN:
         broken.append(broken_row(name, args.steps))
         print(broken[-1], flush=True)
-    args.out.write_text(json.dumps({"sound": sound, "broken": broken}, indent=1) + "\n", encoding="utf-8")
-    text = "\n\n".join(table(rows, columns) for rows, columns in (
-        (sound, ["backbone", "family", "loss, start", "loss, end", "AP", "AP50", "seconds", "exit code"]),
-        (broken, ["broken", "exit code", "verdict", "seconds"])) if rows)
-    args.out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    for case in cases_of(args):
+        sound.append(sound_row(*case, args.steps))
+        print(sound[-1], flush=True)
+        write(args.out, sound, broken)  # a run that is stopped leaves what it has
+    print(write(args.out, sound, broken))
     wrong = [row for row in sound + broken if not row["as it should be"]]
     sys.exit(f"{len(wrong)} of {len(sound + broken)} are not as they should be" if wrong else 0)
 

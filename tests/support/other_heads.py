@@ -74,24 +74,20 @@ FCOSHead:
 """,
     "PicoDet": """\
 architecture: PicoDet
-PicoDet: {{backbone: TimmBackbone, neck: LCPAN, head: PicoHeadV2}}
+PicoDet: {{backbone: TimmBackbone, neck: LCPAN, head: PicoHead}}
 LCPAN: {{out_channels: 64, use_depthwise: true, num_features: 4}}
-PicoHeadV2:
+PicoHead:
   conv_feat: {{name: PicoFeat, feat_in: 64, feat_out: 64, num_convs: 2, num_fpn_stride: 4, norm_type: bn,
-              share_cls_reg: true, use_se: true}}
+              share_cls_reg: true}}
   feat_in_chan: 64
   fpn_stride: [8, 16, 32, 64]
   prior_prob: 0.01
   reg_max: 7
   cell_offset: 0.5
-  grid_cell_scale: 5.0
-  static_assigner_epoch: 100
-  use_align_head: true
-  static_assigner: {{name: ATSSAssigner, topk: 9, force_gt_matching: false}}
-  assigner: {{name: TaskAlignedAssigner, topk: 13, alpha: 1.0, beta: 6.0}}
-  loss_class: {{name: VarifocalLoss, use_sigmoid: false, iou_weighted: true, loss_weight: 1.0}}
-  loss_dfl: {{name: DistributionFocalLoss, loss_weight: 0.5}}
-  loss_bbox: {{name: GIoULoss, loss_weight: 2.5}}
+  assigner: {{name: SimOTAAssigner, candidate_topk: 10, iou_weight: 6}}
+  loss_class: {{name: VarifocalLoss, use_sigmoid: true, iou_weighted: true, loss_weight: 1.0}}
+  loss_dfl: {{name: DistributionFocalLoss, loss_weight: 0.25}}
+  loss_bbox: {{name: GIoULoss, loss_weight: 2.0}}
   nms: """ + NMS + """
 TrainReader:
   batch_size: 4
@@ -102,11 +98,11 @@ TrainReader:
   - BatchRandomResize: {{target_size: [{size}], random_size: true, random_interp: true, keep_ratio: false}}
   - NormalizeImage: {{mean: from_weights, std: from_weights}}
   - Permute: {{}}
-  - PadGT: {{}}
+  collate_batch: false
 """,
 }
 
 
 def config_text(head, configs, data, output, size=192):
-    """The config of a head in HEADS; PicoDet's assigner wants 9 cells of stride 64."""
+    """The config of a head in HEADS."""
     return (COMMON + HEADS[head]).format(configs=configs, data=data, output=output, size=size)
