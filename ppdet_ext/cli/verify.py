@@ -80,8 +80,8 @@ def _subject(args: argparse.Namespace) -> Subject:
 
     if args.config:
         cfg = prepare.read_cfg(args, "test")
-        sides = [SIDE if side == -1 else side for side in image_shape(cfg)]
-        return subject.of_config(cfg, _size(args.size or sides))
+        sides = image_shape(cfg) if cfg.get("TestReader") else [-1, -1]
+        return subject.of_config(cfg, _size(args.size or [SIDE if side == -1 else side for side in sides]))
     for path in args.imports:
         prepare.import_file(path)
     cfg = {}
