@@ -72,10 +72,11 @@ def _tag_of(backbone):
 
 def _check_random(names: Iterable[str], loaded: Iterable[str], allow: Sequence[str], report: Report) -> None:
     """What starts from random values beside what is loaded."""
+    loaded = list(loaded)
     left = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in allow)]
     if left:
         shown = fold(modules_of(left, [*left, *loaded]))
-        report.add("weights", FAILED, f"{len(left)} parameters are left random beside loaded ones: "
+        report.add("weights", FAILED, f"{len(left)} of {len(left) + len(loaded)} are left random beside loaded ones: "
                    f"{', '.join(shown[:SHOWN])}; where that is meant: --allow 'PATTERN'")
 
 

@@ -166,7 +166,7 @@ def test_a_good_backbone_passes(cls, picture):
     (WrongShape, "features", "out_shape says strides (channels) 8 (8), 16 (16), 32 (32), but forward gives 8 (8), 16"),
     (NanWeight, "finite numbers", "in the weights: c4.weight"),
     (NanWeight, "finite numbers", "in the features of stage 1, 2; they begin in c4"),
-    (LayerLeftRandom, "weights", "1 parameters are left random beside loaded ones: c4.weight"),
+    (LayerLeftRandom, "weights", "1 of 6 are left random beside loaded ones: c4.weight"),
     (Raises, "features", "forward fails: ValueError: too many values"),
     (DiesAfterwards, "values", "stage 2: every channel has one value everywhere"),
     (DiesAfterwards, "gradients", "2 of 6 trainable parameters get a gradient that is zero everywhere: c5"),
@@ -225,7 +225,7 @@ def test_weights_that_are_not_those_asked_for(kind, words, weights):
 def test_good_weights_and_a_layer_that_is_allowed_to_lack(weights):
     assert weights_report(NAMED, {"pretrained": weights["good"]}).of(OK)
     report = weights_report(NAMED, {"pretrained": weights["part"], "allow": ["blocks.2.0.conv_pw.*"]})
-    assert "1 parameters are left random beside loaded ones: blocks.2.0.conv_pw" in report.of(FAILED)[0].text
+    assert "are left random beside loaded ones: blocks.2.0.conv_pw" in report.of(FAILED)[0].text
 
 
 @pytest.mark.parametrize("mean, status", [([0.485, 0.456, 0.406], OK), ([0.5, 0.5, 0.5], FAILED)])
