@@ -42,6 +42,8 @@ COMMANDS = (
             "检查骨干网络是否满足颈部、权重和导出的要求"),
     Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",
             "把 timm 和 torchvision 的每个网络与原版比较"),
+    Command("compare", "cli.compare_backbones", "compare_backbones", "backbones side by side: cost and accuracy",
+            "并排比较骨干网络:开销与精度"),
 )
 
 

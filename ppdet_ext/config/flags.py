@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 
 DEVICES = ("gpu", "npu", "xpu", "mlu")
+#: what --visualize of infer.py can show beside boxes, see ``engine.looks``
+LOOKS = ("features", "sampling", "attention")
 
 
 def boolean(text: str) -> bool:
@@ -17,6 +19,17 @@ def boolean(text: str) -> bool:
                 "false": False, "no": False, "off": False, "0": False}[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+
+
+def looks(text: str) -> bool | tuple[str, ...]:
+    """A boolean, or names of LOOKS with commas between (argparse type)."""
+    names = tuple(name.strip() for name in text.split(","))
+    if set(names) <= set(LOOKS):
+        return tuple(dict.fromkeys(names))
+    try:
+        return boolean(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false nor some of {','.join(LOOKS)}") from None
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, help: str, default: bool | None = None) -> None:
