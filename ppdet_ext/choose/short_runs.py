@@ -25,7 +25,7 @@ from ..data import data_folder
 from ..engine.metrics import main_ap
 from ..errors import UserError
 from ..files import atomic_path, require_writable
-from . import subject
+from .backbone_section import backbone_section
 
 log = logging.getLogger("ppdet_ext")
 EVALUATIONS = 4  # points of a curve
@@ -114,7 +114,7 @@ def file_stem(name: str) -> str:
 def _run(name: str, runs: Runs, shared: dict[str, Any]) -> dict[str, Any]:
     stem = file_stem(name)
     config, output = runs.folder / f"{stem}.yml", runs.folder / stem
-    kind, section = subject.backbone_section(name, pretrained=_as_yaml(runs.pretrained))
+    kind, section = backbone_section(name, pretrained=_as_yaml(runs.pretrained))
     text = yaml.safe_dump({"_BASE_": [str(config_file.find(runs.config).resolve())], **shared,
                            "DETR": {"backbone": kind}, kind: section}, sort_keys=False, allow_unicode=True)
     with atomic_path(config) as path:

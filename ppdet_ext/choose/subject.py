@@ -18,20 +18,9 @@ from ..errors import UserError
 from ..measure.operations_count import count_backbone, count_detector, count_parameters
 from ..registry.weights_wanted import without_pretrained
 from ..trace import on_demand
+from .backbone_section import backbone_section
 
-#: a folder of the names of torchvision -> the backbone that configs name; all other names are timm's
-LIBRARIES = {"torchvision/": "TorchvisionBackbone", "": "TimmBackbone"}
 PLAIN = (type(None), PassOn, Select)  # adapters without a layer of their own
-
-
-def backbone_section(arch: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    """(class that a config names as the backbone, its section) of a network.
-
-    Strides are made to fit (adapter: auto), and one learning rate holds for all stages, however many there are.
-    """
-    prefix = next(prefix for prefix in LIBRARIES if arch.startswith(prefix))
-    return LIBRARIES[prefix], {"arch": arch[len(prefix):], "adapter": "auto", "size": "resize", "lr_mult_list": None,
-                               **settings}
 
 
 def detector_sections(arch: str, size: Sequence[int], **settings: Any) -> dict[str, Any]:
