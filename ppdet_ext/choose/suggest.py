@@ -93,7 +93,7 @@ def suggest(name: str, limits: Limits = Limits(), count: int = 6, each_kind: boo
         raise UserError(f"nothing in the catalogue is within these limits: {_nearest_miss(like, limits)}")
     near = sorted(allowed, key=lambda row: (distance(row, like), row.name))
     taken: Counter[str] = Counter() if not each_kind else Counter({like.kind: 1})
-    found = []
+    found: list[Suggestion] = []
     for row in near:
         group, most = (row.kind, 1) if each_kind else (row.family.rpartition("/")[2], PER_FAMILY)
         if taken[group] < most and len(found) < count:
