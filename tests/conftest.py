@@ -2,6 +2,7 @@
 """What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
 import contextlib
 import ctypes
+import gc
 import importlib.util
 import logging
 import os
@@ -9,6 +10,7 @@ import random
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 from support.paths import REPO
 from support.tiny import TINY
@@ -20,6 +22,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # the workers share the cores; sa
     os.environ.setdefault("OMP_NUM_THREADS", str(max(share, 1)))
 ppdet_ext.setup()
 
+COLLECT_BYTES = 2 * 2**30
 SLOW_SECONDS = 3000  # for a slow test, which may make an environment first
 
 
@@ -68,6 +71,8 @@ def fresh_state():
 def memory_given_back():
     """glibc keeps what a file's tests have freed, about a gigabyte: two workers at its peak would need ten."""
     yield
+    if psutil.Process().memory_info().rss > COLLECT_BYTES:  # trainers hold themselves; to look for them takes 0.7 s
+        gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -53,33 +53,41 @@ class Operations(NamedTuple):
         return 2 * self.gmacs
 
 
+def _times(*shapes: Shape) -> int:
+    """The product of all sides; ValueError where one is not known."""
+    sides = [side for shape in shapes for side in shape]
+    if any(side < 0 for side in sides):
+        raise ValueError("an unknown side")
+    return math.prod(sides)
+
+
 def _convolution(call: Call) -> int:
-    return math.prod(call.outputs[0]) * math.prod(call.inputs[1][1:])
+    return _times(call.outputs[0], call.inputs[1][1:])
 
 
 def _transposed_convolution(call: Call) -> int:
-    return math.prod(call.inputs[0]) * math.prod(call.inputs[1][1:])
+    return _times(call.inputs[0], call.inputs[1][1:])
 
 
 def _product(call: Call) -> int:
     first, transposed = call.inputs[0], call.attributes.get("transpose_x", call.attributes.get("trans_x", False))
-    return math.prod(call.outputs[0]) * first[-2 if transposed and len(first) > 1 else -1]
+    return _times(call.outputs[0], [first[-2 if transposed and len(first) > 1 else -1]])
 
 
 def _flattened_product(call: Call) -> int:
-    return math.prod(call.outputs[0]) * call.inputs[1][0]
+    return _times(call.outputs[0], call.inputs[1][:1])
 
 
 def _einsum(call: Call) -> int:
     letters = call.attributes["equation"].replace(" ", "").partition("->")[0].split(",")
     sides = {letter: side for word, shape in zip(letters, call.inputs) for letter, side in zip(word, shape)}
-    return math.prod(sides.values())
+    return _times(list(sides.values()))
 
 
 def _attention(call: Call) -> int:
     """[batch, tokens, heads, width] of queries and of values: one product with the keys, one with the values."""
     query, key, value = call.inputs[:3]
-    return math.prod(query[:3]) * key[1] * (query[3] + value[3])
+    return _times(query[:3], [key[1], query[3] + value[3]])
 
 
 # the operations that count, by Paddle 3's names and, where they are others, by those of Paddle 2's programs
@@ -156,10 +164,11 @@ def _total(calls: Iterator[Call]) -> Operations:
     for call in calls:
         number[call.name] += 1
         if call.name in COUNTED:
-            if any(side < 0 for shape in (*call.inputs, *call.outputs) for side in shape):
+            try:
+                macs[kind_of(call)] += COUNTED[call.name](call)
+            except ValueError:
                 raise UserError(f"operations cannot be counted: the program does not know the sizes that {call.name} "
-                                f"works on ({list(call.inputs[0])})")
-            macs[kind_of(call)] += COUNTED[call.name](call)
+                                f"works on ({list(call.inputs[0])})") from None
     return Operations(dict(macs), dict(number))
 
 
