@@ -118,8 +118,8 @@ def compare(names: Sequence[str], settings: Settings, finished: Callable[[list[R
         finished: is told all rows that there are, after each group of networks.
 
     Returns:
-        rows: 'name', 'status' ('ok' or 'failed'), 'reason'; subject.facts; 'latency' {what: {'median', 'low', 'high'}}
-        in ms and 'missing' {what: why}; memory in MB, see :func:`_memory`.
+        rows: 'name', 'status' ('ok' or 'failed'), 'reason'; under_detector.facts; 'latency' {what: {'median', 'low',
+        'high'}} in ms and 'missing' {what: why}; memory in MB, see :func:`_memory`.
     """
     rows: list[Row] = []
     for first in range(0, len(names), GROUP):

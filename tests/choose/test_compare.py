@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.paths import REPO
 
-from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs, subject
+from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs, under_detector
 from ppdet_ext.cli import compare_backbones
 from ppdet_ext.config import config_file
 from ppdet_ext.errors import UserError
@@ -165,10 +165,10 @@ def test_names_and_patterns():
 
 
 def test_what_is_published_is_that_of_the_tag():
-    default, other = subject.published("resnet50"), subject.published("resnet50.tv_in1k")
+    default, other = under_detector.published("resnet50"), under_detector.published("resnet50.tv_in1k")
     assert default["licence"] == "apache-2.0" and 70 < other["top1"] < default["top1"] < 90
     assert (default["weights"], other["weights"]) == ("a1_in1k", "tv_in1k")
-    assert subject.published("resnet50.mine") == {"weights": "mine"}
+    assert under_detector.published("resnet50.mine") == {"weights": "mine"}
 
 
 @pytest.mark.parametrize("text, wanted", [("8GB", 8192), ("600MB", 600), ("1.5g", 1536), ("700", 700)])
@@ -188,7 +188,7 @@ def test_mistaken_flags_are_one_line(words, capsys):
 def test_a_detector_that_is_no_detr_is_refused(tmp_path):
     (tmp_path / "x.yml").write_text("architecture: YOLOv3\n")
     with pytest.raises(UserError, match="architecture is 'YOLOv3'"):
-        subject.require_detr(str(tmp_path / "x.yml"))
+        under_detector.require_detr(str(tmp_path / "x.yml"))
 
 
 @pytest.mark.parametrize("steps, pictures, batch, wanted", [
