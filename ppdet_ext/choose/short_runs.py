@@ -25,6 +25,7 @@ from ..data import data_folder
 from ..engine.metrics import main_ap
 from ..errors import UserError
 from ..files import atomic_path, require_writable
+from ..report.page import Words
 from .backbone_section import backbone_section
 
 log = logging.getLogger("ppdet_ext")
@@ -85,10 +86,12 @@ def _epochs(steps: int, pictures: int, batch: int) -> tuple[int, int]:
     return -(-steps // (pictures // batch)), pictures
 
 
-def about(runs: Runs) -> str:
+def about(runs: Runs) -> Words:
     """The line that says what the trainings have in common."""
-    return (f"AP: after a training of about {runs.steps} steps of {runs.config} on {runs.data or 'its own data set'}, "
-            f"the same for all (pretrained: {runs.pretrained}); configs, logs and checkpoints are in {runs.folder}.")
+    return (f"AP: after about {runs.steps} steps of {runs.config} on {runs.data or 'its own data set'}, the same for "
+            f"all (pretrained: {runs.pretrained}); configs, logs and checkpoints are in {runs.folder}.",
+            f"AP:用 {runs.config} 在 {runs.data or '其自带的数据集'} 上训练约 {runs.steps} 步之后,各网络相同 "
+            f"(pretrained: {runs.pretrained});配置、日志和检查点在 {runs.folder}。")
 
 
 def train(names: Sequence[str], runs: Runs) -> dict[str, dict[str, Any]]:

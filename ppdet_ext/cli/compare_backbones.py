@@ -78,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     setup()
     from pathlib import Path
 
-    from ..choose import comparing, comparison_table, known_names, short_runs, subject
+    from ..choose import comparing, comparison_table, known_names, short_runs, under_detector
     from ..files import require_writable
     from .prepare import set_device
 
     names = known_names.wanted(args.arch, args.filter)
     if args.config:
-        subject.require_detr(args.config)
+        under_detector.require_detr(args.config)
     require_writable(args.output)
     device = set_device({}, args.device)
     size = args.size * 2 if len(args.size) == 1 else args.size
