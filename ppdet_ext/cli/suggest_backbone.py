@@ -62,7 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--pretrained", default="auto", metavar="true|auto|false", help="the backbones' own weights (default: auto, "
         "random where they cannot be had)")
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: a GPU where there is one")
-    add("--output", default="output/suggest", metavar="DIR", help="gets suggest.md, .json, .png and the trainings")
+    add("--output", default="output/suggest", metavar="DIR", help="gets suggest.html, .md, .json, .png and what the "
+        "trainings write")
     args = parser.parse_args(argv)
     for flag in FOR_DATA:
         if getattr(args, flag) != parser.get_default(flag) and not args.data:

@@ -153,19 +153,20 @@ def result(ap, **values):
 ])
 def test_the_cheapest_within_one_point_is_named(aps, chosen, words):
     rows = trials.table({name: result(ap) for name, ap in aps.items()}, "resnet50")
-    assert trials.choice(rows)["name"] == chosen and words in trials.verdict(rows)
+    assert trials.choice(rows)["name"] == chosen and words in trials.verdict(rows)[0]
     assert [row["ap"] for row in rows] == sorted(aps.values(), reverse=True)
 
 
 def test_a_training_that_failed_is_last_and_says_why(tmp_path):
     failed = {"status": "failed", "reason": "training: no room", "seconds": 1.0}
     rows = trials.table({"resnet18": failed, "resnet50": result(0.3)}, "resnet50")
-    paths = trials.write(rows, ["a fact"], tmp_path)
-    assert [path.name for path in paths] == ["suggest.md", "suggest.json", "suggest.png"]
-    page = paths[0].read_text()
-    assert "resnet18 failed: training: no room" in page and "a fact" in page and "take resnet50" in page
-    assert [row["name"] for row in json.loads(paths[1].read_text())["rows"]] == ["resnet50", "resnet18"]
-    assert paths[2].read_bytes().startswith(b"\x89PNG")
+    paths = trials.write(rows, [("a fact", "说明")], tmp_path)
+    assert [path.name for path in paths] == [f"suggest.{one}" for one in ("html", "md", "json", "png")]
+    for page in (path.read_text() for path in paths[:2]):
+        assert "failed: resnet18: training: no room" in page and "a fact" in page and "Take resnet50" in page
+    assert "说明" in paths[0].read_text() and "建议 resnet50" in paths[0].read_text()
+    assert [row["name"] for row in json.loads(paths[2].read_text())["rows"]] == ["resnet50", "resnet18"]
+    assert paths[3].read_bytes().startswith(b"\x89PNG")
     assert trials.choice([row for row in rows if row["status"] == "failed"]) is None
 
 
@@ -181,7 +182,7 @@ def test_the_few_best_and_the_network_itself_are_tried(tmp_path, monkeypatch, ca
     assert asked["names"][0] == "resnet18" and len(asked["names"]) == 3
     assert asked["runs"].data is None and asked["runs"].steps == 40 and asked["runs"].folder == tmp_path / "train"
     out = capsys.readouterr().out
-    assert "take" in out and str(tmp_path / "suggest.png") in out
+    assert "Take" in out and str(tmp_path / "suggest.png") in out
 
 
 def test_latency_is_relative_and_finite():
