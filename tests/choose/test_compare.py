@@ -158,8 +158,8 @@ def test_the_terminal_shows_the_table(capsys):
 
 # ---------------------------------------------------------------- names, flags, trainings
 def test_names_and_patterns():
-    found = known_names.wanted(["resnet50.a1_in1k"], ["resnet1?", "resnet18", "torchvision/resnet18"])
-    assert found == ["resnet50.a1_in1k", "resnet18", "torchvision/resnet18"]
+    found = known_names.wanted(["resnet50.a1_in1k"], ["resnet1?", "resnet18", "resnet34"])
+    assert found == ["resnet50.a1_in1k", "resnet18", "resnet34"]
     with pytest.raises(UserError, match="nothing"):
         known_names.wanted([], ["nothing*"])
 
