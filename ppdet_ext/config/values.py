@@ -100,7 +100,7 @@ TOP_LEVEL = {
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
                      "print_flops", "print_params", "save_prediction_only", "to_static", "use_ema", "use_focal_loss",
                      "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl", "use_wandb",
-                     "use_xpu", "validate"), FLAG | NONE),
+                     "use_xpu", "validate", "watch"), FLAG | NONE),
 }
 
 CLASSES = {

@@ -39,6 +39,7 @@ from .plots import Plots
 from .progress import Progress
 from .rehearsal import rehearse
 from .training_report import TrainingReport
+from .watching import Watching
 from .weight_average import WeightAverage
 
 log = logging.getLogger("ppdet.engine")
@@ -132,6 +133,7 @@ class Trainer:
         self.trial: dict[str, Any] | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
+        self.watching: Watching | None = None
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
             self._build()
         if cfg.get("print_params"):
@@ -152,6 +154,7 @@ class Trainer:
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
             self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
             schedule = create("LearningRate")
+            self.plan = schedule_checks.Plan(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
             schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
         self.model = create(self.cfg["architecture"])
         if self.cfg["architecture"] == "YOLOX":
@@ -174,6 +177,9 @@ class Trainer:
         if self.mode == "train":
             self.history = History(self)
             hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
+            if self.cfg.get("watch") is not False:
+                self.watching = Watching(self)
+                hooks.append(self.watching)
             if self.cfg.get("profiler_options"):
                 hooks.append(Profile(self.cfg["profiler_options"]))
         for key, (module, callback, modes) in EXTRAS.items():
@@ -263,6 +269,8 @@ class Trainer:
     def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
+        if self.watching is not None:
+            self.watching.resume(folder, self.start_epoch)
         best = self.history.best()
         if best is not None and not take_over_best(folder, self.output, best["epoch"]):
             self.history.first = self.start_epoch
@@ -315,9 +323,11 @@ class Trainer:
         return self.ap
 
     def predict(self, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str = "output",
-                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0) -> list[dict]:
+                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
+                looks: Sequence[str] = ()) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
-        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)
+        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
+                               looks=looks)
 
 
 def _refuse(cfg: dict[str, Any]) -> None:
