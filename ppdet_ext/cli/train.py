@@ -13,6 +13,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
     parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
+    parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
+                        "again, and name the layer that is first not finite")
     flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
     flags.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
     flags.add_switch(parser, "--fleet", "accepted, changes nothing: several processes train together without it")
@@ -34,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
+    if args.replay:
+        from ..engine.replay import replay
+        with without_pretrained():
+            print(replay(cfg, args.replay))
+        return
     prepare.start_workers(cfg)
     if args.resume:
         with without_pretrained():

@@ -285,8 +285,8 @@ class Trainer:
             with random_state.kept():
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
-                         self.start_epoch, self.end_epoch)
+                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
+                     self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
