@@ -69,7 +69,7 @@ class Watching(Hook):
             return
         folder, epoch = self._resumed or (None, 0)
         self.step = epoch * status.steps_per_epoch
-        self.file.begin(folder, self.step)
+        self._said = self.file.begin(folder, self.step)
         self.parts = measurements.learning_parts(trainer.model)
         self.updates = measurements.Updates(self.parts)
         self.statistics = measurements.Statistics(trainer.model)

@@ -114,7 +114,9 @@ def test_the_loop_names_the_files_of_a_real_batch(tiny_config):
     trainer.hooks.append(Break())
     with pytest.raises(UserError, match=r"predictions became NaN or infinite before sampling at epoch 0, step 1 "
                                         r"\(images: '.*\.(png|jpg)', '.*'; first parameter that is not finite: "
-                                        r"neck.input_proj.0.0.weight, since the step on '.*\.(png|jpg)', '.*'\)"):
+                                        r"neck.input_proj.0.0.weight, since the step on '.*\.(png|jpg)', '.*'; "
+                                        r"first layer whose output is not finite: neck.input_proj.0.0 \(Conv2D; its "
+                                        r"weight is not finite\); the step is kept: train with --replay '.*'"):
         trainer.train()
 
 
@@ -149,11 +151,11 @@ class Deep(nn.Layer):
         return {"loss": (self.second(self.chance(self.first(data["image"]))) ** 2).sum()}
 
 
-def kept_step(tmp_path, value, told=None):
+def kept_step(tmp_path, value, told=print):
     """(line of the error, path of the kept step) of a Deep whose second weight is ``value``."""
     model = Deep()
     model.second.weight.set_value(np.full([3, 1], value, "float32"))
-    keeper = replay.Keeper(model, Precision(), tmp_path / "run" / replay.NAME, (told or []).append)
+    keeper = replay.Keeper(model, Precision(), tmp_path / "run" / replay.NAME, told)
     watch = divergence.Watch(model, types.SimpleNamespace(), keeper)
     data = {**batch(4), "image": paddle.rand([5, 2]), "gt_bbox": [paddle.rand([number, 4]) for number in (2, 11)]}
     with pytest.raises(UserError) as caught, watch.batch(data, STATUS):
@@ -167,7 +169,7 @@ def kept_step(tmp_path, value, told=None):
 ])
 def test_the_line_names_the_layer_and_where_the_step_is_kept(tmp_path, value, why):
     told = []
-    line, path = kept_step(tmp_path, value, told)
+    line, path = kept_step(tmp_path, value, told.append)
     assert re.search(why + f"; the step is kept: train with --replay '{path}' runs it again", line)
     assert len(told) == 1 and re.search(why, told[0]) and "\n" not in line
 
