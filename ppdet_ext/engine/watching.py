@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
-from . import measurements, metrics
+from . import measurements, metrics, replay
 from .hooks import CallbackHook, Hook, Status
 from .loop import run_evaluation
 from .metrics_file import MetricsFile
@@ -53,6 +53,13 @@ class Watching(Hook):
         """Go on with the lines of the run in ``folder``, up to the beginning of ``epoch``."""
         self._resumed = folder, epoch
 
+    def keeper(self) -> replay.Keeper | None:
+        """Who explains numbers that are not finite. Several processes find out after the weights have moved: None."""
+        if processes.count() > 1:
+            return None
+        return replay.Keeper(self.trainer.model, self.trainer.precision, self.trainer.output / replay.NAME,
+                             lambda message: self.warn("not_finite", message, said=True))
+
     # ---------------------------------------------------------------- the run
     def before_train(self, status: Status) -> None:
         trainer = self.trainer
@@ -62,7 +69,7 @@ class Watching(Hook):
             return
         folder, epoch = self._resumed or (None, 0)
         self.step = epoch * status.steps_per_epoch
-        self.file.begin(folder, self.step)
+        self._said = self.file.begin(folder, self.step)
         self.parts = measurements.learning_parts(trainer.model)
         self.updates = measurements.Updates(self.parts)
         self.statistics = measurements.Statistics(trainer.model)
