@@ -14,6 +14,7 @@ from ppdet.utils.stats import SmoothedValue, TrainingStats
 
 from ..distributed import processes
 from ..startup import environment
+from .phases import Phases
 
 
 class MeanStats(TrainingStats):
@@ -35,6 +36,7 @@ class Status:
         learning_rate: of the last batch.
         losses: the last batch's and smoothed ones, by name (``losses.meters``).
         batch_time, data_time: seconds for a batch, and for its data alone.
+        phases: seconds of the parts of steps, where somebody counts them.
         images, seconds: of the last evaluation.
         ap: the last evaluation's {'AP': ..., 'AP50': ...}.
     """
@@ -47,6 +49,7 @@ class Status:
     images: int = 0
     seconds: float = 0.0
     ap: dict[str, float | None] = field(default_factory=dict)
+    phases: Phases = field(default_factory=Phases)
 
     def __post_init__(self) -> None:
         self.start_clocks()
@@ -69,6 +72,12 @@ class Hook:
 
     def before_step(self, status: Status) -> None:
         """A batch is read and not yet used."""
+
+    def before_update(self, status: Status) -> None:
+        """The gradients of a group of batches are complete, in all processes equal; the weights have not moved yet.
+
+        Under float16 the gradients are those of the scaled loss.
+        """
 
     def after_step(self, status: Status) -> None:
         """A batch is done: ``status`` has its losses; where it ended a group, the weights have moved."""

@@ -96,23 +96,30 @@ class TrainingLoop:
 
     def _train_batch(self, data: dict[str, Any]) -> dict[str, paddle.Tensor]:
         """Forward, backward and, where the batch ends a group, a step; the losses."""
-        step = self.status.step
-        with self.watch.batch(data, self.status):
+        step, phases = self.status.step, self.status.phases
+        with self.watch.batch(data, self.status), phases.of("forward"):
             with self.precision.auto_cast():
                 losses = self.model(data)
             self.watch.check(losses)
-        self.scaler.scale(losses["loss"] / self.accumulation.group_size(step)).backward()
+        with phases.of("backward"):
+            self.scaler.scale(losses["loss"] / self.accumulation.group_size(step)).backward()
         self.status.learning_rate = self.optimizer.get_lr()
         if self.accumulation.ends_group(step):
-            self._move_weights()
+            with phases.of("backward"):
+                self._complete_gradients()
+            call(self.hooks, "before_update", self.status)
+            with phases.of("optimizer"):
+                self._move_weights()
             self.watch.weights_moved()
         return losses
 
-    def _move_weights(self) -> None:
+    def _complete_gradients(self) -> None:
         if processes.count() > 1:
             average_gradients(self.model.parameters())
         if self.precision.enabled:
             widen_gradients(self.model.parameters())
+
+    def _move_weights(self) -> None:
         if self.scaler.is_enable():
             self.scaler.step(self.optimizer)  # skips where a gradient is not finite
             self.scaler.update()

@@ -100,6 +100,18 @@ def apply_groups(model: nn.Layer, groups: Sequence[dict], weight_decay: float) -
     return undecayed
 
 
+def empty_groups(model: nn.Layer, builder: Any) -> list[str]:
+    """Patterns of those ``param_groups`` that match no parameter that learns.
+
+    Args:
+        builder: OptimizerBuilder's section of a config.
+    """
+    names = [name for name, parameter in model.named_parameters() if not parameter.stop_gradient]
+    groups = (builder.get("optimizer") or {}).get("param_groups") or []
+    return [", ".join(group["params"]) for group in groups
+            if not any(re.search(pattern, name) for pattern in group["params"] for name in names)]
+
+
 def _check_group(group: Any, weight_decay: float) -> None:
     if not isinstance(group, dict) or not isinstance(group.get('params'), list) or not set(group) <= GROUP_KEYS:
         raise UserError(f"param_groups: {group} is no group; write {{params: [PATTERN], learning_rate: FACTOR, "

@@ -27,8 +27,10 @@ from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
+from ..measure.memory_estimate import RunMemory
+from ..measure.memory_profile import ImageMemory
 from ..registry.weights_wanted import without_pretrained
-from . import load_weights, metrics, precision, predict, run_facts, schedule_checks
+from . import load_weights, memory_check, metrics, precision, predict, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
@@ -38,6 +40,7 @@ from .plots import Plots
 from .progress import Progress
 from .rehearsal import rehearse
 from .training_report import TrainingReport
+from .watching import Watching
 from .weight_average import WeightAverage
 
 log = logging.getLogger("ppdet.engine")
@@ -92,6 +95,8 @@ class Trainer:
         resumed: names of the runs that it goes on with.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
+        memory: what the run takes, from the start of training on; None where that cannot be told.
+        memory_profile: what one image takes, where ``batch_size: auto`` has tried it.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
@@ -124,8 +129,11 @@ class Trainer:
         self.scaler: Any = None
         self.ema: Any = None
         self.average: WeightAverage | None = None
+        self.memory: RunMemory | None = None
+        self.memory_profile: ImageMemory | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
+        self.watching: Watching | None = None
         with contextlib.nullcontext() if mode == "train" else without_pretrained():
             self._build()
         if cfg.get("print_params"):
@@ -137,12 +145,15 @@ class Trainer:
         section = f"{self.mode.capitalize()}Dataset"
         self.dataset = self.cfg[section] = create(section)()
         if self.mode == "train":
+            if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
+                memory_check.choose_batch(self)
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
             if len(self.loader) == 0:
                 raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
             self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
             schedule = create("LearningRate")
+            self.plan = schedule_checks.Plan(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
             schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
         self.model = create(self.cfg["architecture"])
         if self.cfg["architecture"] == "YOLOX":
@@ -165,6 +176,9 @@ class Trainer:
         if self.mode == "train":
             self.history = History(self)
             hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
+            if self.cfg.get("watch") is not False:
+                self.watching = Watching(self)
+                hooks.append(self.watching)
             if self.cfg.get("profiler_options"):
                 hooks.append(Profile(self.cfg["profiler_options"]))
         for key, (module, callback, modes) in EXTRAS.items():
@@ -254,6 +268,8 @@ class Trainer:
     def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
+        if self.watching is not None:
+            self.watching.resume(folder, self.start_epoch)
         best = self.history.best()
         if best is not None and not take_over_best(folder, self.output, best["epoch"]):
             self.history.first = self.start_epoch
@@ -272,10 +288,12 @@ class Trainer:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
+        evaluation_bytes = [0]
         if evaluate:
             self._keep_boxes_apart()
-            with random_state.kept():
+            with random_state.kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
+        self.memory = memory_check.before_training(self, max(evaluation_bytes))
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
                      evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
                          self.start_epoch, self.end_epoch)
@@ -304,9 +322,11 @@ class Trainer:
         return self.ap
 
     def predict(self, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str = "output",
-                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0) -> list[dict]:
+                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
+                looks: Sequence[str] = ()) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
-        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)
+        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
+                               looks=looks)
 
 
 def _refuse(cfg: dict[str, Any]) -> None:

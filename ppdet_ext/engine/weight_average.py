@@ -49,6 +49,15 @@ class WeightAverage:
             self.model.set_state_dict(self._own)
             self._own, self._applied = {}, {}
 
+    @contextlib.contextmanager
+    def own_in_model(self) -> Iterator[None]:
+        """Inside, within :meth:`in_model`, the model has its own weights again."""
+        self.model.set_state_dict(self._own)
+        try:
+            yield
+        finally:
+            self.model.set_state_dict(precision.fitting(self._applied, self.model))
+
     def weights(self) -> tuple[dict[str, paddle.Tensor], dict[str, paddle.Tensor]]:
         """Inside :meth:`in_model`: (the model's own weights, the averaged ones), in float32."""
         if not self.half_weights:

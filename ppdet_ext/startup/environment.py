@@ -79,7 +79,7 @@ def setup() -> dict[str, str]:
         del os.environ["OMP_NUM_THREADS"]
     chosen = {name: value for name, value in defaults().items() if name not in os.environ}
     os.environ.update(chosen)
-    if not any(name.startswith("MALLOC_") for name in os.environ):
+    if keeps_freed_memory():
         _keep_freed_memory()
     return chosen
 
@@ -102,6 +102,11 @@ def _threads_by_paddle():
             return not any(entry.startswith(b"OMP_NUM_THREADS=") for entry in file.read().split(b"\0"))
     except OSError:
         return False
+
+
+def keeps_freed_memory() -> bool:
+    """Whether ``setup`` lets freed memory stay with the process: where glibc can, and no MALLOC_ variable is set."""
+    return not any(name.startswith("MALLOC_") for name in os.environ) and _glibc() is not None
 
 
 def _keep_freed_memory():

@@ -78,7 +78,7 @@ def test_hooks_are_called_in_order(rows):
     _, loop = loop_of(rows, 4, hooks=[seen], snapshot_epochs=2)
     loop.evaluate = lambda: seen.calls.append("evaluation")
     loop.run(1, 4)
-    steps = [(point, step) for step in (0, 1) for point in ("before_step", "after_step")]
+    steps = [(point, step) for step in (0, 1) for point in ("before_step", "before_update", "after_step")]
     wanted = [("before_train", 1, 0)]
     for epoch, evaluated in ((1, True), (2, False), (3, True)):
         wanted += [("before_epoch", epoch, 0 if epoch == 1 else 1)]
