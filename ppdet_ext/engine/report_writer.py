@@ -19,14 +19,13 @@ from ..files import require_writable, sha256
 from ..report import box_tables, error_kinds, evaluation_part, figures, run_page, run_part
 from ..report.class_results import ClassResult, class_results
 from ..report.page import Words
-from . import class_table
+from . import class_table, metrics_file
 from .hooks import Hook, Status
 from .metrics import VocBoxes, voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-METRICS = "metrics.jsonl"
 FOLDER = "eval_report"  # of an evaluation's page and plots
 Pairs = list[tuple[Words, Any]]
 
@@ -96,7 +95,7 @@ def write_training(trainer: Trainer, facts: Mapping[str, Any], evaluated: Evalua
     rows = trainer.history.rows
     page = run_page.Page(
         trainer.cfg["filename"], run_page.TRAINING, pairs, facts["ap"],
-        run_part.run_part(rows, run_part.read_metrics(trainer.output / METRICS)),
+        run_part.run_part(rows, metrics_file.read(trainer.output / metrics_file.NAME)),
         evaluated.part() if evaluated else None,
         [*backbone_weights(trainer), *pixels(trainer.facts)], gpu(), config, facts["next"])
     return run_page.write(page, trainer.output)
