@@ -136,8 +136,11 @@ class EvaluationReport(Hook):
         """Write ``eval_report/report.html`` beside bbox.json, and its plots as PNG; the page's path is printed.
 
         Args:
-            ap: the evaluation's figures; None: they are taken from the boxes. Nothing is written without any.
+            ap: the evaluation's figures; None: they are taken from the boxes. Nothing is written without any, nor with
+                ``report: false``.
         """
+        if self.cfg.get("report") is False:
+            return None
         evaluated, trainer = self.evaluated, self.trainer
         if self.cfg["metric"] == "COCO" and self._written() != self.before and ap != {}:
             evaluated = Evaluated.of(create("EvalDataset")(), self.boxes)
