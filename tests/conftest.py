@@ -1,5 +1,8 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What every test may use: ppdet's global config put back, seeds, and a detector small enough to train in seconds."""
+import contextlib
+import ctypes
+import gc
 import importlib.util
 import logging
 import os
@@ -7,6 +10,7 @@ import random
 import warnings
 
 import numpy as np
+import psutil
 import pytest
 from support.paths import REPO
 from support.tiny import TINY
@@ -18,6 +22,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # the workers share the cores; sa
     os.environ.setdefault("OMP_NUM_THREADS", str(max(share, 1)))
 ppdet_ext.setup()
 
+COLLECT_BYTES = 2 * 2**30
 SLOW_SECONDS = 3000  # for a slow test, which may make an environment first
 
 
@@ -39,8 +44,12 @@ def weights_home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    """The same random numbers for every test, and ppdet's global config as it was before it."""
+    """The same random numbers for every test, and ppdet's global config as it was before it.
+
+    Paddle keeps each static program that ran, and six threads for it: they go, or a run would have thousands of them.
+    """
     import paddle
+    from paddle.base import core
     from ppdet.core.workspace import global_config
 
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -55,6 +64,17 @@ def fresh_state():
     for name, values in settings.items():
         entries[name].clear()
         entries[name].update(values)
+    core.clear_executor_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_given_back():
+    """glibc keeps what a file's tests have freed, about a gigabyte: two workers at its peak would need ten."""
+    yield
+    if psutil.Process().memory_info().rss > COLLECT_BYTES:  # trainers hold themselves; to look for them takes 0.7 s
+        gc.collect()
+    with contextlib.suppress(AttributeError, OSError):  # only glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture

@@ -38,8 +38,14 @@ COMMANDS = (
             "双向转换骨干网络和检测器的权重"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),
+    Command("verify", "cli.verify", "verify_backbone", "hold a backbone against what neck, weights and export need",
+            "检查骨干网络是否满足颈部、权重和导出的要求"),
     Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",
             "把 timm 和 torchvision 的每个网络与原版比较"),
+    Command("compare", "cli.compare_backbones", "compare_backbones", "backbones side by side: cost and accuracy",
+            "并排比较骨干网络:开销与精度"),
+    Command("suggest", "cli.suggest_backbone", "suggest_backbone", "backbones that are like one, within limits",
+            "推荐与给定网络相似、满足限制的骨干网络"),
 )
 
 

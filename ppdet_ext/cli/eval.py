@@ -13,7 +13,8 @@ from ..config import flags
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
-    parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json goes (default: the working directory)")
+    parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json and eval_report/ (page, plots) go "
+                        "(default: the working directory)")
     flags.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")
     flags.add_switch(parser, "--classwise", "AP per class, and precision-recall curves in bbox_pr_curve/")
     flags.add_switch(parser, "--save_prediction_only", "write bbox.json and compute no AP")
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
     setup()
     from ..distributed import processes
     from ..engine import evaluate
+    from ..engine.report_writer import EvaluationReport
     from ..engine.trainer import Trainer
     from . import prepare
 
@@ -45,13 +47,23 @@ def main(argv: Sequence[str] | None = None) -> Any:
     prepare.start_workers(cfg)
     slices = args if args.slice_infer else None
     if args.json_eval:
-        return evaluate.saved_boxes(cfg, args.output_eval) if processes.is_main() else None
+        if processes.is_main():
+            evaluate.saved_boxes(cfg, args.output_eval)
+            EvaluationReport({**cfg, "output_eval": args.output_eval}, old=True).write()
+        return None
     if args.model_dir:
-        return evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine, precision=args.precision,
-                                       device=prepare.current_device(), run_mode=args.run_mode,
-                                       enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
-                                       batch_size=args.batch_size)
-    weights = prepare.required_weights(cfg)
-    trainer = Trainer(cfg, "eval")
-    trainer.load_weights(weights)
-    return evaluate.sliced(cfg, trainer, slices) if slices else trainer.evaluate()
+        report = EvaluationReport(cfg, args.model_dir)
+        ap = evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine, precision=args.precision,
+                                     device=prepare.current_device(), run_mode=args.run_mode,
+                                     enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
+                                     batch_size=args.batch_size)
+    else:
+        weights = prepare.required_weights(cfg)
+        report = EvaluationReport(cfg, weights)
+        trainer = Trainer(cfg, "eval")
+        trainer.load_weights(weights)
+        report.join(trainer)
+        ap = evaluate.sliced(cfg, trainer, slices) if slices else trainer.evaluate()
+    if processes.is_main():
+        report.write(ap)
+    return ap

@@ -18,7 +18,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--infer_list", metavar="FILE", help="names in --infer_dir to take, one a line")
     parser.add_argument("--output_dir", default="output", help="where results go (default output)")
     parser.add_argument("--draw_threshold", type=float, default=0.5, help="least score that is drawn (default 0.5)")
-    flags.add_switch(parser, "--visualize", "write pictures with boxes (default true)", default=True)
+    parser.add_argument("--visualize", nargs="?", const=True, default=True, type=flags.looks, metavar="BOOL|WHAT",
+                        help="write pictures with boxes (default true); with what the detector looked at beside them: "
+                        f"some of {','.join(flags.LOOKS)}")
     flags.add_switch(parser, "--save_results", "write bbox.json to --output_dir", default=False)
     parser.add_argument("--save_threshold", type=float, default=0.5, help="least score in bbox.json (default 0.5)")
     flags.add_switch(parser, "--use_vdl", "record the pictures for VisualDL")
@@ -34,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
         SystemExit: some pictures failed (code SOME_FAILED); the others are done.
     """
     args = parse_args(argv)
+    looks = () if isinstance(args.visualize, bool) else args.visualize
     setup()
     from ..data.checks import readable_images
     from ..deploy.session import SOME_FAILED
@@ -50,9 +53,9 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     good = readable_images(images, None if args.slice_infer else transforms())
     failed = set(images) - set(good)
     results = predict(trainer, good, draw_threshold=args.draw_threshold, output_dir=args.output_dir,
-                      save_results=args.save_results, visualize=args.visualize, save_threshold=args.save_threshold,
-                      slices=args if args.slice_infer else None, on_failure=lambda path, error: failed.add(
-                          skip(path, error)))
+                      save_results=args.save_results, visualize=bool(args.visualize), looks=looks,
+                      save_threshold=args.save_threshold, slices=args if args.slice_infer else None,
+                      on_failure=lambda path, error: failed.add(skip(path, error)))
     if failed:
         sys.exit(SOME_FAILED)
     return results

@@ -45,6 +45,23 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     Raises:
         UserError: anything in the config that cannot work, or several processes for a tool that is for one.
     """
+    cfg = read_cfg(args, mode)
+    sample.ensure(cfg)
+    validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
+    reader_keys.check_pictures(cfg, mode, validate)
+    checks.check(cfg, mode, validate if mode == "train" else None)
+    if mode != "test":
+        checks.keep_background(cfg)
+    normalization.resolve(cfg)
+    return cfg
+
+
+def read_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
+    """The first half of :func:`load_cfg`: loaded, its keys checked, on its device. Data and readers are not looked at.
+
+    Raises:
+        UserError: keys or values that cannot work, or several processes for a tool that is for one.
+    """
     if mode == "test" and processes.count() > 1:
         raise UserError("this tool runs in one process: start it without paddle.distributed.launch")
     for path in args.imports:
@@ -62,13 +79,6 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports),
                       "programs": {name: commands.spelling(name) for name in NEXT_COMMANDS}}
     set_device(cfg, args.device, asked="use_gpu" in options)
-    sample.ensure(cfg)
-    validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
-    reader_keys.check_pictures(cfg, mode, validate)
-    checks.check(cfg, mode, validate if mode == "train" else None)
-    if mode != "test":
-        checks.keep_background(cfg)
-    normalization.resolve(cfg)
     return cfg
 
 

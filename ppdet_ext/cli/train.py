@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from .. import setup
 from ..config import flags
+from ..errors import UserError
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -16,6 +19,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
                         "again, and name the layer that is first not finite")
     flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
+    parser.add_argument("--quick", nargs="?", type=_steps, const=0, metavar="STEPS", help="no real run: learn 16 "
+                        "images by heart in minutes and say whether the config can learn, exit code 0 or 1")
     flags.add_switch(parser, "--amp", "automatic mixed precision (GPU)")
     flags.add_switch(parser, "--fleet", "accepted, changes nothing: several processes train together without it")
     flags.add_switch(parser, "--use_vdl", "record scalars for VisualDL")
@@ -27,15 +32,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _steps(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of steps")
+    return int(text)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     args = parse_args(argv)
+    if args.quick is not None and args.resume:
+        raise UserError("--quick goes on with no run: leave out -r")
     setup()
     from ..engine.trainer import Trainer
     from ..registry.weights_wanted import without_pretrained
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
+    if args.quick is not None:
+        _quick(cfg, args.quick)
+        return
     if args.replay:
         from ..engine.replay import replay
         with without_pretrained():
@@ -51,3 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         if cfg.get("pretrain_weights"):
             trainer.load_weights(cfg["pretrain_weights"])
     trainer.train(args.eval)
+
+
+def _quick(cfg: dict[str, Any], steps: int) -> None:
+    """The verdict on a config; ends the process with 1 where it fails. ``steps`` 0: as many as are usual."""
+    import dataclasses
+
+    from ..engine import quick, quick_setup
+    from . import prepare
+
+    cfg["seed"] = cfg.get("seed") or 0
+    prepare.start_workers(cfg)
+    recipe = quick_setup.Recipe()
+    if not quick.run(cfg, dataclasses.replace(recipe, steps=steps) if steps else recipe).passed:
+        sys.exit(quick.FAILED)

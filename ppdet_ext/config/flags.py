@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 
 DEVICES = ("gpu", "npu", "xpu", "mlu")
+#: what --visualize of infer.py can show beside boxes, see ``engine.looks``
+LOOKS = ("features", "sampling", "attention")
 
 
 def boolean(text: str) -> bool:
@@ -17,6 +19,17 @@ def boolean(text: str) -> bool:
                 "false": False, "no": False, "off": False, "0": False}[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+
+
+def looks(text: str) -> bool | tuple[str, ...]:
+    """A boolean, or names of LOOKS with commas between (argparse type)."""
+    names = tuple(name.strip() for name in text.split(","))
+    if set(names) <= set(LOOKS):
+        return tuple(dict.fromkeys(names))
+    try:
+        return boolean(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false nor some of {','.join(LOOKS)}") from None
 
 
 def add_switch(parser: argparse.ArgumentParser, name: str, help: str, default: bool | None = None) -> None:
@@ -35,10 +48,11 @@ def add_slice_flags(parser: argparse.ArgumentParser) -> None:
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
 
 
-def config_parser(description: str | None) -> argparse.ArgumentParser:
-    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``."""
+def config_parser(description: str | None, needs_config: bool = True) -> argparse.ArgumentParser:
+    """Parser with ``-c``, ``-o``, ``--import`` and ``--device``; ``needs_config`` False: ``-c`` may be left out."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", required=True, help="config file (.yml), or a name in the package's configs/")
+    parser.add_argument("-c", "--config", required=needs_config,
+                        help="config file (.yml), or a name in the package's configs/")
     parser.add_argument("-o", "--opt", nargs="*", action="extend", default=[], metavar="KEY=VALUE",
                         help="config values to override: -o epoch=10 TrainReader.batch_size=4")
     parser.add_argument("--import", dest="imports", action="append", default=[], metavar="FILE.py",

@@ -98,14 +98,15 @@ TOP_LEVEL = {
     "custom_white_list": TEXTS | NONE, "custom_black_list": TEXTS | NONE, "profiler_options": TEXT | NONE,
     "norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE, "wandb": GROUP | NONE,
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
-                     "print_flops", "print_params", "save_prediction_only", "to_static", "use_ema", "use_focal_loss",
-                     "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl", "use_wandb",
-                     "use_xpu", "validate", "watch"), FLAG | NONE),
+                     "print_flops", "print_params", "report", "save_prediction_only", "to_static", "use_ema",
+                     "use_focal_loss", "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl",
+                     "use_wandb", "use_xpu", "validate", "watch"), FLAG | NONE),
 }
 
 CLASSES = {
     # readers and data sets
-    "*.batch_size": whole(1, MAX_STEPS, 4), "*.shuffle": SWITCH, "*.drop_last": SWITCH,
+    "*.batch_size": whole(1, MAX_STEPS, 4), "TrainReader.batch_size": whole(1, MAX_STEPS, 4) | one_of("auto"),
+    "*.shuffle": SWITCH, "*.drop_last": SWITCH,
     "*.sample_transforms": each(ANYTHING, example="[Decode: {}]"), "*.batch_transforms": LIST,
     "*.transform_schedulers": EPOCHS_OF_A_TRANSFORM, "*.inputs_def": GROUP,
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,

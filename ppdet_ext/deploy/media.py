@@ -84,6 +84,15 @@ def image_targets(sources: Sequence[str | Path], output_dir: str | Path) -> list
     names = [Path(source).name for source in sources]
     names = [name if cv2.haveImageWriter(name) and not name.lower().endswith(_SELDOM_WRITTEN) else f"{name}.png"
              for name in names]
+    return targets_of(sources, output_dir, names)
+
+
+def targets_of(sources: Sequence[str | Path], output_dir: str | Path, names: Sequence[str]) -> list[Path]:
+    """The names in ``output_dir``, each of them once: the second ``photo.png`` becomes ``photo (2).png``.
+
+    Raises:
+        DeployError: one of the sources would be written over.
+    """
     targets = [Path(output_dir) / name for name in distinct_names(names)]
     _require_others(targets, sources)
     return targets

@@ -27,16 +27,23 @@ WAITING_TO_BE_FREED = {"FLAGS_eager_delete_tensor_gb": 0.03}
 class Engine:
     """A ``paddle.inference`` predictor for an ExportedModel; for bf16 two, see ``cut``.
 
+    Args:
+        whole: bf16 for all of the model, uncut: for one that has no decoder.
+
     Raises:
         DeployError: the options contradict each other, or this machine or this Paddle cannot do what they ask for.
     """
 
-    def __init__(self, model: ExportedModel, options: Options):
+    def __init__(self, model: ExportedModel, options: Options, whole: bool = False):
         _check(model, options)
         program_check.check(model.program)
         self._failing = in_one_line(f"Paddle {paddle.__version__}", model.program, RuntimeError, ValueError,
                                     SystemError)
-        if options.bf16:
+        if options.bf16 and whole:
+            config = _config(model.program, model.weights, model, replace(options, enable_mkldnn=True))
+            _enable_bfloat16(config)
+            self._predictors = [self._create(config)]
+        elif options.bf16:
             self._predictors = self._of_two_parts(model, replace(options, enable_mkldnn=True))
         else:
             self._predictors = [self._create(_config(model.program, model.weights, model, options))]

@@ -85,12 +85,8 @@ class PPMSDeformableAttention(nn.Layer):
         Returns:
             [B, Q, C]
         """
-        queries, total = query.shape[1], sum(self.points)
         value = self.value_proj(value)
-        # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
-        # third of a cell (bfloat16), and its bilinear shares with it
-        offsets = self.sampling_offsets(query).astype('float32')
-        weights = F.softmax(self.attention_weights(query).reshape([-1, queries, self.num_heads, total]))
+        offsets, weights = self._choose(query)
         on_cpu = paddle.in_dynamic_mode() and query.place.is_cpu_place()
         if on_cpu:  # a GPU's sampling leaves such points out, and the matcher says so
             _require_finite(offsets, reference_points)
@@ -100,13 +96,42 @@ class PPMSDeformableAttention(nn.Layer):
             return self.output_proj(sample(value, spatial_shapes, offsets, reference_points, weights, self.points,
                                            self.num_points_scale * OFFSET_SCALE))
 
-        offsets = offsets.reshape([-1, queries, self.num_heads, total, 2])
-        centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
-        locations = centre + offsets * self.num_points_scale.unsqueeze(-1) * (size * OFFSET_SCALE)
-
+        locations = self._locations(offsets, reference_points)
         value = value.reshape([-1, value.shape[1], self.num_heads, value.shape[2] // self.num_heads])
         sample = SAMPLING[self.sampling][-1 if eager_cpu else 0]
         return self.output_proj(sample(value, spatial_shapes, locations, weights, self.points))
+
+    def sampled(self, query: paddle.Tensor, reference_points: paddle.Tensor,
+                spatial_shapes: Sequence[tuple[int, int]]) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Where ``forward`` reads, to be shown; arguments are its own.
+
+        Returns:
+            locations [B, Q, heads, P, 2], x and y as shares of the maps' width and height, P points level after level:
+            with ``discrete`` the middle of the cell that is read; what lies outside [0, 1] reads (next to) nothing.
+            weights [B, Q, heads, P], which add up to 1 over P.
+        """
+        offsets, weights = self._choose(query)
+        locations = self._locations(offsets, reference_points)
+        if self.sampling == 'default':
+            return locations, weights
+        height, width, _ = _level_sizes(spatial_shapes, self.points)
+        cells = [_rounded(locations[..., axis], size).astype('float32') for axis, size in enumerate((width, height))]
+        return paddle.stack([(cell + 0.5) / size.astype('float32')
+                             for cell, size in zip(cells, (width, height))], -1), weights
+
+    def _choose(self, query):
+        """Offsets [B, Q, heads * P * 2] and weights [B, Q, heads, P] that the queries ask for."""
+        # float32 also under mixed precision: half precision would place a point at the far end of an 80-cell map to a
+        # third of a cell (bfloat16), and its bilinear shares with it
+        offsets = self.sampling_offsets(query).astype('float32')
+        weights = self.attention_weights(query).reshape([-1, query.shape[1], self.num_heads, sum(self.points)])
+        return offsets, F.softmax(weights)
+
+    def _locations(self, offsets, reference_points):
+        """Offsets around boxes -> [B, Q, heads, P, 2], x and y in shares of the picture."""
+        offsets = offsets.reshape([-1, offsets.shape[1], self.num_heads, sum(self.points), 2])
+        centre, size = reference_points[..., :2].unsqueeze(3), reference_points[..., 2:].unsqueeze(3)
+        return centre + offsets * self.num_points_scale.unsqueeze(-1) * (size * OFFSET_SCALE)
 
 
 class StoredScaleAttention(PPMSDeformableAttention):

@@ -58,7 +58,7 @@ class DETRPostProcess:
         """
         boxes, logits, _ = head_out
         boxes = cxcywh_to_xyxy(boxes.astype('float32')) * self._scale(im_shape, scale_factor, pad_shape)
-        scores, labels, query = self._best(logits.astype('float32'))
+        scores, labels, query = self.best(logits.astype('float32'))
         boxes = paddle.take_along_axis(boxes, query.unsqueeze(-1).expand([-1, -1, 4]), axis=1)
         found = paddle.concat([labels.astype('float32').unsqueeze(-1), scores.unsqueeze(-1), boxes], axis=-1)
         kept = scores.shape[1]
@@ -72,8 +72,8 @@ class DETRPostProcess:
             height_width = height_width * (pad_shape / im_shape)
         return height_width.flip(1).tile([1, 2]).unsqueeze(1)
 
-    def _best(self, logits):
-        """Scores, labels and query numbers of the kept detections, [B, N] each."""
+    def best(self, logits: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+        """Logits [B, Q, classes] -> scores, labels and query numbers of the kept detections, [B, N] each."""
         queries, classes = logits.shape[1:]
         if self.use_focal_loss:
             kept = min(self.num_top_queries, queries * classes)

@@ -31,16 +31,30 @@ class MultiHeadAttention(layers.MultiHeadAttention):
         key = query if key is None else key
         value = query if value is None else value
         q, k, v = (self._project(x, part) for part, x in enumerate((query, key, value)))
+        weights = self._shares(q, k, attn_mask)
+        if self.dropout:
+            weights = F.dropout(weights, self.dropout, training=self.training, mode="upscale_in_train")
+        joined = transposed(paddle.matmul(weights, v), [0, 2, 1, 3]).reshape([0, 0, self.embed_dim])
+        return self.out_proj(joined)
+
+    def shares(self, query: paddle.Tensor, key: paddle.Tensor) -> paddle.Tensor:
+        """How ``forward`` shares each query's attention out among the keys, to be shown.
+
+        Args:
+            query, key: [B, Q, embed_dim], [B, K, embed_dim].
+
+        Returns:
+            [B, heads, Q, K], which add up to 1 over K.
+        """
+        return self._shares(self._project(query, 0), self._project(key, 1), None)
+
+    def _shares(self, q, k, attn_mask):
         logits = paddle.matmul(q * self.head_dim ** -0.5, k, transpose_y=True)
         if attn_mask is not None:
             # spread, as Paddle broadcasts with one thread; in place, as nothing else needs the logits
             mask = layers._convert_attention_mask(attn_mask, logits.dtype)
             logits = logits.add_(mask.expand(logits.shape))
-        weights = F.softmax(logits)
-        if self.dropout:
-            weights = F.dropout(weights, self.dropout, training=self.training, mode="upscale_in_train")
-        joined = transposed(paddle.matmul(weights, v), [0, 2, 1, 3]).reshape([0, 0, self.embed_dim])
-        return self.out_proj(joined)
+        return F.softmax(logits)
 
     def _project(self, x, part):
         """Queries, keys or values (part 0, 1, 2): [B, L, embed_dim] -> [B, heads, L, head_dim]."""

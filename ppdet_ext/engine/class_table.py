@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from ppdet.metrics.map_utils import DetectionMAP, draw_pr_curve
@@ -17,20 +16,10 @@ from ppdet.metrics.map_utils import DetectionMAP, draw_pr_curve
 from ..deploy.file_names import distinct_names, safe_name
 from ..errors import printable
 from ..files import require_writable
+from ..report.class_results import ClassResult
 
 log = logging.getLogger("ppdet.engine")
 MOST_COLUMNS = 3  # of a name and an AP
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """One class: its name, AP and AP50 (None without ground truth), and the curve at IoU 0.5."""
-
-    name: str
-    ap: float | None
-    ap50: float | None
-    precision: np.ndarray
-    recall: np.ndarray
 
 
 def show(style: str, results: Sequence[ClassResult]) -> None:

@@ -22,8 +22,9 @@ from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
 from ..errors import UserError
 from ..files import require_writable
+from ..report.class_results import coco_results
 from . import class_table, run_facts
-from .metrics import ap_values, box_metric, coco_results
+from .metrics import ap_values, box_metric
 from .predict import WindowPredictor
 
 if TYPE_CHECKING:

@@ -199,6 +199,22 @@ def _merged(model: nn.Layer, options: ExportOptions) -> nn.Layer:
     return fuse_conv_bn(model) if options.fuse_conv_bn else model
 
 
+def save_for_timing(model: nn.Layer, shape: Sequence[int], prefix: Path, options: ExportOptions = ExportOptions(),
+                    all_inputs: bool = True) -> None:
+    """Write ``prefix.json`` (or .pdmodel) and .pdiparams of a copy of ``model``: the program that an export runs.
+
+    For what is measured and not kept: there is no infer_cfg.yml, and nothing is verified.
+
+    Args:
+        model: a detector, or (without ``all_inputs``) a backbone; it stays as it is.
+        shape: (H, W) of the input image.
+        all_inputs: False: the image alone.
+    """
+    model = copy.deepcopy(model)
+    model.eval()
+    _save(_merged(model, options), shape, prefix, all_inputs)
+
+
 def _save(model: nn.Layer, shape: Sequence[int], prefix: Path, all_inputs: bool = True) -> None:
     """``all_inputs`` False: the image alone, as a graph may have no input that it does not use."""
     inputs = {"image": InputSpec([None, 3, *[None if side == -1 else side for side in shape]], name="image")}

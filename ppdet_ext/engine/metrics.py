@@ -2,17 +2,15 @@
 """ppdet's metric of a config, what it found by name, AP per class, and a few images' detections for the picture."""
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from ppdet.metrics import Metric, VOCMetric
 
+from ..report.class_results import coco_results
 from . import class_table
-from .class_table import ClassResult
 from .whole_results import WholeCOCOMetric as COCOMetric
 
 # the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
@@ -54,11 +52,47 @@ class VocBoxes(VOCMetric):
         super().__init__(*args, **kwargs)
         self.table = table
 
+    def reset(self) -> None:
+        """Forget all."""
+        super().reset()
+        self.pictures: list[VocPicture] = []
+
+    def update(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        """Look at a batch."""
+        super().update(inputs, outputs)
+        if self.save_prediction_only:
+            return
+        numbers = np.asarray(outputs["bbox_num"])
+        boxes = np.split(np.asarray(outputs["bbox"]).reshape(-1, 6), np.cumsum(numbers)[:-1])
+        for place, (im_id, found) in enumerate(zip(np.asarray(inputs["im_id"]).ravel(), boxes)):
+            height, width = np.asarray(inputs["scale_factor"])[place]
+            corners = np.asarray(inputs["gt_bbox"][place]).reshape(-1, 4) / [width, height, width, height]
+            labels, difficult = (np.asarray(inputs[key][place]).ravel() for key in ("gt_class", "difficult"))
+            real = (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])  # the others fill up the batch
+            self.pictures.append(VocPicture(int(im_id), found, corners[real], labels[real], difficult[real] > 0))
+
     def log(self) -> None:
         """Print mAP, and the table."""
         super().log()
         if self.table and not self.save_prediction_only:
             class_table.show("voc", class_table.voc_results(self.detection_map))
+
+
+class VocPicture(NamedTuple):
+    """One image of an evaluation: boxes [N, 6] (class, score, x1, y1, x2, y2), and of its objects the corners [M, 4],
+    class numbers, and whether they are difficult, so that they do not count."""
+
+    im_id: int
+    boxes: np.ndarray
+    corners: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+
+
+def voc_boxes(metrics: Iterable[Metric]) -> VocBoxes | None:
+    """The metric for VOC among those of an evaluation, also where several processes share it; None without one."""
+    each = (one for metric in metrics for one in getattr(metric, "metrics", (metric,)))
+    return next((one for one in each if isinstance(one, VocBoxes)), None)
 
 
 def ap_values(metrics: Iterable[Metric]) -> dict[str, float | None]:
@@ -74,32 +108,6 @@ def ap_values(metrics: Iterable[Metric]) -> dict[str, float | None]:
 def main_ap(values: dict[str, float | None]) -> float | None:
     """The number that decides which checkpoint is best: AP, or AP50 where there is no other; None without one."""
     return values.get("AP", values.get("AP50"))
-
-
-def class_ap(detections: str | Path, anno_path: str | Path) -> dict[str, tuple[float | None, float | None]]:
-    """AP and AP50 per class from a bbox.json: {name: (AP, AP50)}, None where a class has no ground truth."""
-    return {result.name: (result.ap, result.ap50) for result in coco_results(detections, anno_path)}
-
-
-def coco_results(detections: str | Path, anno_path: str | Path) -> list[ClassResult]:
-    """Each class's results from a bbox.json, sorted by category id as pycocotools does it."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(anno_path))
-        evaluation = COCOeval(truth, truth.loadRes(str(detections)), "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][..., 0, -1]  # [IoU, recall, class] over all areas, 100 boxes
-    return [ClassResult(str(truth.loadCats(int(category))[0]["name"]), _mean(precision[:, :, i]),
-                        _mean(precision[0, :, i]), precision[0, :, i], evaluation.params.recThrs)
-            for i, category in enumerate(evaluation.params.catIds)]
-
-
-def _mean(precision: np.ndarray) -> float | None:
-    valid = precision[precision > -1]
-    return float(valid.mean()) if valid.size else None
 
 
 class Samples(Metric):

@@ -2,7 +2,6 @@
 """Detection on image files: pictures with boxes, and COCO-style results in bbox.json."""
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import sys
@@ -18,12 +17,14 @@ from tqdm import tqdm
 
 from .. import kernels
 from ..deploy import DeployError, media, preprocess, slicing
+from ..deploy.file_names import safe_name
 from ..deploy.image_formats import PictureError
 from ..deploy.visualize import draw_boxes
 from ..errors import UserError
 from ..files import atomic_path, require_writable
 from .export import image_shape, infer_config
 from .hooks import call
+from .looks import Looks, chosen
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -71,8 +72,8 @@ def transforms() -> Callable[[dict], Any]:
 @paddle.no_grad()
 def predict(trainer: Trainer, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str | Path = "output",
             save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
-            slices: Any = None, on_failure: Callable[[str, Exception], None] | None = None
-            ) -> list[dict[str, np.ndarray]]:
+            slices: Any = None, on_failure: Callable[[str, Exception], None] | None = None,
+            looks: Sequence[str] = ()) -> list[dict[str, np.ndarray]]:
     """Run a trainer in 'test' mode over image files.
 
     Args:
@@ -84,33 +85,33 @@ def predict(trainer: Trainer, images: Sequence[str], draw_threshold: float = 0.5
             overlapping windows and their boxes merged. None: pictures are taken whole.
         on_failure: called with (path, error) for a picture that cannot be cut or drawn; the others go on. Without it
             the error is raised.
+        looks: what of ``looks.KINDS`` is drawn, too, as ``NAME_features.png``, ...; for whole pictures.
     Returns:
         ppdet's raw results, a dict per batch: bbox [N, 6] (class, score, x1, y1, x2, y2), bbox_num, im_id, ...
     Raises:
-        UserError: the output folder cannot be written, or a picture would overwrite its own original.
+        UserError: the output folder cannot be written, a picture would overwrite its own original, or the detector has
+            nothing of ``looks``.
     """
+    if slices is not None and looks:
+        raise UserError(f"--visualize {','.join(looks)} shows whole pictures; leave out --slice_infer")
+    seen = Looks(trainer.model, looks)
     require_writable(output_dir)
     paths = dict(enumerate(map(str, images)))
-    try:
-        targets = dict(enumerate(media.image_targets(images, output_dir))) if visualize else {}
-    except DeployError as error:
-        raise UserError(str(error)) from None
+    drawings = _Drawings(images, output_dir, visualize, seen, trainer, draw_threshold)
     # not set_images(): that drops what has no picture's suffix, though it can be read
     trainer.dataset.roidbs = [{"im_id": np.array([number]), "im_file": path} for number, path in paths.items()]
-    class_to_category, class_names = trainer.categories
-    names = dict(enumerate(class_names))
+    class_to_category, _ = trainer.categories
     trainer.model.eval()
     results, records = [], []
     batches = _whole(trainer) if slices is None else _sliced(trainer, paths, slices, on_failure)
-    for outputs in tqdm(batches, disable=not sys.stderr.isatty()):
-        results.append(outputs)
-        records += [{**record, "file_name": paths[int(record["image_id"])]}
-                    for record in get_infer_results(outputs, class_to_category)["bbox"]
-                    if record["score"] >= save_threshold] if save_results else []
-        if visualize:
-            for im_id, boxes in _per_picture(outputs):
-                draw = functools.partial(draw_boxes, boxes=boxes, labels=names, threshold=draw_threshold)
-                _draw(trainer, paths[im_id], targets[im_id], draw, on_failure)
+    with seen:
+        for outputs in tqdm(batches, disable=not sys.stderr.isatty()):
+            results.append(outputs)
+            records += [{**record, "file_name": paths[int(record["image_id"])]}
+                        for record in get_infer_results(outputs, class_to_category)["bbox"]
+                        if record["score"] >= save_threshold] if save_results else []
+            for number, (im_id, boxes) in enumerate(_per_picture(outputs)):
+                drawings.write(number, im_id, boxes, outputs, on_failure)
     if save_results:
         with atomic_path(Path(output_dir) / "bbox.json") as path:
             path.write_text(json.dumps(records))
@@ -162,16 +163,44 @@ def _per_picture(outputs: dict[str, np.ndarray]) -> Iterator[tuple[int, np.ndarr
     yield from zip(map(int, outputs["im_id"].ravel()), np.split(outputs["bbox"], ends))
 
 
-def _draw(trainer: Trainer, source: str, target: Path, draw: Callable[[np.ndarray], np.ndarray],
-          on_failure: Callable[[str, Exception], None] | None) -> None:
-    try:
-        original = media.read_image(source)
-        drawn = draw(original)
-        media.write_image(target, drawn)
-    except PictureError as error:
-        if on_failure is None:
-            raise
-        on_failure(source, error)
-        return
-    log.info(f"Detection bbox results save in {target}")
-    call(trainer.hooks, "after_picture", original, drawn)
+class _Drawings:
+    """Writes what is drawn of each picture: its boxes, and sheets of what the detector looked at."""
+
+    def __init__(self, images: Sequence[str], output_dir: str | Path, boxes: bool, seen: Looks, trainer: Trainer,
+                 threshold: float) -> None:
+        self.images, self.seen, self.trainer, self.threshold = images, seen, trainer, threshold
+        self.names = dict(enumerate(trainer.categories[1]))
+        self.kinds = [*(["bbox"] if boxes else []), *seen.kinds]
+        try:
+            targets = media.image_targets(images, output_dir) if self.kinds else []
+            names = [target.name if kind == "bbox" else f"{safe_name(target.stem)}_{kind}.png"
+                     for kind in self.kinds for target in targets]
+            targets = media.targets_of(images, output_dir, names)
+        except DeployError as error:
+            raise UserError(str(error)) from None
+        self.targets = [targets[number::len(images)] for number in range(len(images))]
+
+    def write(self, number: int, im_id: int, boxes: np.ndarray, outputs: dict[str, np.ndarray],
+              on_failure: Callable[[str, Exception], None] | None) -> None:
+        """The drawings of picture ``im_id``, the batch's ``number``-th, with boxes [N, 6]."""
+        if not self.kinds:
+            return
+        source = str(self.images[im_id])
+        try:
+            original = media.read_image(source)
+            for kind, target in zip(self.kinds, self.targets[im_id]):
+                drawn = self._drawn(kind, original, number, boxes, outputs)
+                media.write_image(target, drawn)
+                log.info(f"Detection {kind} results save in {target}")
+                if kind == "bbox":
+                    call(self.trainer.hooks, "after_picture", original, drawn)
+        except PictureError as error:
+            if on_failure is None:
+                raise
+            on_failure(source, error)
+
+    def _drawn(self, kind, original, number, boxes, outputs):
+        if kind == "bbox":
+            return draw_boxes(original, boxes, self.names, self.threshold)
+        detections = chosen(boxes, self.names, self.threshold)
+        return self.seen.sheet(kind, number, original, outputs["scale_factor"][number], detections)

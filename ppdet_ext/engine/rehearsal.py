@@ -30,9 +30,7 @@ def rehearse(model: nn.Layer, dataset: Any, batch_size: int, precision: Precisio
     Raises:
         UserError: pictures of one batch have different sizes, or a size that the model cannot take.
     """
-    dataset.check_or_download_dataset()
-    dataset.parse_dataset()
-    dataset.parse_dataset = _read_already
+    parse_once(dataset)
     records = _extremes(dataset.roidbs or [])
     reader = create("EvalReader")
     flags = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
@@ -46,6 +44,13 @@ def rehearse(model: nn.Layer, dataset: Any, batch_size: int, precision: Precisio
     finally:
         for layer, flag in flags:
             layer.training = flag
+
+
+def parse_once(dataset: Any) -> None:
+    """Read the annotations of a data set now; its reader, which will ask for that again, finds it done."""
+    dataset.check_or_download_dataset()
+    dataset.parse_dataset()
+    dataset.parse_dataset = _read_already
 
 
 def _read_already():

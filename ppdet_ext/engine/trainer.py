@@ -27,8 +27,9 @@ from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
+from ..measure.memory_estimate import RunMemory
 from ..registry.weights_wanted import without_pretrained
-from . import load_weights, metrics, precision, predict, run_facts, schedule_checks
+from . import load_weights, memory_check, metrics, precision, predict, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
@@ -93,6 +94,9 @@ class Trainer:
         resumed: names of the runs that it goes on with.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
+        memory: what the run takes, from the start of training on (with ``batch_size: auto`` at once); None where that
+            cannot be told.
+        trial: a batch of one image to tell it from, until it is told.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
@@ -125,6 +129,8 @@ class Trainer:
         self.scaler: Any = None
         self.ema: Any = None
         self.average: WeightAverage | None = None
+        self.memory: RunMemory | None = None
+        self.trial: dict[str, Any] | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
         self.watching: Watching | None = None
@@ -139,6 +145,9 @@ class Trainer:
         section = f"{self.mode.capitalize()}Dataset"
         self.dataset = self.cfg[section] = create(section)()
         if self.mode == "train":
+            self.trial = memory_check.trial_batch(self.cfg, self.dataset)
+            if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
+                memory_check.choose_batch(self)
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
             if len(self.loader) == 0:
                 raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
@@ -280,10 +289,12 @@ class Trainer:
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             processes.broadcast_from_main(self.model)
         self.precision.decorate(self.model, self.optimizer)
+        evaluation_bytes = [0]
         if evaluate:
             self._keep_boxes_apart()
-            with random_state.kept():
+            with random_state.kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
+        memory_check.before_training(self, max(evaluation_bytes))
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
                      evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
                      self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
@@ -312,9 +323,11 @@ class Trainer:
         return self.ap
 
     def predict(self, images: Sequence[str], draw_threshold: float = 0.5, output_dir: str = "output",
-                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0) -> list[dict]:
+                save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
+                looks: Sequence[str] = ()) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
-        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold)
+        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
+                               looks=looks)
 
 
 def _refuse(cfg: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 """What a training run came to: AP table, a picture, files, where it started from, and what to run next."""
 from __future__ import annotations
 
+import functools
 import json
 import shlex
 import shutil
@@ -12,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ppdet.core.workspace import create
 
+from ..config import resolved
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
 from ..errors import masked, printable
 from ..files import atomic_path
+from ..report.run_page import NAME as PAGE
+from . import report_writer
 from .draw import beside
 from .hooks import Hook, Status
-from .metrics import class_ap, main_ap
+from .metrics import main_ap, voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -35,11 +39,13 @@ TITLES = ("ground truth", "detections")
 
 
 class TrainingReport(Hook):
-    """Keeps the best evaluation's detections; at the end prints the report and writes report.json, predictions.png."""
+    """Keeps the best evaluation's detections; at the end prints the report and writes report.json, report.html
+    and predictions.png."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.samples: dict[int, np.ndarray] = {}
+        self.config = resolved.as_yaml(trainer.cfg)  # now: the file may change while the run goes on
 
     @property
     def boxes_path(self) -> Path:
@@ -51,6 +57,9 @@ class TrainingReport(Hook):
         if best is None or best["epoch"] != status.epoch:
             return
         self.samples = self.trainer.samples.detections
+        voc = voc_boxes(self.trainer.metrics)
+        if voc is not None and voc.pictures:
+            self.evaluated = report_writer.Evaluated.of_voc(voc, self.trainer.cfg["EvalDataset"])
         written = Path(self.trainer.cfg["output_eval"]) / "bbox.json"
         if self.trainer.cfg["metric"] == "COCO" and written.is_file():
             with atomic_path(self.boxes_path) as path:
@@ -62,6 +71,8 @@ class TrainingReport(Hook):
         facts = self.facts()
         with atomic_path(self.trainer.output / "report.json") as path:
             path.write_text(json.dumps(facts, indent=1))
+        if facts["page"]:
+            report_writer.write_training(self.trainer, facts, self.evaluated if facts["ap"] else None, self.config)
         print(as_text(facts), flush=True)
 
     def facts(self) -> dict[str, Any]:
@@ -75,15 +86,22 @@ class TrainingReport(Hook):
             "ap": best["ap"] if best else {},
             "classes": self._classes() if best else {},
             "picture": self._picture() if best else None,
+            "page": str(trainer.output / PAGE) if trainer.cfg.get("report") is not False else None,
             "curves": [str(trainer.output / f"curves.{suffix}") for suffix in ("json", "png")],
             "next": next_commands(trainer, name),
         }
 
-    def _classes(self) -> dict[str, tuple[float | None, float | None]]:
+    @functools.cached_property
+    def evaluated(self) -> report_writer.Evaluated | None:
+        """The best evaluation's boxes; None where they are not at hand."""
         if self.trainer.cfg["metric"] != "COCO" or not self.boxes_path.is_file():
-            return {}
-        anno_path = _evaluation_data(self.trainer).get_anno()
-        return class_ap(self.boxes_path, anno_path) if anno_path and Path(anno_path).is_file() else {}
+            return None
+        dataset = _evaluation_data(self.trainer)
+        anno_path = dataset.get_anno()
+        return report_writer.Evaluated.of(dataset, self.boxes_path) if anno_path and Path(anno_path).is_file() else None
+
+    def _classes(self) -> dict[str, tuple[float | None, float | None]]:
+        return {one.name: (one.ap, one.ap50) for one in self.evaluated.classes} if self.evaluated else {}
 
     def _picture(self) -> str | None:
         """Ground truth (left) beside the best checkpoint's detections (right), a row per image."""
@@ -191,6 +209,8 @@ def as_text(facts: dict[str, Any]) -> str:
                   f"last checkpoint: {facts['checkpoint']}"]
     if facts["picture"]:
         lines.append(f"picture:         {facts['picture']} (ground truth | detections)")
+    if facts["page"]:
+        lines.append(f"page:            {facts['page']}")
     lines += [f"curves:          {', '.join(facts['curves'])}", "", "next:"]
     lines += [f"  {line}" for line in facts["next"]] + [""]
     return "\n".join(lines)

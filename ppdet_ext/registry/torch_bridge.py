@@ -184,9 +184,9 @@ def layer_class(cls: type[Any]) -> type[GraphLayer]:
     def forward_of_batch(self: Any, x: Any) -> Any:
         return cls.forward(self, {"image": x})
 
-    def torch_pretrained_cfg(**settings: Any) -> types.SimpleNamespace | None:
+    def torch_module(**settings: Any) -> Any:
         with _name_means(cls, made):
-            return pretrained_cfg_of([cls(**settings)])
+            return cls(**settings)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         with _name_means(cls, made):
@@ -210,7 +210,7 @@ def layer_class(cls: type[Any]) -> type[GraphLayer]:
     __init__.__doc__ = cls.__init__.__doc__  # type: ignore[misc]
     namespace = {key: inspect.getattr_static(cls, key) for key in CLASS_SETTINGS if hasattr(cls, key)}
     namespace.update(__init__=__init__, __module__=cls.__module__, __qualname__=cls.__qualname__, __doc__=cls.__doc__,
-                     torch_pretrained_cfg=staticmethod(torch_pretrained_cfg))
+                     torch_module=staticmethod(torch_module))
     made = type(cls.__name__, (GraphLayer,), namespace)  # the constructor's ``made``
     return made
 

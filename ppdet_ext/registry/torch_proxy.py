@@ -50,6 +50,25 @@ def place_proxies(layer: nn.Layer) -> TorchModuleProxies:
     return proxies
 
 
+def modules_in(layer: nn.Layer) -> dict[str, Any]:
+    """{path: torch module} of the attributes of ``layer`` that are torch modules, or lists or dicts of them."""
+    found: dict[str, Any] = {}
+    for path, owner in layer.named_sublayers(include_self=True):
+        for key, value in vars(owner).items():
+            if key not in _LAYER_ATTRIBUTES:
+                _find_modules(value, ".".join(filter(None, [path, key])), found)
+    return found
+
+
+def _find_modules(value: Any, path: str, found: dict[str, Any]) -> None:
+    if isinstance(value, torch_types()[0]):
+        found[path] = value
+    elif isinstance(value, (list, tuple, dict)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            _find_modules(item, f"{path}.{key}", found)
+
+
 def _with_proxies(value: Any, proxies: TorchModuleProxies, where: str) -> Any:
     module, tensor = torch_types()
     if isinstance(value, module):

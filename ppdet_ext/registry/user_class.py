@@ -123,7 +123,7 @@ def bridge_torch_modules(layer: nn.Layer) -> None:
         return
     errors: list[UserError] = []
     sizes = proxies.sizes()
-    _wants_batch(layer)  # which may call proxies, too
+    wants_batch(layer)  # which may call proxies, too
     for size in sizes:
         proxies.forget_calls()
         try:
@@ -152,16 +152,38 @@ def pretrained_cfg(cls: Any, settings: Mapping[str, Any] | Iterable = ()) -> typ
     """
     if not hasattr(cls.__init__, "users_init"):
         return None
+    if hasattr(cls, "torch_module"):
+        return torch_bridge.pretrained_cfg_of([_unbridged(cls, settings)])
+    return torch_proxy.place_proxies(_unbridged(cls, settings)).pretrained_cfg()
+
+
+def torch_originals(layer: nn.Layer, settings: Mapping[str, Any] | Iterable = ()) -> dict[str, Any]:
+    """{path in ``layer``: torch module} of what it was bridged from, made anew with other random values.
+
+    '' stands for a layer that is a torch module's as a whole; {} where nothing was bridged.
+
+    Args:
+        settings: of the constructor, as a config has them.
+    """
+    cls = type(layer)
+    if not hasattr(cls.__init__, "users_init") or not torch_bridge.torch_types()[0]:
+        return {}
+    made = _unbridged(cls, settings)
+    return {"": made} if hasattr(cls, "torch_module") else torch_proxy.modules_in(made)
+
+
+def _unbridged(cls: Any, settings: Mapping[str, Any] | Iterable) -> Any:
+    """What the constructor makes before anything is bridged, with ``pretrained=False`` where it takes that."""
     known = list(inspect.signature(cls.__init__).parameters)[1:]
     given = {key: value for key, value in dict(settings).items() if key in known}
     if "pretrained" in known:
         given["pretrained"] = False
     with _errors_of_libraries(cls.__name__), libraries_fetch_nothing():
-        if hasattr(cls, "torch_pretrained_cfg"):
-            return cls.torch_pretrained_cfg(**given)
+        if hasattr(cls, "torch_module"):
+            return cls.torch_module(**given)
         bare = cls.__new__(cls)
         cls.__init__.users_init(bare, **given)
-    return torch_proxy.place_proxies(bare).pretrained_cfg()
+    return bare
 
 
 def as_features(output: Any, name: str = "the backbone") -> list[paddle.Tensor]:
@@ -182,8 +204,8 @@ def as_features(output: Any, name: str = "the backbone") -> list[paddle.Tensor]:
     return features
 
 
-def _wants_batch(layer: nn.Layer) -> bool:
-    """``forward_input.takes_batch``, found once and kept as the attribute ``takes_batch``."""
+def wants_batch(layer: nn.Layer) -> bool:
+    """Whether forward takes the batch, see ``forward_input``; found once and kept as the attribute ``takes_batch``."""
     if getattr(layer, "takes_batch", None) is None:
         with _quietly_in_eval_mode(layer):
             layer.takes_batch = takes_batch(layer, functools.partial(_gives_features, layer))
@@ -201,7 +223,7 @@ def _call(self, *args, **kwargs):
     """nn.Layer.__call__, save that a batch dict is handed on as forward wants it and features come as a list."""
     batch = args[0] if len(args) == 1 and not kwargs else None
     if isinstance(batch, Mapping) and not isinstance(batch, ProbeBatch) and "image" in batch:
-        output = nn.Layer.__call__(self, batch if _wants_batch(self) else as_wanted(batch["image"], self))
+        output = nn.Layer.__call__(self, batch if wants_batch(self) else as_wanted(batch["image"], self))
         features = as_features(output, type(self).__name__)
         if "to_strides" in self._sub_layers:
             return self.to_strides(features)
@@ -360,9 +382,9 @@ def _looks_like(function, other):
 def _run_blank(layer, size):
     """What forward gives for a blank image."""
     image = _blank_image(layer, size)
-    wants_batch = _wants_batch(layer)
+    batch = wants_batch(layer)
     with _quietly_in_eval_mode(layer):
-        return layer({"image": image} if wants_batch else image)
+        return layer({"image": image} if batch else image)
 
 
 def _blank_image(layer, size):

@@ -2,7 +2,6 @@
 """A bridged network against its torch original: features, a training step, the exported program."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +9,6 @@ import numpy as np
 import paddle
 import torch
 
-from .. import kernels
 from ..backbones.traced import TracedNet
 from ..graph.graph import Graph
 from ..trace.fx_nodes import AUGMENTATION
@@ -124,18 +122,3 @@ class Statistics:
         for path, (mean, variance) in self.before.items():
             self.norms[path].running_mean.copy_(mean)
             self.norms[path].running_var.copy_(variance)
-
-
-def export_error(ours: TracedNet, size: Sequence[int | None], image: np.ndarray) -> float:
-    """Features of the translated program, made for any batch (and any image size), against the layer's own.
-
-    Both run the same kernels, so that a network that magnifies rounding is no excuse.
-    """
-    ours.eval()
-    vars(ours).pop("forward", None)  # of a translation before
-    with paddle.no_grad(), kernels.disabled():
-        wanted = [feature.numpy() for feature in ours(paddle.to_tensor(image))]
-        spec = [paddle.static.InputSpec([None, 3, *size], "float32", "image")]
-        program = paddle.jit.to_static(ours, input_spec=spec, full_graph=True)
-        found = program(paddle.to_tensor(image))
-    return max(relative_error(one.numpy(), other) for one, other in zip(found, wanted))

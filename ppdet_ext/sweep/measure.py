@@ -13,8 +13,9 @@ from .. import kernels
 from ..errors import UserError
 from ..graph.graph import Graph
 from ..trace import from_torch
+from ..verify.exported_program import export_error
 from ..weights.layout_rules import to_paddle
-from .comparison import compare, copy_of, export_error, torch_step, train_step, worst_gradient
+from .comparison import compare, copy_of, torch_step, train_step, worst_gradient
 from .originals import batch_norms, family, picture, reference, shorten
 
 FORWARD, GRADIENT = 1e-4, 1e-3  # max|d|/max|ref| in float32

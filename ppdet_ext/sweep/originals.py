@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as AnyBatchNorm
 
 from ..graph.graph import Graph
 from ..trace import from_torch
+from ..weights.verify_backbone import as_map
 
 FILL_BUFFERS = ("_init_buffers", "reset_parameters")  # timm's names for what does
 BOUND = 1.5  # of layers that clamp at buffers called *_min and *_max, without bounds until they are trained
@@ -153,14 +154,6 @@ def features_of(net: Any, image: torch.Tensor, graph: Graph) -> list[torch.Tenso
     for hook in hooks:
         hook.remove()
     return [as_map(found[feature["module"]], feature["num_chs"]) for feature in graph.features]
-
-
-def as_map(feature: torch.Tensor, channels: int) -> torch.Tensor:
-    """[B, C, H, W] from what torchvision's transformers give: [B, H, W, C], or [B, 1 + H*W, C] of a square image."""
-    if feature.ndim == 3:
-        side = int((feature.shape[1] - 1) ** 0.5)
-        return feature[:, 1:].transpose(1, 2).reshape(feature.shape[0], channels, side, side)
-    return feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)
 
 
 def dtype_of(net: torch.nn.Module) -> str:

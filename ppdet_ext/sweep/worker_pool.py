@@ -92,11 +92,12 @@ class Worker:
         self._process, = set(multiprocessing.active_children()) - others
         self._started, self._since = False, time.monotonic()
 
-    def ask(self, name: str) -> None:
-        """Begin to measure a name."""
+    def ask(self, name: str, **settings: Any) -> None:
+        """Begin to measure a name; ``settings`` beside the plan's."""
         self._since = time.monotonic()
         try:
-            self.future = self._executor.submit(sweep_worker.row, self.plan.measure, name, self.plan.settings)
+            self.future = self._executor.submit(sweep_worker.row, self.plan.measure, name,
+                                                {**self.plan.settings, **settings})
         except BrokenProcessPool as error:  # it died meanwhile
             self.future = Future()
             self.future.set_exception(error)

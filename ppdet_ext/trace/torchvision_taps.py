@@ -26,8 +26,9 @@ ENDS = {
     "convnext*": ("features.0.0", "classifier.2"), "swin*": ("features.0.0", "head"),
     "vit*": ("conv_proj", "heads.head"), "maxvit*": ("stem.0.0", "classifier.5"),
 }
-# modules that already belong to the classifier: 1x1 convolutions that widen the last features
+# modules that already belong to the classifier: 1x1 convolutions that widen the last features, pooling to a fixed size
 HEADS = {
+    "vgg*": ("avgpool",),
     "mobilenet_v2": ("features.18",), "mobilenet_v3_large": ("features.16",), "mobilenet_v3_small": ("features.12",),
     "efficientnet_v2_s": ("features.7",), "efficientnet*": ("features.8",), "shufflenet*": ("conv5",),
     "mnasnet*": ("layers.14", "layers.15", "layers.16"),

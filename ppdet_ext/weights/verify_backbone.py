@@ -65,6 +65,30 @@ def layer_outputs(layer: nn.Layer, image: paddle.Tensor) -> dict[str, np.ndarray
     return {**_named(layer.feature_info, layer.forward_intermediates(image)), "output": parity.as_array(output)}
 
 
+def torch_features(model: Any, info: Any, image: Any) -> list[Any]:
+    """The features of a torch network [B, C, H, W] that ``info`` names, as tensors."""
+    if hasattr(model, "forward_intermediates"):
+        return list(model.forward_intermediates(image, indices=list(info.out_indices), intermediates_only=True))
+    found: dict[str, Any] = {}
+    names = info.module_name()
+    hooks = [model.get_submodule(name).register_forward_hook(
+        lambda _module, _inputs, output, name=name: found.__setitem__(name, output.clone())) for name in names]
+    try:
+        model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return [as_map(found[name], channels) for name, channels in zip(names, info.channels())]
+
+
+def as_map(feature: Any, channels: int) -> Any:
+    """[B, C, H, W] from what torchvision's transformers give: [B, H, W, C], or [B, 1 + H*W, C] of a square image."""
+    if feature.ndim == 3:
+        side = int((feature.shape[1] - 1) ** 0.5)
+        return feature[:, 1:].transpose(1, 2).reshape(feature.shape[0], channels, side, side)
+    return feature if feature.shape[1] == channels else feature.permute(0, 3, 1, 2)
+
+
 def torch_outputs(model: Any, info: Any, image: Any) -> dict[str, np.ndarray]:
     """The same of the torch network; ``info`` is the layer's feature_info."""
     if hasattr(model, "forward_intermediates"):

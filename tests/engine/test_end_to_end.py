@@ -33,7 +33,8 @@ def run(tmp_path_factory, small_digits):
     folder = tmp_path_factory.mktemp("run")
     text = TINY.format(configs=REPO / "configs", data=small_digits, output="output")
     (folder / "tiny.yml").write_text(text + "validate: true\n")
-    (folder / "train.log").write_text(shell("python tools/train.py -c tiny.yml -o epoch=2 log_iter=1", folder))
+    options = "epoch=2 log_iter=1 report=true"
+    (folder / "train.log").write_text(shell(f"python tools/train.py -c tiny.yml -o {options}", folder))
     return folder
 
 
@@ -68,6 +69,8 @@ def test_training_leaves_what_it_says(run):
     assert {f"{name}.{suffix}" for name in ("0", "model_final", "best_model")
             for suffix in ("pdparams", "pdopt", "pdema")} <= names
     assert (run / facts["checkpoint"]).is_file() and set(facts["classes"]) == set("0123456789")
+    page = (run / facts["page"]).read_text(encoding="utf-8")
+    assert facts["page"] in log and "arch: tf_efficientnet_lite0" in page and "Confusion matrix" in page
     for picture in (facts["picture"], facts["curves"][1]):
         assert cv2.imread(str(run / picture)) is not None
     assert [row["epoch"] for row in json.loads((output / "curves.json").read_text())] == [0, 1]
@@ -77,6 +80,9 @@ def test_training_leaves_what_it_says(run):
 def test_the_next_commands_run(run, exported):
     evaluate, infer, _, deploy = json.loads((run / "output/tiny/report.json").read_text())["next"]
     assert "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ]" in shell(evaluate, run)
+    made = {path.name for path in (run / "eval_report").iterdir()}
+    assert {"report.html", "confusion_matrix.png", "pr_curves.png", "errors.png", "sizes.png", "scores.png"} == made
+    assert "best_model.pdparams" in (run / "eval_report/report.html").read_text(encoding="utf-8")
     shell(infer + " --output_dir seen --draw_threshold 0.01 --slice_infer --slice_size 64 64", run)
     assert [cv2.imread(str(path)) is not None for path in (run / "seen").iterdir()] == [True]
     shell(deploy + " --output_dir deployed --threshold 0.01", run)

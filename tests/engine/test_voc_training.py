@@ -11,6 +11,7 @@ VOC = """\
 _BASE_: [tiny.yml, {configs}/datasets/voc.yml]
 num_classes: 2
 validate: true
+report: true
 epoch: 1
 TrainDataset: {{dataset_dir: {root}, anno_path: train.txt}}
 EvalDataset: {{dataset_dir: {root}, anno_path: train.txt}}
@@ -34,10 +35,12 @@ def test_a_voc_set_through_the_tools(tiny_config, tmp_path, tool, monkeypatch, c
     assert pictures_of_evaluation(log) == 3  # the last has no object, and is not trained on
     facts = json.loads((tmp_path / "output/own/report.json").read_text())
     assert facts["checkpoint"].endswith("output/own/best_model.pdparams") and list(facts["ap"]) == ["AP50"]
-    assert (tmp_path / "output/own/predictions.png").is_file()
+    assert (tmp_path / "output/own/predictions.png").is_file() and list(facts["classes"]) == data_sets.NAMES
+    assert "4 objects in 3 images" in (tmp_path / "output/own/report.html").read_text(encoding="utf-8")
     log.clear()
     found = tool("eval").main(["-c", "own.yml"])  # takes best_model by itself
     assert pictures_of_evaluation(log) == 3
+    assert "4 objects in 3 images" in (tmp_path / "eval_report/report.html").read_text(encoding="utf-8")
     folder = tool("export_model").main(["-c", "own.yml"])
     exported = tool("eval").main(["-c", "own.yml", "--model_dir", str(folder)])
     assert list(found) == ["AP50"] and 0 <= found["AP50"] <= 1
