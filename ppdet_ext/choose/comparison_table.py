@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 NAME = "compare"  # of the files
 SUFFIXES = (".html", ".md", ".csv", ".json", ".png")
-WIDTH = 180  # characters of a line where the output is no terminal
+WIDTH = 200  # characters of a line where the output is no terminal
+NAMED = 25  # networks in the picture; of more only those on the front have their names beside them
 MARK = "*"  # beside the names on the front
 Row = dict[str, Any]
 
@@ -53,7 +54,7 @@ def _latency(form: str, kind: str) -> Callable[[Row], Sequence[str]]:
 
 
 def _training(row: Row) -> Sequence[str]:
-    return [f"batch {batch}: {peak:,.0f}" for batch, peak in row.get("training_peak", {}).items()]
+    return [f"{batch}: {peak:,.0f}" for batch, peak in row.get("training_peak", {}).items()]
 
 
 def _largest(row: Row) -> Sequence[str]:
@@ -81,7 +82,7 @@ COLUMNS = (
       for form, words in FORMS.items() for kind in ("fp32", "bf16")),
     Column(("inference, MB: eager, exported", "推理内存 (MB):动态图、导出后"),
            lambda row: [_number(row.get(key), ",.0f") for key in ("inference_peak", "exported_peak")]),
-    Column(("training step, MB", "训练一步的内存 (MB)"), _training),
+    Column(("training step, batch: MB", "训练一步,批大小:内存 (MB)"), _training),
     Column(("largest batch", "最大批大小"), _largest),
     Column(("ImageNet top-1", "ImageNet top-1"), _one("top1", ".1f")),
     Column(("AP, from", "AP、起点"), _trained),
@@ -147,8 +148,9 @@ def show(rows: Sequence[Row], facts: Sequence[Words]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), leading=1)
     columns = used(rows)
     for column in columns:
-        first = column is COLUMNS[0]
-        table.add_column(column.title[0], justify="left" if first else "right", no_wrap=first, overflow="fold")
+        whole = column is COLUMNS[0] or column.title[0].endswith("ms")
+        table.add_column(column.title[0], justify="left" if column is COLUMNS[0] else "right", no_wrap=whole,
+                         overflow="fold")
     for row in rows:
         cells = ["\n".join(column.cell(row)) for column in columns]
         table.add_row(*cells, style="bold" if row["pareto"] else "dim" if row["status"] != "ok" else "")
@@ -226,12 +228,18 @@ def scatter(rows: Sequence[Row]) -> Figure:
     plot = figure.add_subplot()
     found = {row["name"]: (point(row, axes.time, axes.quality), row["pareto"]) for row in rows} if axes else {}
     points = {name: (place, best) for name, (place, best) in found.items() if place is not None}
+    times = [place[0] for place, _ in points.values()]
+    middle = (min(times) + max(times)) / 2 if times else 0
     for name, (place, best) in points.items():
         plot.plot(*place, "o", color="C3" if best else "C0")
-        plot.annotate(name_of(name), place, textcoords="offset points", xytext=(5, 4), fontsize=8)
+        if best or len(points) <= NAMED:
+            left = place[0] > middle  # its name then stays in the picture
+            plot.annotate(name_of(name), place, textcoords="offset points", xytext=(-5 if left else 5, 4),
+                          ha="right" if left else "left", fontsize=8)
     line = sorted(place for place, best in points.values() if best)
-    plot.plot(*zip(*line), color="C3", linewidth=1, label="Pareto front") if line else None
-    if axes:
+    if axes and line:
+        plot.plot(*zip(*line), color="C3", linewidth=1, label="Pareto front")
+        plot.legend(fontsize=8)
         plot.set(xlabel=f"{axes.time_name[0]}, ms", ylabel=axes.quality_name[0])
         plot.margins(0.15)
     plot.grid(alpha=0.3)
