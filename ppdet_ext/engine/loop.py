@@ -135,13 +135,18 @@ class TrainingLoop:
             self.average.update()
 
 
-@paddle.no_grad()
 def run_evaluation(model: nn.Layer, loader: Iterable, metrics: Sequence[Metric], precision: Precision,
                    status: Status, hooks: Sequence[Hook] = ()) -> None:
     """Evaluate ``model``; ``status`` gets the number of images, the seconds and the AP ({} where no metric has one).
 
     Several processes: all call, each with its part of the batches and a DistributedMetric.
     """
+    # anew each time: as a decorator it is one object, which an evaluation within an evaluation would leave switched on
+    with paddle.no_grad():
+        _evaluate(model, loader, metrics, precision, status, hooks)
+
+
+def _evaluate(model, loader, metrics, precision, status, hooks):
     call(hooks, "before_evaluation", status)
     model.eval()
     images, start = 0, time.time()

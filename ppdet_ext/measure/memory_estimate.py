@@ -14,7 +14,7 @@ STATES = {"SGD": 0, "Momentum": 1, "Adagrad": 1, "Adamax": 2, "Adadelta": 2, "RM
           "Lamb": 2}
 # RAM for a byte of activations: a heap has holes between blocks of many sizes, and oneDNN has tensors of its own.
 # More where freed memory is kept (see startup.environment). Measured: docs/memory.md
-HOLES, HOLES_KEPT = 1.1, 1.3
+HOLES, HOLES_KEPT = 1.1, 1.35
 COMPILED = 80 * MIB  # what a first step brings besides: code that oneDNN makes, and buffers of its threads
 # of what is there: the estimate is within 15 % of what is measured
 SPARE = 0.15

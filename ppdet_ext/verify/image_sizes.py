@@ -21,7 +21,7 @@ def of_readers(cfg: Mapping[str, Any]) -> list[tuple[int, int]]:
         reader = cfg.get(name) or {}
         for transform, settings in [item for key in TRANSFORM_LISTS for entry in reader.get(key) or ()
                                     for item in entry.items()]:
-            value = (settings or {}).get("target_size") if transform in RESIZES else None
+            value: Any = (settings or {}).get("target_size") if transform in RESIZES else None
             one = transform == "Resize" and isinstance(value, (list, tuple))
             sizes = [value] if one or isinstance(value, int) else value or ()
             found |= {(size, size) if isinstance(size, int) else (size[0], size[1]) for size in sizes}

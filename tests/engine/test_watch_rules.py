@@ -134,4 +134,4 @@ def test_the_age_is_what_an_average_does():
 def test_the_page_lists_the_rules(page):
     text = (Path(REPO) / "docs" / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
-    assert rows == [*CASES, "not_finite"]
+    assert rows == ["train", "eval", "warning", *CASES, "not_finite"]
