@@ -59,7 +59,7 @@ def quick(options, folder, steps):
 def seeds_of(args):
     """[(row's name, family, -o options)] of the sound backbones."""
     for family, (arch, settings) in FAMILIES.items():
-        if args.only and arch not in args.only:
+        if args.only is not None and arch not in args.only:
             continue
         for seed in args.seeds:
             yield arch, family, seed, [f"TimmBackbone.arch={arch}", "TimmBackbone.pretrained=false", f"seed={seed}",

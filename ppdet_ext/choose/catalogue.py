@@ -53,11 +53,12 @@ class Row:
         how: 'native' (a port), 'shipped' (a graph in the package, no torch needed) or 'bridged' (torch needed once).
         kind: what it is built of, one of ``kinds.KINDS``.
         block: class of its blocks in its source.
-        norm, activation: the most frequent classes of them, without size; '' for none.
+        norm, activation: the most frequent ones, words of kinds.NORMS and kinds.ACTIVATIONS; '' for others and none.
         parameters: millions, with the classifier.
         own_side, own_gmacs: the square image that it is tested with, and multiplications with additions then, with the
             classifier, as timm and torchvision publish them; None where it does not run by itself.
         side: of the square image of all that follows: 640, or the nearest that it takes.
+        needs_size: whether it must be built for that size (img_size).
         gmacs: of the features alone, without the classifier.
         backbone_parameters: millions, without the classifier.
         channels, strides: of all features, finest first.
@@ -79,6 +80,7 @@ class Row:
     own_side: int
     own_gmacs: float | None
     side: int
+    needs_size: bool
     gmacs: float
     backbone_parameters: float
     channels: tuple[int, ...]
@@ -101,6 +103,11 @@ class Row:
         last = dict(zip(self.strides, self.channels))
         wanted = [(stride, last[stride]) for stride in DETECTOR_STRIDES if stride in last]
         return tuple(wanted if len(wanted) == len(DETECTOR_STRIDES) else list(zip(self.strides, self.channels))[-3:])
+
+    @property
+    def strides_fit(self) -> bool:
+        """Whether a detector can take the features as they are."""
+        return tuple(stride for stride, _ in self.taken) == DETECTOR_STRIDES
 
     @property
     def milliseconds(self) -> float:
@@ -180,6 +187,8 @@ def write(path: Path, made: Iterable[Row], facts: Sequence[str]) -> None:
 
 
 def _cell(value):
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
@@ -203,10 +212,8 @@ def _words(values):
 
 
 def _row(cells):
-    values = {}
-    for field in dataclasses.fields(Row):
-        values[field.name] = READERS.get(field.name, READERS[field.type])(cells[field.name])
-    return Row(**values)
+    return Row(**{field.name: READERS[field.name if field.name in READERS else field.type](cells[field.name])
+                  for field in dataclasses.fields(Row)})
 
 
 def _numbers(text):
@@ -223,7 +230,7 @@ def _weights(text):
 
 # how a column is read, by its name or else by its type
 READERS = {
-    "str": str, "int": int, "float": float, "float | None": lambda text: float(text) if text else None,
+    "str": str, "int": int, "bool": bool, "float": float, "float | None": lambda text: float(text) if text else None,
     "channels": lambda text: tuple(_numbers(text)), "strides": lambda text: tuple(_numbers(text)),
     "shares": lambda text: {key: float(share) for key, _, share in (word.partition(":") for word in text.split())},
     "weights": lambda text: tuple(_weights(text)),

@@ -34,7 +34,7 @@ from .quick_setup import Recipe
 from .trainer import Trainer
 from .training_report import TITLES, ground_truth
 
-FOLDER = "quick"
+FOLDER, PICTURE, VERDICT = "quick", "quick.png", "quick.json"
 SHOWN, HEIGHT = 6, 200  # images in the picture, and their pixels
 FAILED = 1  # exit code
 
@@ -99,7 +99,9 @@ def run(cfg: dict[str, Any], recipe: Recipe = Recipe()) -> Verdict:  # noqa: B00
         raise UserError("--quick runs in one process: start it without paddle.distributed.launch")
     folder = Path(cfg.get("save_dir", "output")) / cfg["filename"] / FOLDER
     require_writable(folder)
-    rate = float(cfg["LearningRate"].get("base_lr", 0.01))
+    for name in (PICTURE, VERDICT):  # of an earlier quick run
+        (folder / name).unlink(missing_ok=True)
+    rate = float(cfg["LearningRate"]["base_lr"])
     cfg.update({"save_dir": str(folder.parent), "filename": FOLDER, "output_eval": str(folder), "log_iter": 20})
     cfg.update(dict.fromkeys(("use_vdl", "use_wandb", "classwise", "save_prediction_only", "profiler_options"), False))
     dataset, changes = quick_setup.take_images(cfg, recipe)
@@ -110,7 +112,7 @@ def run(cfg: dict[str, Any], recipe: Recipe = Recipe()) -> Verdict:  # noqa: B00
     if cfg.get("pretrain_weights"):
         trainer.load_weights(cfg["pretrain_weights"])
     verdict = _judged(trainer, dataset, rate, recipe, changes, start)
-    with atomic_path(folder / "quick.json") as path:
+    with atomic_path(folder / VERDICT) as path:
         path.write_text(json.dumps(dataclasses.asdict(verdict), indent=1))
     for reason in verdict.reasons[1:]:
         print(f"quick: also: {reason}")
@@ -131,7 +133,7 @@ def _judged(trainer: Trainer, dataset: Any, rate: float, recipe: Recipe, changes
     truth = _write_truth(dataset, trainer.output / "images.json")
     detections = Detections(len(dataset.roidbs))
     ap = _evaluate(trainer, truth, detections, seen)
-    picture = _draw(dataset, detections.kept, trainer.output / "quick.png")
+    picture = _draw(dataset, detections.kept, trainer.output / PICTURE)
     good, line, reasons = verdict_of(seen, ap.get("AP"), len(dataset.roidbs), recipe, lambda: _by_batch(trainer, truth))
     return Verdict(good, line, reasons, changes, quick_causes.ends(seen), ap, time.time() - start, str(picture))
 
@@ -205,7 +207,9 @@ def _evaluate(trainer: Trainer, truth: Path, detections: Detections, seen: Look 
 def _by_batch(trainer: Trainer, truth: Path) -> float | None:
     """AP where BatchNorm uses each batch's own statistics; None without one that moves."""
     trainer.model.train()
-    getattr(getattr(trainer.model, "backbone", None), "hold_frozen", bool)()
+    backbone = getattr(trainer.model, "backbone", None)
+    if hasattr(backbone, "hold_frozen"):
+        backbone.hold_frozen()
     norms = [layer for layer in trainer.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
     moving = [norm for norm in norms if norm.training]
     if not moving:

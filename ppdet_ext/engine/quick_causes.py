@@ -41,7 +41,8 @@ class Look:
         boxes, classes: of all objects of the batch, as the reader gives them (any form): [N, 4], [N].
         num_classes: of the config.
         box_sides: [N, 2] in pixels at the size of the run.
-        readers_differ: most by which TrainReader's and EvalReader's pixels of one picture differ; None: other shapes.
+        readers_differ: most by which TrainReader's and EvalReader's pixels of one picture differ, where both have some
+            (one of them may pad it more).
         features: the backbone's, float32 [B, C, H, W] each; [] without a backbone.
         broken: the first layer or parameter that is not finite; ''.
         learns: {parameter's name: whether a gradient other than 0 reached it} of those that are to learn. Branches
@@ -60,7 +61,7 @@ class Look:
     classes: np.ndarray
     num_classes: int
     box_sides: np.ndarray
-    readers_differ: float | None = None
+    readers_differ: float = 0.0
     features: list[np.ndarray] = dataclasses.field(default_factory=list)
     broken: str = ""
     learns: dict[str, bool] = dataclasses.field(default_factory=dict)
@@ -140,12 +141,13 @@ def _shares(record: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(record["gt_bbox"], "float64") / np.tile([float(record["w"]), float(record["h"])], 2)
 
 
-def _readers_differ(records: Sequence[dict[str, Any]]) -> float | None:
+def _readers_differ(records: Sequence[dict[str, Any]]) -> float:
     bare = [{key: value for key, value in record.items() if not key.startswith(("gt_", "is_crowd"))}
             for record in records]
     trained, seen = (np.asarray(_batch(reader, given)["image"], "float64")
                      for reader, given in (("TrainReader", records), ("EvalReader", bare)))
-    return float(np.abs(trained - seen).max()) if trained.shape == seen.shape else None
+    height, width = (min(sides) for sides in zip(trained.shape[-2:], seen.shape[-2:]))
+    return float(np.abs(trained[..., :height, :width] - seen[..., :height, :width]).max())
 
 
 def _is_random(trainer: Trainer) -> bool | None:
@@ -269,9 +271,9 @@ def labels(seen: Look) -> str:
 
 
 def same_features(seen: Look) -> str:
-    if seen.broken or len(seen.images) < 2 or _spread(seen.images) < SAME or not seen.features:
+    if seen.broken or _spread(seen.images) < SAME:
         return ""
-    same = [place for place, feature in enumerate(seen.features) if _spread(feature) < SAME]
+    same = [place for place, feature in enumerate(seen.features) if len(feature) > 1 and _spread(feature) < SAME]
     which = "all features" if len(same) == len(seen.features) else f"features {same} (counted from 0)"
     return f"{which} of the backbone are the same for every image: its output does not depend on the picture" \
         if same else ""
@@ -347,10 +349,9 @@ def pixels(seen: Look) -> str:
 
 
 def readers(seen: Look) -> str:
-    if seen.readers_differ is None:
-        return "TrainReader and EvalReader give pictures of different sizes"
-    return f"TrainReader and EvalReader prepare the same picture differently (pixels differ by up to " \
-        f"{seen.readers_differ:.2f}): compare their transforms" if seen.readers_differ > READERS_DIFFER else ""
+    return "" if seen.readers_differ <= READERS_DIFFER else \
+        f"TrainReader and EvalReader prepare the same picture differently (pixels differ by up to " \
+        f"{seen.readers_differ:.2f}): compare their transforms"
 
 
 def statistics_lag(seen: Look) -> str:

@@ -51,10 +51,11 @@ AUGMENTATIONS = frozenset({
     "AugmentHSV", "AutoAugment", "CenterRandColor", "CropWithDataAchorSampling", "CropWithSampling", "Cutmix",
     "FlipWarpAffine", "GridMask", "Lighting", "Mixup", "Mosaic", "RandomColorJitter", "RandomCrop", "RandomDistort",
     "RandomErasing", "RandomErasingCrop", "RandomErasingImage", "RandomExpand", "RandomFlip", "RandomGaussianBlur",
-    "RandomGrayscale", "RandomHSV", "RandomPerspective", "RandomScaledCrop", "RandomSelect", "RandomShift",
+    "RandomGrayscale", "RandomHSV", "RandomPerspective", "RandomScaledCrop", "RandomShift",
     "RandomSizeCrop", "StrongAugImage"})
-# transforms that bring pictures to a size -> their settings of it
-RESIZING = ("Resize", "RandomResize", "BatchRandomResize", "RandomShortSideResize", "RandomResizeCrop", "PadResize")
+# transforms that bring pictures to a size; DETR's RandomSelect chooses between two ways to do it
+RESIZING = frozenset({"Resize", "RandomResize", "BatchRandomResize", "RandomShortSideResize", "RandomResizeCrop",
+                      "PadResize", "RandomSelect"})
 MULTIPLE = 32  # of which sides are made
 
 
@@ -117,7 +118,7 @@ def adjust(cfg: dict[str, Any], dataset: Any, recipe: Recipe) -> list[str]:
     lines = [*_augmentation_off(cfg), *_one_size(cfg, recipe)]
     count = len(dataset.roidbs)
     batch = min(recipe.batch, count)
-    # one long epoch: what depends on the epoch stays as at the start
+    # one long epoch: what depends on its number stays as at the start
     dataset.repeat = -(-recipe.steps * batch // count)
     cfg["TrainReader"].update({"batch_size": batch, "shuffle": True, "drop_last": True})
     cfg["EvalReader"]["batch_size"] = min(_whole(cfg["EvalReader"].get("batch_size"), 1), count)
@@ -125,7 +126,8 @@ def adjust(cfg: dict[str, Any], dataset: Any, recipe: Recipe) -> list[str]:
     lines += _own_rate(cfg, recipe)
     if cfg.get("use_ema"):
         lines.append("no average of weights (use_ema): in a short run it lags")
-    cfg.update({"use_ema": False, "accumulate_steps": 1, "epoch": 1, "worker_num": 0, "validate": False,
+    epochs = -(-recipe.steps // max(len(dataset) // batch, 1))  # one, but for a data set that knows no repeat
+    cfg.update({"use_ema": False, "accumulate_steps": 1, "epoch": epochs, "worker_num": 0, "validate": False,
                 "snapshot_epoch": 1})
     lines.append(f"{recipe.steps} steps of {batch} images; no checkpoint is written")
     return lines
@@ -184,7 +186,7 @@ def _sides(value: Any) -> list[int] | None:
 def _resize(reader: dict[str, Any], settings: dict[str, Any]) -> None:
     for key in TRANSFORM_LISTS:
         if dict.get(reader, key):
-            reader[key] = [{"Resize": dict(settings)} if set(entry) & set(RESIZING) else entry
+            reader[key] = [{"Resize": dict(settings)} if RESIZING & set(entry) else entry
                            for entry in reader[key]]
 
 

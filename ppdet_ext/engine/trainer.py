@@ -296,8 +296,8 @@ class Trainer:
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         memory_check.before_training(self, max(evaluation_bytes))
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
-                         self.start_epoch, self.end_epoch)
+                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
+                     self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:

@@ -57,8 +57,8 @@ def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tu
             timed("gradients", gradient_flow.check, subject, report)
         if stages and finite:
             timed("parity", torch_parity.check, subject, given.detach(), report)
-        if not report.passed and any(finding.check in ("features", "out_shape") for finding in report.of(FAILED)):
-            report.add("export", SKIPPED, "its features are not what the detector can take")
+        if not finite or any(finding.check in ("features", "out_shape") for finding in report.of(FAILED)):
+            report.add("export", SKIPPED, "its features are not what a detector can take")
         else:
             timed("image sizes", image_sizes.check, subject, report)
             timed("export", exported_program.check, subject, report)

@@ -48,6 +48,17 @@ def test_the_config_is_changed_and_each_change_is_said(tiny_config):
         assert words in said
 
 
+def test_detrs_ways_to_resize_become_one():
+    reader = {"sample_transforms": [{"Decode": {}}, {"RandomSelect": {"transforms1": [], "transforms2": []}},
+                                    {"Mosaic": {}}], "mosaic_epoch": 3, "batch_transforms": [{"PadBatch": {}}]}
+    shown = {"sample_transforms": [{"Resize": {"target_size": [800, 1344], "keep_ratio": True}}]}
+    cfg = {"TrainReader": reader, "EvalReader": shown, "TestReader": {}}
+    assert quick_setup._augmentation_off(cfg) == ["no augmentation (Mosaic)"]
+    quick_setup._one_size(cfg, Recipe(side=672))
+    small = {"Resize": {"target_size": [384, 672], "keep_ratio": True, "interp": 1}}  # multiples of 32
+    assert reader == {"sample_transforms": [{"Decode": {}}, small], "batch_transforms": [{"PadBatch": {}}]}
+
+
 def test_a_size_that_the_network_is_made_for_stays(tiny_config):
     cfg = config_of(tiny_config, "TimmBackbone.img_size=64")
     dataset, _ = quick_setup.take_images(cfg, Recipe(side=32))
@@ -148,11 +159,15 @@ def test_a_cause_is_said_of_what_has_it(name):
     (dict(factors={"backbone.a": 0.0, "neck.a": 1.0}), "factor on the learning rate is 0"),
     (dict(boxes=np.zeros((0, 4)), classes=np.zeros(0)), "no box reaches the loss"),
     (dict(images=np.random.RandomState(0).randn(2, 3, 8, 8).astype("float32") * 1e-3), "pixels hardly differ"),
-    (dict(readers_differ=None), "different sizes"),
 ])
 def test_other_forms_of_a_cause(changed, words):
     seen = healthy(**changed)
     assert words in (quick_causes.faults(seen) or quick_causes.likely(seen))[0]
+
+
+def test_features_of_one_image_say_nothing():
+    """An evaluation's last batch may be one picture."""
+    assert not quick_causes.faults(healthy(features=[np.ones((1, 4, 2, 2), "float32")]))
 
 
 def test_a_frozen_backbone_with_weights_is_no_fault():
@@ -167,6 +182,8 @@ def test_a_short_run_writes_into_its_own_folder_and_fails_with_a_reason(tiny_con
     output = tmp_path / "output" / "tiny"
     output.mkdir(parents=True)
     (output / "best_model.pdparams").write_bytes(b"mine")
+    (output / "quick").mkdir()
+    (output / "quick" / "quick.png").write_bytes(b"of an earlier one")
     with pytest.raises(SystemExit) as left:
         tool("train").main(["-c", str(tiny_config), "--quick", "2", "-o", ARCH, "EvalReader.batch_size=4"])
     last = capsys.readouterr().out.splitlines()[-1]
