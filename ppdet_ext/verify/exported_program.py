@@ -10,8 +10,8 @@ from paddle import nn
 
 from .. import kernels
 from ..weights import parity
+from .backbone_subject import Subject
 from .findings import FAILED, OK, Report
-from .subject import Subject
 
 
 class AsDetectorSees(nn.Layer):

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 
 from ..weights.load_report import fold
+from .backbone_subject import Subject
 from .findings import FAILED, OK, WARNING, Report
-from .subject import Subject
 
 SHOWN = 4
 STATISTICS = ("._mean", "._variance")  # which Paddle counts among the parameters

@@ -20,8 +20,8 @@ from . import (
     torch_parity,
     weights_origin,
 )
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, Report
-from .subject import Subject
 
 
 def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tuple[Report, list[stage_table.Stage]]:
