@@ -109,7 +109,8 @@ def test_it_answers_without_paddle_torch_or_numpy():
 
 
 KINDS = {
-    "resnet18": "basic", "resnet50": "bottleneck", "resnext50_32x4d": "grouped", "efficientnet_b0": "mbconv", "torchvision/efficientnet_v2_s": "mbconv",
+    "resnet18": "basic", "resnet50": "bottleneck", "resnext50_32x4d": "grouped", "efficientnet_b0": "mbconv",
+    "torchvision/efficientnet_v2_s": "mbconv",
     "convnext_tiny": "convnext", "swin_tiny_patch4_window7_224": "window", "pvt_v2_b1": "pyramid",
     "coatnet_0_224": "hybrid", "vit_base_patch16_224": "vit", "mixer_b16_224": "mlp",
 }
