@@ -34,14 +34,16 @@ def main():
     parser.add_argument("file", help="timm's published times")
     times = published(parser.parse_args().file)
     rows = [row for row in catalogue.rows() if (row.name, row.own_side) in times and row.own_gmacs and row.kept_mb]
-    values, wanted = np.array([features(row) for row in rows]), np.array([times[row.name, row.own_side] for row in rows])
+    values = np.array([features(row) for row in rows])
+    wanted = np.array([times[row.name, row.own_side] for row in rows])
     start, _ = nnls(values / wanted[:, None], np.ones(len(rows)))
     found = np.exp(least_squares(lambda logs: np.log(values @ np.exp(logs)) - np.log(wanted),
                                  np.log(np.maximum(start, 1e-3)), loss="soft_l1").x)
     errors = np.exp(np.abs(np.log(values @ found / wanted)))
     names = [*KINDS, "GB kept", "10**9 parameters", "1000 operations", "start"]
     print({name: float(f"{value:.3g}") for name, value in zip(names, found)})
-    print(f"{len(rows)} networks; median off by {np.median(errors):.2f}x, one in ten by {np.quantile(errors, 0.9):.2f}x")
+    print(f"{len(rows)} networks; half are off by less than {np.median(errors):.2f}x, "
+          f"one in ten by more than {np.quantile(errors, 0.9):.2f}x")
 
 
 if __name__ == "__main__":
