@@ -9,7 +9,7 @@ import paddle
 
 from ..config.reader_keys import READERS, TRANSFORM_LISTS
 from .findings import FAILED, OK, WARNING, Report
-from .subject import SMALL, Subject
+from .backbone_subject import SMALL, Subject
 
 RESIZES = ("BatchRandomResize", "Resize")  # the first takes several sizes in a list, the second [height, width]
 
