@@ -28,7 +28,7 @@ RTDETRTransformer: {num_queries: 20, num_decoder_layers: 1, nhead: 2, dim_feedfo
 DETRPostProcess: {num_top_queries: 20}
 LearningRate:
   base_lr: 0.0005
-  schedulers: [!PiecewiseDecay {milestones: [1], use_warmup: true}, !LinearWarmup {steps: 1}]
+  schedulers: [!PiecewiseDecay {gamma: 0.1, milestones: [1], use_warmup: true}, !LinearWarmup {steps: 1}]
 TrainReader:
   batch_size: 4
   batch_transforms:
