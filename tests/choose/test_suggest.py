@@ -100,7 +100,7 @@ def test_reasons_are_words():
                     gmacs=1.5 * LIKE.gmacs)
     text = "; ".join(suggest.reasons(other, LIKE, Weights("x", "", LIKE.best().top1 + 1)))
     for words in ("the same strides 8 16 32", "channels 192 384 768", "attention in windows, in stages instead of",
-                  "layer norm instead of batch norm", "1.50x operations", "as much weights", "(+1.0)"):
+                  "layer norm instead of batch norm", "1.50x operations", "equal weights", "(+1.0)"):
         assert words in text
     flat = changed(strides=(16,) * 12, channels=(768,) * 12)
     assert "strides 16 16 16, not 8 16 32: an adapter makes them" in suggest.reasons(flat, LIKE, Weights("x"))
