@@ -4,7 +4,8 @@
 
 Each case is a training run of RT-DETR (R18's neck and decoder) on the sample data, in a process of its own: three steps
 and the checkpoint. Measured is what the log's max_mem is: on a CPU the process's resident peak, on a GPU Paddle's
-max_memory_allocated. `increase` leaves out what the process held before the first step.
+max_memory_allocated. `increase` is the ratio without what the process held before the first step, `seconds` what the
+estimate adds to the start.
 """
 import argparse
 import json
@@ -20,6 +21,7 @@ BACKBONES = ("resnet18", "resnet50", "resnext50_32x4d", "convnext_tiny", "swin_t
              "efficientnet_b0", "mobilenetv3_large_100", "regnety_008", "hgnetv2_b2", "pvt_v2_b1")
 CASES = ("320:4", "640:2")  # side of the pictures : pictures of a step
 STEPS = 3
+COLUMNS = ("backbone", "size", "batch", "estimate", "measured", "ratio", "increase", "seconds")
 CONFIG = """\
 _BASE_: [{configs}/datasets/digits_detection.yml, {configs}/_base_/rtdetr.yml, {configs}/_base_/reader_640.yml,
          {configs}/_base_/optimizer_6x.yml, {configs}/_base_/runtime.yml]
@@ -47,18 +49,6 @@ TrainReader:
 """
 
 
-class Peaks:
-    """A hook: the peak after each step, and after the checkpoint."""
-
-    def __init__(self):
-        self.found = []
-
-    def __getattr__(self, point):
-        from ppdet_ext.engine.progress import peak_memory_mb
-
-        return lambda *status: self.found.append(peak_memory_mb()) if point in ("after_step", "after_train") else None
-
-
 def measure(arch, size, batch, recompute, folder):
     """A row: one training run."""
     import ppdet_ext
@@ -68,6 +58,7 @@ def measure(arch, size, batch, recompute, folder):
     from ppdet_ext import cli
     from ppdet_ext.data import digit_pictures, sample
     from ppdet_ext.engine import memory_check
+    from ppdet_ext.engine.hooks import Hook
     from ppdet_ext.engine.progress import peak_memory_mb
     from ppdet_ext.engine.trainer import Trainer
     from ppdet_ext.measure.memory_estimate import MIB
@@ -89,14 +80,26 @@ def measure(arch, size, batch, recompute, folder):
             seconds.append(time.perf_counter() - start)
 
     memory_check.before_training = timed
-    trainer.hooks.append(peaks := Peaks())
+    peaks = []
+
+    class Peaks(Hook):
+        """The peak so far after each step, and after the checkpoint."""
+
+        def after_step(self, status):
+            peaks.append(peak_memory_mb())
+
+        after_train = after_step
+
+    trainer.hooks.append(Peaks())
     start = time.perf_counter()
     trainer.train()
     run, measured = trainer.memory, peak_memory_mb()
     estimate, before = run.peak(batch) / MIB, run.process / MIB
     return {"estimate": round(estimate), "measured": measured, "ratio": round(estimate / measured, 3),
             "increase": round((estimate - before) / (measured - before), 3), "seconds": round(seconds[0], 2),
-            "peaks": peaks.found, "parts": {name: round(count / MIB) for name, count in run.parts(batch).items()}, "bare": run.profile.peak(batch) // MIB, "process": run.process // MIB, "training seconds": round(time.perf_counter() - start - seconds[0], 1)}
+            "run": round(time.perf_counter() - start - seconds[0], 1), "peaks": peaks,
+            "activations": round(run.profile.peak(batch) / MIB), "process": round(before),
+            "parts": {name: round(count / MIB) for name, count in run.parts(batch).items()}}
 
 
 def run(arch, case, recompute):
@@ -105,13 +108,13 @@ def run(arch, case, recompute):
         command = [sys.executable, __file__, "--worker", arch, size, batch, folder, *(["--recompute"] * recompute)]
         done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
-        raise SystemExit(f"error: {arch}, {case}: {done.stderr.strip().splitlines()[-1]}")
+        raise SystemExit(f"error: {arch}, {case}: {(done.stderr.strip().splitlines() or ['ended'])[-1]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def table(rows):
-    """Rows with equal keys as a markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(row.values() for row in rows)]
+    """The rows as a markdown table."""
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)]
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
@@ -139,7 +142,7 @@ def main():
             size, batch = case.split(":")
             rows.append({"backbone": arch, "size": int(size), "batch": int(batch),
                          **run(arch, case, args.recompute)})
-            print(rows[-1], flush=True)
+            print({name: rows[-1][name] for name in (*COLUMNS, "run", "peaks", "parts")}, flush=True)
     worst = max(abs(row["ratio"] - 1) for row in rows)
     about = {"machine": platform.processor() or platform.machine(), "device": device(), "recompute": args.recompute,
              "steps": STEPS, "worst": round(worst, 3)}

@@ -30,22 +30,12 @@ class WeightAverage:
         self._applied: dict[str, paddle.Tensor] = {}
 
     def update(self) -> None:
-        """Count the model's weights in; after every step of the optimizer.
-
-        ppdet's makes new tensors each time. They come to lie all over a heap, and the next step's activations do not
-        fit between them; so the old ones take the values.
-        """
-        before = dict(self.ema.state_dict)
-        if self.half_weights:
-            weights = precision.full(self.model.state_dict(), self.model, self.optimizer)
-            self.ema.update(types.SimpleNamespace(state_dict=lambda: weights))
-        else:
+        """Count the model's weights in; after every step of the optimizer."""
+        if not self.half_weights:
             self.ema.update()
-        for name, old in before.items():
-            new = self.ema.state_dict[name]
-            if new is not old and new.dtype == old.dtype:
-                old.copy_(new, True)
-                self.ema.state_dict[name] = old
+            return
+        weights = precision.full(self.model.state_dict(), self.model, self.optimizer)
+        self.ema.update(types.SimpleNamespace(state_dict=lambda: weights))
 
     @contextlib.contextmanager
     def in_model(self) -> Iterator[None]:

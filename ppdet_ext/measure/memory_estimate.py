@@ -12,9 +12,9 @@ MIB = 2 ** 20
 # numbers that an optimizer keeps for each weight
 STATES = {"SGD": 0, "Momentum": 1, "Adagrad": 1, "Adamax": 2, "Adadelta": 2, "RMSProp": 3, "AdamW": 2, "Adam": 2,
           "Lamb": 2}
-# RAM for a byte of activations: a heap has holes between blocks of many sizes, and oneDNN has tensors of its own.
-# More where freed memory is kept (see startup.environment). Measured: docs/memory.md
-HOLES, HOLES_KEPT = 1.1, 1.35
+# RAM for a byte of activations after a few steps: a heap has holes between blocks of many sizes, and oneDNN has tensors
+# of its own (measured 1.6 to 2.2 on six networks). More where freed memory is kept, see startup.environment
+HOLES, HOLES_KEPT = 1.6, 1.8
 COMPILED = 80 * MIB  # what a first step brings besides: code that oneDNN makes, and buffers of its threads
 # of what is there: the estimate is within 15 % of what is measured
 SPARE = 0.15
