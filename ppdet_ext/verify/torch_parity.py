@@ -45,6 +45,7 @@ def check(subject: Subject, image: paddle.Tensor, report: Report) -> None:
         return
     if subject.random:
         random_start.stir(subject.network)
+        random_start.settle(subject.backbone, lambda: subject.run_unchecked(image))
     try:
         pairs = torch_original.pairs(subject, image)
     except UserError as error:
