@@ -226,7 +226,7 @@ def _rate_low(sight):
 
 def _rate_text(sight, what, wanted):
     return (f"a step moves the backbone's weights by {sight.backbone_ratio:.1g} of their size, which is too {what} "
-            f"({_round(_usual(sight))} is usual, a tenth of it is well): multiply its learning rate by about "
+            f"({_round(_usual(sight))} is usual, a tenth of it is well): for its learning rate, multiply it by about "
             f"{_round(wanted / sight.backbone_ratio)} (OptimizerBuilder.optimizer.param_groups, or lr_mult_list)")
 
 
