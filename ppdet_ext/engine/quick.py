@@ -73,6 +73,18 @@ class Losses(Hook):
         self.values.append(float(status.losses.meters["loss"].value))
 
 
+class HoldStatistics(Hook):
+    """From an epoch on, BatchNorm uses its running statistics, as an evaluation does, and keeps them."""
+
+    def __init__(self, model: nn.Layer, first: int) -> None:
+        self.norms, self.first = _norms(model), first
+
+    def before_step(self, status: Status) -> None:
+        if status.epoch >= self.first:
+            for norm in self.norms:
+                norm.training = False
+
+
 class Detections(Hook):
     """What an evaluation found: ``kept``, {im_id: [N, 6] of (class, score, x1, y1, x2, y2)}."""
 
@@ -164,7 +176,10 @@ def verdict_of(seen: Look, ap: float | None, images: int, recipe: Recipe, ap_by_
 
 def _train(trainer: Trainer, seen: Look) -> None:
     """All steps, or until numbers are no longer finite, which ``seen`` then tells."""
+    first = trainer.end_epoch * quick_setup.HELD_FROM // quick_setup.PARTS
     trainer.hooks = [Progress(trainer), Losses(seen.losses)]
+    if first:
+        trainer.hooks.append(HoldStatistics(trainer.model, first))
     try:
         trainer.train(False)
     except UserError as error:
@@ -204,14 +219,17 @@ def _evaluate(trainer: Trainer, truth: Path, detections: Detections, seen: Look 
     return dict(status.ap)
 
 
+def _norms(model: nn.Layer) -> list[Any]:
+    return [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+
+
 def _by_batch(trainer: Trainer, truth: Path) -> float | None:
     """AP where BatchNorm uses each batch's own statistics; None without one that moves."""
     trainer.model.train()
     backbone = getattr(trainer.model, "backbone", None)
     if backbone is not None and hasattr(backbone, "hold_frozen"):
         backbone.hold_frozen()
-    norms = [layer for layer in trainer.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
-    moving = [norm for norm in norms if norm.training]
+    moving = [norm for norm in _norms(trainer.model) if norm.training]
     if not moving:
         return None
     with _in_train_mode(moving):

@@ -25,7 +25,7 @@ class Recipe:
         steps: of the optimizer.
         batch: images of a step; fewer where there are fewer.
         rate: learning rate after the warm-up, on which factors of groups and layers count as ever; a tenth of it in the
-            last of ``PARTS`` equal parts, in which BatchNorm's running statistics come up with the weights.
+            last of ``PARTS`` equal parts.
         warmup: its steps.
         clip: limit of the gradient's norm.
         side: longest side of a picture on a CPU, pixels; a GPU takes the config's own.
@@ -48,6 +48,9 @@ class Recipe:
 
 
 PARTS = 5  # epochs of a run; a short one has a single one, at one rate
+#: from this epoch on BatchNorm keeps its statistics and the weights come to terms with them: few images a step have
+#: others each time, by which heads without norms of their own (RetinaNet) learn to tell the steps apart
+HELD_FROM = 3
 # transforms that show another picture each time; what a detector needs (Decode, Resize, Pad, ...) is not among them
 AUGMENTATIONS = frozenset({
     "AugmentHSV", "AutoAugment", "CenterRandColor", "CropWithDataAchorSampling", "CropWithSampling", "Cutmix",
@@ -130,6 +133,8 @@ def adjust(cfg: dict[str, Any], dataset: Any, recipe: Recipe) -> list[str]:
     cfg["EvalReader"]["batch_size"] = min(_whole(cfg["EvalReader"].get("batch_size"), 1), count)
     cfg["TrainDataset"], cfg["EvalDataset"] = dataset, for_evaluation(dataset)
     lines += _own_rate(cfg, recipe, epochs)
+    if epochs > HELD_FROM:
+        lines.append("BatchNorm keeps its statistics in the last two fifths")
     if cfg.get("use_ema"):
         lines.append("no average of weights (use_ema): in a short run it lags")
     cfg.update({"use_ema": False, "accumulate_steps": 1, "epoch": epochs, "worker_num": 0, "validate": False,

@@ -5,6 +5,7 @@ import json
 import re
 
 import numpy as np
+import paddle
 import pytest
 from ppdet.core.workspace import create
 from support import data_sets, other_heads
@@ -13,6 +14,7 @@ from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import cli
 from ppdet_ext.engine import quick, quick_causes, quick_setup
+from ppdet_ext.engine.hooks import Status
 from ppdet_ext.engine.quick_causes import Look
 from ppdet_ext.engine.quick_setup import Recipe
 
@@ -54,6 +56,7 @@ def test_a_whole_run_ends_at_a_tenth_of_the_rate(tiny_config):
     dataset, _ = quick_setup.take_images(cfg, Recipe())
     lines = quick_setup.adjust(cfg, dataset, Recipe())
     per_epoch = len(dataset) // cfg["TrainReader"]["batch_size"]
+    assert "BatchNorm keeps its statistics in the last two fifths" in lines
     assert cfg["epoch"] * per_epoch == 300 and "300 steps of 4 images; no checkpoint is written" in lines
     rate = create("LearningRate")(per_epoch)
     rates = []
@@ -196,6 +199,15 @@ def test_a_frozen_backbone_with_weights_is_no_fault():
     frozen = CASES["frozen_at_random"]
     for known in (False, None):
         assert not quick_causes.faults(healthy(**{**frozen, "random": known}))
+
+
+def test_batch_norms_keep_their_statistics_from_an_epoch_on():
+    model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 1), paddle.nn.BatchNorm2D(4))
+    hook, status = quick.HoldStatistics(model, first=3), Status()
+    for status.epoch, held in ((2, False), (3, True), (4, True)):
+        model.train()  # as each epoch begins
+        hook.before_step(status)
+        assert model[1].training != held and model.training and model[0].training
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
