@@ -20,13 +20,12 @@ from ppdet_ext.backbones import list_models
 from ppdet_ext.choose import catalogue, kinds
 from ppdet_ext.errors import UserError
 from ppdet_ext.files import atomic_path
-from ppdet_ext.sweep import originals, worker_pool
+from ppdet_ext.sweep import originals, rows, worker_pool
 from ppdet_ext.sweep.run import run
 from ppdet_ext.trace import on_demand
 from ppdet_ext.trace.published import published
 
 RESULTS = "results-imagenet.csv"
-NORMS, ACTIVATIONS = ("Norm", "Affine"), ("ReLU", "SiLU", "GELU", "Swish", "Mish", "PReLU", "StarReLU", "SwiGLU")
 
 
 def parse_args(argv=None):
@@ -37,14 +36,22 @@ def parse_args(argv=None):
     parser.add_argument("--rows", type=Path, default=Path("output/catalogue/catalogue.jsonl"), help="measured rows")
     parser.add_argument("--resume", action="store_true", help="keep the rows that are there")
     parser.add_argument("--retry", action="store_true", help="with --resume: measure those again that failed")
+    parser.add_argument("--measured", action="store_true", help="measure nothing; write the rows that are there")
     parser.add_argument("--file", type=Path, default=catalogue.FILE, help="the catalogue (default: the package's)")
     return parser.parse_args(argv)
 
 
 def timm_top1(folder):
-    """{'arch.tag': (top-1 in %, side of the images)} of timm's published results on ImageNet's validation set."""
+    """{'arch.tag': (top-1 in %, side of the images)} of timm's published results on ImageNet's validation set.
+
+    Some are tested at two sizes; the better one counts, as it does at timm.
+    """
+    found = {}
     with open(folder / RESULTS, encoding="utf-8") as file:
-        return {row["model"]: (float(row["top1"]), int(row["img_size"])) for row in csv.DictReader(file)}
+        for row in csv.DictReader(file):
+            result = float(row["top1"]), int(row["img_size"])
+            found[row["model"]] = max(result, found.get(row["model"], result))
+    return found
 
 
 def torchvision_top1(arch):
@@ -65,22 +72,19 @@ def weights_of(name, top1):
             yield catalogue.Weights(tag, fields.get("license", "apache-2.0") or "", score, side)
 
 
-def leading(classes, words):
-    """The most frequent class with one of these words in its name."""
-    return next((name for name in classes if any(word in name for word in words)), "")
-
-
 def row_of(facts, top1, native, shipped):
     """The catalogue's Row of a measured one."""
     name = facts["name"]
     classes = sorted({**facts["leaves"], **facts["modules"]}.items(), key=lambda one: -one[1])
     classes = [name for name, _ in classes]
+    norm = kinds.first_of(kinds.NORMS, classes)
     return catalogue.Row(
         name=name, family=facts["family"], block=facts["block"],
         how="native" if name in native else "shipped" if name in shipped else "bridged",
-        kind=kinds.kind_of(facts["shares"], facts["strides"], classes), norm=leading(classes, NORMS),
-        activation=leading(classes, ACTIVATIONS), parameters=facts["parameters"], own_side=facts["own_side"],
-        own_gmacs=facts["gmacs_own"], side=facts["side"], gmacs=facts["gmacs"],
+        kind=kinds.kind_of(facts["shares"], facts["strides"], classes, norm), norm=norm,
+        activation=kinds.first_of(kinds.ACTIVATIONS, classes), parameters=facts["parameters"],
+        own_side=facts["own_side"], own_gmacs=facts["gmacs_own"], side=facts["side"],
+        needs_size=facts["built_for_side"], gmacs=facts["gmacs"],
         backbone_parameters=facts["backbone_parameters"], channels=tuple(facts["channels"]),
         strides=tuple(facts["strides"]), kept_mb=facts["saved_mb"], peak_mb=facts["peak_mb"],
         operations=facts["operations"], shares=facts["shares"], weights=tuple(weights_of(name, top1)))
@@ -90,8 +94,9 @@ def main(argv=None):
     args = parse_args(argv)
     top1 = timm_top1(args.results)
     worker_pool.RECYCLE = 400  # without values nothing piles up
-    plan = worker_pool.Plan(measure="ppdet_ext.choose.torch_costs:row", memory=6.0)
-    measured = run(originals.names(args.filter), args.rows, plan, args.resume, args.retry)
+    plan = worker_pool.Plan(measure="ppdet_ext.choose.torch_costs:row", memory=12.0)
+    measured = rows.read(args.rows) if args.measured else run(originals.names(args.filter), args.rows, plan,
+                                                              args.resume, args.retry)
     failed = {name: row["reason"] for name, row in measured.items() if row["status"] != "ok"}
     native, shipped = set(list_models()), set(on_demand.shipped())
     made = [row_of(measured[name], top1, native, shipped) for name in sorted(measured) if name not in failed]

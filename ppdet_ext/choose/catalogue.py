@@ -18,16 +18,16 @@ from ..errors import UserError, nearest
 FILE = Path(__file__).with_name("catalogue.csv")
 DETECTOR_STRIDES = (8, 16, 32)  # of the features that RT-DETR's neck takes
 
-# Milliseconds of one image on one CPU, fitted to those that timm publishes of a thousand networks (docs/choose.md):
-# of 10**9 multiplications by kind, of GB of values that training would keep, of 10**9 parameters, of 1000 operations,
-# of a start. Only ratios of two networks mean something.
-MILLISECONDS = {"conv": 1.232, "pointwise": 1.765, "grouped": 1.696, "depthwise": 3.457, "linear": 1.384,
-                "attention": 0.0}
-PER_GB_KEPT, PER_BILLION_PARAMETERS, PER_THOUSAND_OPERATIONS, START = 23.7, 75.0, 6.03, 4.37
+# Milliseconds of one image on one CPU, fitted to those that timm publishes (benchmarks/fit_latency.py): of 10**9
+# multiplications by kind, of GB of values that training would keep, of 10**9 parameters, of 1000 operations, of a
+# start. Only ratios of two networks mean something.
+MILLISECONDS = {"conv": 1.84, "pointwise": 1.24, "grouped": 1.44, "depthwise": 27.7, "linear": 1.19, "attention": 0.0}
+PER_GB_KEPT, PER_BILLION_PARAMETERS, PER_THOUSAND_OPERATIONS, START = 25.2, 131.0, 5.93, 2.17
 # Bytes that each weight takes in training: the weight, its gradient, two moments of AdamW, the average of weights
 BYTES_PER_WEIGHT = 20
-# RT-DETR's neck and decoder (R50's) on a 640 x 640 image: millions of weights, MB that a training step keeps
-DETECTOR_PARAMETERS, DETECTOR_MB = 19.4, 900
+# RT-DETR's neck and decoder (R50's) on a 640 x 640 image: millions of weights, MB that a training step keeps (1,147 MB
+# were counted with ResNet-50 as the backbone, of which 701 are the backbone's)
+DETECTOR_PARAMETERS, DETECTOR_MB = 19.4, 450
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +53,12 @@ class Row:
         how: 'native' (a port), 'shipped' (a graph in the package, no torch needed) or 'bridged' (torch needed once).
         kind: what it is built of, one of ``kinds.KINDS``.
         block: class of its blocks in its source.
-        norm, activation: the most frequent classes of them, without size; '' for none.
+        norm, activation: the most frequent ones, words of kinds.NORMS and kinds.ACTIVATIONS; '' for others and none.
         parameters: millions, with the classifier.
         own_side, own_gmacs: the square image that it is tested with, and multiplications with additions then, with the
             classifier, as timm and torchvision publish them; None where it does not run by itself.
         side: of the square image of all that follows: 640, or the nearest that it takes.
+        needs_size: whether it must be built for that size (img_size).
         gmacs: of the features alone, without the classifier.
         backbone_parameters: millions, without the classifier.
         channels, strides: of all features, finest first.
@@ -79,6 +80,7 @@ class Row:
     own_side: int
     own_gmacs: float | None
     side: int
+    needs_size: bool
     gmacs: float
     backbone_parameters: float
     channels: tuple[int, ...]
@@ -101,6 +103,11 @@ class Row:
         last = dict(zip(self.strides, self.channels))
         wanted = [(stride, last[stride]) for stride in DETECTOR_STRIDES if stride in last]
         return tuple(wanted if len(wanted) == len(DETECTOR_STRIDES) else list(zip(self.strides, self.channels))[-3:])
+
+    @property
+    def strides_fit(self) -> bool:
+        """Whether a detector can take the features as they are."""
+        return tuple(stride for stride, _ in self.taken) == DETECTOR_STRIDES
 
     @property
     def milliseconds(self) -> float:
@@ -180,6 +187,8 @@ def write(path: Path, made: Iterable[Row], facts: Sequence[str]) -> None:
 
 
 def _cell(value):
+    if isinstance(value, bool):
+        return "yes" if value else ""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Mapping):
@@ -203,10 +212,8 @@ def _words(values):
 
 
 def _row(cells):
-    values = {}
-    for field in dataclasses.fields(Row):
-        values[field.name] = READERS.get(field.name, READERS[field.type])(cells[field.name])
-    return Row(**values)
+    return Row(**{field.name: READERS[field.name if field.name in READERS else field.type](cells[field.name])
+                  for field in dataclasses.fields(Row)})
 
 
 def _numbers(text):
@@ -223,7 +230,7 @@ def _weights(text):
 
 # how a column is read, by its name or else by its type
 READERS = {
-    "str": str, "int": int, "float": float, "float | None": lambda text: float(text) if text else None,
+    "str": str, "int": int, "bool": bool, "float": float, "float | None": lambda text: float(text) if text else None,
     "channels": lambda text: tuple(_numbers(text)), "strides": lambda text: tuple(_numbers(text)),
     "shares": lambda text: {key: float(share) for key, _, share in (word.partition(":") for word in text.split())},
     "weights": lambda text: tuple(_weights(text)),

@@ -29,7 +29,7 @@ from ..engine.loop import TrainingLoop
 from ..engine.trainer import EMA_KEYS
 from ..engine.weight_average import WeightAverage
 from ..errors import UserError
-from . import subject
+from . import under_detector
 from .resident import peak, restart_peak
 
 PARTS = ("backbone", "detector")
@@ -55,12 +55,12 @@ def prepare(name: str, config: str, size: Sequence[int], folder: str, half: bool
         half: in bfloat16 as well, where that can be.
 
     Returns:
-        The network's facts (subject.facts), and {'missing': {what cannot be timed: why}}.
+        The network's facts (under_detector.facts), and {'missing': {what cannot be timed: why}}.
     """
-    detector, cfg = subject.build(config, name, size)
-    facts, missing = subject.facts(detector, name), {}
+    detector, cfg = under_detector.build(config, name, size)
+    facts, missing = under_detector.facts(detector, name), {}
     try:
-        facts.update(subject.operations(detector, size))
+        facts.update(under_detector.operations(detector, size))
     except UserError as error:
         missing["gflops"] = str(error)
     for part in PARTS:
@@ -81,7 +81,7 @@ def _eager(detector: nn.Layer, part: str, kind: str, size: Sequence[int], folder
     if kind == "bf16" and not precision.device_has_half():
         raise UserError(NO_EAGER_HALF)
     layer = detector.backbone if part == "backbone" else detector
-    inputs = {key: paddle.to_tensor(value) for key, value in subject.batch_of(1, size).items()}
+    inputs = {key: paddle.to_tensor(value) for key, value in under_detector.batch_of(1, size).items()}
     half = precision.Precision(kind == "bf16", dtype="bfloat16")
 
     def run():
@@ -97,7 +97,7 @@ def _exported(detector: nn.Layer, part: str, kind: str, size: Sequence[int], fol
               ) -> Callable[[], Any]:
     """A call of the exported program in Paddle Inference, on a CPU with oneDNN."""
     engine = engine_of(program_of(detector, part, size, folder, cfg), part, kind)
-    return functools.partial(engine.run, subject.batch_of(1, size))
+    return functools.partial(engine.run, under_detector.batch_of(1, size))
 
 
 def program_of(detector: nn.Layer, part: str, size: Sequence[int], folder: Path, cfg: Any) -> Path:
@@ -134,8 +134,8 @@ def turn(name: str, seed: int) -> dict[str, Any]:
 
 def inference_peak(name: str, config: str, size: Sequence[int], batch: int = 1) -> dict[str, Any]:
     """{'peak': MB} of the whole process while the detector predicts layer by layer."""
-    detector, _ = subject.build(config, name, size)
-    inputs = {key: paddle.to_tensor(value) for key, value in subject.batch_of(batch, size).items()}
+    detector, _ = under_detector.build(config, name, size)
+    inputs = {key: paddle.to_tensor(value) for key, value in under_detector.batch_of(batch, size).items()}
     restart_peak()
     with paddle.no_grad(), kernels.enabled():
         for _ in range(2):
@@ -148,7 +148,7 @@ def exported_peak(name: str, program: str, size: Sequence[int], batch: int = 1) 
     restart_peak()
     engine = engine_of(Path(program), "detector", "fp32")
     for _ in range(2):
-        engine.run(subject.batch_of(batch, size))
+        engine.run(under_detector.batch_of(batch, size))
     return {"peak": peak()}
 
 
@@ -166,14 +166,14 @@ class SameBatch(list):
 
 def training_peak(name: str, config: str, size: Sequence[int], batch: int) -> dict[str, Any]:
     """{'peak': MB} of the whole process while the training loop makes steps: optimizer, average of weights, losses."""
-    detector, cfg = subject.build(config, name, size)
+    detector, cfg = under_detector.build(config, name, size)
     schedule = create("LearningRate")(STEPS_FOR_PEAK)
     optimizer = create("OptimizerBuilder")(schedule, detector)
     average = None
     if cfg.get("use_ema"):
         settings = {argument: cfg[key] for key, argument in EMA_KEYS.items() if key in cfg}
         average = WeightAverage(ppdet.optimizer.ModelEMA(detector, **settings), detector, optimizer)
-    loader = SameBatch([subject.training_batch(batch, size, cfg["num_classes"])] * STEPS_FOR_PEAK)
+    loader = SameBatch([under_detector.training_batch(batch, size, cfg["num_classes"])] * STEPS_FOR_PEAK)
     restart_peak()
     with kernels.enabled():
         TrainingLoop(detector, loader, optimizer, schedule, GradientAccumulation(STEPS_FOR_PEAK),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..report.page import Words
 from ..sweep import worker_pool
 
 log = logging.getLogger("ppdet_ext")
@@ -50,25 +51,30 @@ class Settings:
     time_limit: float = 1200.0
 
 
-def about(settings: Settings) -> list[str]:
+def about(settings: Settings) -> list[Words]:
     """Lines that say how and where it was measured."""
     import paddle
 
     import ppdet_ext
 
     height, width = settings.size
-    info = Path("/proc/cpuinfo")
+    info, cpu = Path("/proc/cpuinfo"), settings.device == "cpu"
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    machine = f"{names[0] if names else platform.machine()}, {worker_pool.cores()} cores"
-    if settings.device == "gpu":
-        machine = paddle.device.cuda.get_device_name()
-    return [f"Detector of {settings.config}, images {height}x{width}, batch 1, {settings.rounds} turns in which all "
-            f"networks (of up to {GROUP}) follow one another; exported: Paddle Inference"
-            + (" with oneDNN." if settings.device == "cpu" else "."),
-            f"{machine}; Paddle {paddle.__version__}, ppdet_ext {ppdet_ext.__version__}.",
-            "Memory: MB (2**20 bytes) of the whole " + ("process" if settings.device == "cpu" else "GPU pool")
-            + " at its peak, each in a process of its own; training: optimizer, EMA and losses among it."]
+    machine = f"{names[0] if names else platform.machine()}, {worker_pool.cores()} cores" if cpu else \
+        paddle.device.cuda.get_device_name()
+    return [(f"Detector of {settings.config}, images {height}x{width}, batch 1, {settings.rounds} turns in which the "
+             f"networks (up to {GROUP}) follow one another; exported: Paddle Inference{' with oneDNN' if cpu else ''}.",
+             f"{settings.config} 的检测器,图片 {height}x{width},批大小 1,各网络 (至多 {GROUP} 个) 轮流运行 "
+             f"{settings.rounds} 轮;"
+             f"导出后:Paddle Inference{' 和 oneDNN' if cpu else ''}。"),
+            (f"{machine}; Paddle {paddle.__version__}, ppdet_ext {ppdet_ext.__version__}.",) * 2,
+            (f"Memory: MB (2**20 bytes) of {'the whole process' if cpu else 'the GPU pool'} at its peak, each in a "
+             "process of its own; in training with optimizer, EMA and losses.",
+             f"内存:{'整个进程' if cpu else '显存池'}的峰值 (MB,2**20 字节),每项单独用一个进程测量;"
+             "训练包含优化器、EMA 和损失。"),
+            ("GFLOPs: multiplication and addition count as two, as in papers of detectors.",
+             "GFLOPs:乘法和加法各算一次,与检测论文一致。")]
 
 
 class GivenUp(Exception):
@@ -112,8 +118,8 @@ def compare(names: Sequence[str], settings: Settings, finished: Callable[[list[R
         finished: is told all rows that there are, after each group of networks.
 
     Returns:
-        rows: 'name', 'status' ('ok' or 'failed'), 'reason'; subject.facts; 'latency' {what: {'median', 'low', 'high'}}
-        in ms and 'missing' {what: why}; memory in MB, see :func:`_memory`.
+        rows: 'name', 'status' ('ok' or 'failed'), 'reason'; under_detector.facts; 'latency' {what: {'median', 'low',
+        'high'}} in ms and 'missing' {what: why}; memory in MB, see :func:`_memory`.
     """
     rows: list[Row] = []
     for first in range(0, len(names), GROUP):

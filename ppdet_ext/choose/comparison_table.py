@@ -1,22 +1,28 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""A comparison's rows as a table: in the terminal, in markdown, as CSV and JSON, as a picture."""
+"""A comparison's rows as a table: in the terminal, in markdown, as CSV and JSON, as a picture and a page."""
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..files import atomic_set
+from ..report.figures import name_of, new_figure, write_png
+from ..report.page import Picture, Words, comparison_page
 from .pareto import Axes, axes_of, front, point
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 NAME = "compare"  # of the files
-SUFFIXES = (".md", ".csv", ".json", ".png")
-LATENCIES = [(form, kind) for form in ("eager", "exported") for kind in ("fp32", "bf16")]
-WIDTH = 180  # characters of a line where the output is no terminal
+SUFFIXES = (".html", ".md", ".csv", ".json", ".png")
+WIDTH = 200  # characters of a line where the output is no terminal
+NAMED = 25  # networks in the picture; of more only those on the front have their names beside them
 MARK = "*"  # beside the names on the front
 Row = dict[str, Any]
 
@@ -24,7 +30,7 @@ Row = dict[str, Any]
 class Column(NamedTuple):
     """A column: its title, and a row's cell, of one line or of two (backbone, detector)."""
 
-    title: str
+    title: Words
     cell: Callable[[Row], Sequence[str]]
 
 
@@ -49,7 +55,7 @@ def _latency(form: str, kind: str) -> Callable[[Row], Sequence[str]]:
 
 
 def _training(row: Row) -> Sequence[str]:
-    return [f"batch {batch}: {peak:,.0f}" for batch, peak in row.get("training_peak", {}).items()]
+    return [f"{batch}: {peak:,.0f}" for batch, peak in row.get("training_peak", {}).items()]
 
 
 def _largest(row: Row) -> Sequence[str]:
@@ -65,26 +71,28 @@ def _trained(row: Row) -> Sequence[str]:
     return ["", ""] if row.get("ap") is None else [f"{row['ap']:.3f}", row.get("start", "").partition(" ")[0]]
 
 
-def _kind(row: Row) -> Sequence[str]:
-    return [row.get("kind", "") + (", shipped" if row.get("kind") == "bridged" and row.get("shipped") else ""),
-            row.get("adapter", "")]
-
-
+FORMS = {"eager": "动态图", "exported": "导出后"}
 COLUMNS = (
-    Column("name", lambda row: [row["name"] + (MARK if row.get("pareto") else "")]),
-    Column("kind, adapter", _kind),
-    Column("parameters, M", _both("parameters", ",.1f")),
-    Column("GFLOPs", _both("gflops", ",.1f")),
-    Column("strides, channels", lambda row: [" ".join(map(str, row.get(key, ()))) for key in ("strides", "channels")]),
-    *(Column(f"{form} {kind}, ms", _latency(form, kind)) for form, kind in LATENCIES),
-    Column("inference, MB: eager, exported", lambda row: [_number(row.get(key), ",.0f")
-                                                          for key in ("inference_peak", "exported_peak")]),
-    Column("training step, MB", _training),
-    Column("largest batch", _largest),
-    Column("ImageNet top-1", _one("top1", ".1f")),
-    Column("AP, from", _trained),
-    Column("weights, licence", lambda row: [row.get("weights", ""), row.get("licence", "")]),
+    Column(("name", "名称"), lambda row: [row["name"] + (MARK if row.get("pareto") else "")]),
+    Column(("how, adapter", "来源、适配器"), lambda row: [row.get(key, "") for key in ("how", "adapter")]),
+    Column(("parameters, M", "参数量 (M)"), _both("parameters", ",.1f")),
+    Column(("GFLOPs", "GFLOPs"), _both("gflops", ",.1f")),
+    Column(("strides, channels", "步幅、通道数"),
+           lambda row: [" ".join(map(str, row.get(key, ()))) for key in ("strides", "channels")]),
+    *(Column((f"{form} {kind}, ms", f"{words} {kind} (毫秒)"), _latency(form, kind))
+      for form, words in FORMS.items() for kind in ("fp32", "bf16")),
+    Column(("inference, MB: eager, exported", "推理内存 (MB):动态图、导出后"),
+           lambda row: [_number(row.get(key), ",.0f") for key in ("inference_peak", "exported_peak")]),
+    Column(("training step, batch: MB", "训练一步,批大小:内存 (MB)"), _training),
+    Column(("largest batch", "最大批大小"), _largest),
+    Column(("ImageNet top-1", "ImageNet top-1"), _one("top1", ".1f")),
+    Column(("AP, from", "AP、起点"), _trained),
+    Column(("weights, licence", "权重、许可证"), lambda row: [row.get("weights", ""), row.get("licence", "")]),
 )
+TWO_LINES: Words = ("Two lines in a cell: backbone, then whole detector. Milliseconds: median (lowest-highest).",
+                    "一格两行时:先骨干网络,后整个检测器。毫秒:中位数 (最小-最大)。")
+EXTRAPOLATED: Words = ("~ extrapolated from the two batches of the column before it.",
+                       "~ 由前一列的两个批大小外推得到。")
 
 
 def used(rows: Sequence[Row]) -> list[Column]:
@@ -101,15 +109,16 @@ def marked(rows: Sequence[Row]) -> Axes | None:
     return axes
 
 
-def notes(rows: Sequence[Row], facts: Sequence[str]) -> list[str]:
+def notes(rows: Sequence[Row], facts: Sequence[Words]) -> list[Words]:
     """Lines for below the table: how it was measured, what the mark means, why a cell is empty, what failed."""
     axes = marked(rows)
-    lines = [*facts, "Two lines in a cell: backbone, then whole detector. Milliseconds: median (lowest-highest)."]
+    lines = [*facts, TWO_LINES]
     if axes:
-        lines.append(f"{MARK} on the Pareto front, no other is better in both: {axes.text}.")
+        lines.append((f"{MARK} on the Pareto front, no other is better in both: {axes.text[0]}.",
+                      f"{MARK} 在 Pareto 前沿上,没有其他网络两方面都更好:{axes.text[1]}。"))
     if any(row.get("largest_batch") is not None for row in rows):
-        lines.append("~ extrapolated from the two batches of the column before it.")
-    return lines + [f"{text}" for text in _reasons(rows)]
+        lines.append(EXTRAPOLATED)
+    return lines + list(_reasons(rows))
 
 
 def _reasons(rows):
@@ -121,13 +130,13 @@ def _reasons(rows):
     for reason, keys in concerned.items():
         names = list(dict.fromkeys(name for found in keys.values() for name in found))
         whom = "" if len(names) == sum(row["status"] == "ok" for row in rows) else f" of {', '.join(names)}"
-        yield f"No {', '.join(keys)}{whom}: {reason}."
+        yield f"No {', '.join(keys)}{whom}: {reason}.", f"{', '.join(keys)}{whom} 为空:{reason}"
     for row in rows:
         if row["status"] != "ok":
-            yield f"{row['name']} failed: {row['reason']}"
+            yield f"{row['name']} failed: {row['reason']}", f"{row['name']} 失败:{row['reason']}"
 
 
-def show(rows: Sequence[Row], facts: Sequence[str]) -> None:
+def show(rows: Sequence[Row], facts: Sequence[Words]) -> None:
     """Print the table and its notes."""
     from rich import box
     from rich.console import Console
@@ -140,26 +149,30 @@ def show(rows: Sequence[Row], facts: Sequence[str]) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), leading=1)
     columns = used(rows)
     for column in columns:
-        first = column is COLUMNS[0]
-        table.add_column(column.title, justify="left" if first else "right", no_wrap=first, overflow="fold")
+        whole = column is COLUMNS[0] or column.title[0].endswith("ms")
+        table.add_column(column.title[0], justify="left" if column is COLUMNS[0] else "right", no_wrap=whole,
+                         overflow="fold")
     for row in rows:
         cells = ["\n".join(column.cell(row)) for column in columns]
         table.add_row(*cells, style="bold" if row["pareto"] else "dim" if row["status"] != "ok" else "")
     console.print(table)
-    for line in lines:
+    for line, _ in lines:
         console.print(line, markup=False, soft_wrap=True)
 
 
-def as_markdown(rows: Sequence[Row], facts: Sequence[str]) -> str:
+def as_markdown(rows: Sequence[Row], facts: Sequence[Words]) -> str:
     """The page."""
-    lines = notes(rows, facts)
-    columns = used(rows)
-    table = [[column.title for column in columns], ["---", *["--:"] * (len(columns) - 1)]]
-    table += [["<br>".join(filter(None, column.cell(row))) for column in columns] for row in rows]
-    parts = ["# Backbones compared", "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
-                                               for line in table),
-             "\n".join(f"- {line}" for line in lines), f"![]({NAME}.png)"]
-    return "\n\n".join(parts) + "\n"
+    lines, columns = notes(rows, facts), used(rows)
+    cells = [[column.title[0] for column in columns]]
+    cells += [["<br>".join(filter(None, map(_plain, column.cell(row)))) for column in columns] for row in rows]
+    table = [f"| {' | '.join(line)} |" for line in (cells[0], ["---", *["--:"] * (len(columns) - 1)], *cells[1:])]
+    return "\n\n".join(["# Backbones compared", "\n".join(table), "\n".join(f"- {_plain(line)}" for line, _ in lines),
+                        f"![]({NAME}.png)"]) + "\n"
+
+
+def _plain(text):
+    """Signs that markdown would take for its own: the front's mark, what is extrapolated, a column's border."""
+    return re.sub(r"[|*~]", r"\\\g<0>", text)
 
 
 def flat(row: Row) -> Row:
@@ -187,39 +200,51 @@ def as_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def write(rows: Sequence[Row], folder: str | Path, facts: Sequence[str]) -> list[Path]:
-    """Write compare.md, .csv, .json and .png, all or none.
+def as_html(rows: Sequence[Row], facts: Sequence[Words]) -> str:
+    """The page for a browser, in both languages, with nothing outside of it."""
+    lines, columns = notes(rows, facts), dict(enumerate(used(rows)))
+    cells = [{str(place): " / ".join(filter(None, column.cell(row))) for place, column in columns.items()}
+             | {"pareto": row["pareto"]} for row in rows]
+    figures = [Picture.of(scatter(rows), ("Time and quality", "延迟与质量"))]
+    return comparison_page(cells, columns={str(place): column.title for place, column in columns.items()},
+                           figures=figures, notes=lines, marked="pareto")
+
+
+def write(rows: Sequence[Row], folder: str | Path, facts: Sequence[Words]) -> list[Path]:
+    """Write compare.md, .csv, .json, .png and .html, all or none.
 
     Raises:
         UserError: the folder cannot be written.
     """
     prefix = Path(folder) / NAME
-    axes = marked(rows)
-    contents = {".md": as_markdown(rows, facts), ".csv": as_csv(rows),
-                ".json": json.dumps({"facts": list(facts), "rows": list(rows)}, indent=1) + "\n"}
+    contents = {".md": as_markdown(rows, facts), ".csv": as_csv(rows), ".html": as_html(rows, facts),
+                ".json": json.dumps({"facts": [line for line, _ in facts], "rows": list(rows)}, indent=1) + "\n"}
     with atomic_set(prefix, SUFFIXES) as paths:
         for suffix, text in contents.items():
             paths[suffix].write_text(text, encoding="utf-8")
-        scatter(rows, axes, paths[".png"])
+        write_png(scatter(rows), paths[".png"])
     return [prefix.with_suffix(suffix) for suffix in SUFFIXES]
 
 
-def scatter(rows: Sequence[Row], axes: Axes | None, path: Path) -> None:
+def scatter(rows: Sequence[Row]) -> Figure:
     """Time to the right, quality upwards; the front as a line."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.6), layout="tight")
+    axes, figure = marked(rows), new_figure(7.2, 4.6)
     plot = figure.add_subplot()
     found = {row["name"]: (point(row, axes.time, axes.quality), row["pareto"]) for row in rows} if axes else {}
     points = {name: (place, best) for name, (place, best) in found.items() if place is not None}
+    times = [place[0] for place, _ in points.values()]
+    middle = (min(times) + max(times)) / 2 if times else 0
     for name, (place, best) in points.items():
         plot.plot(*place, "o", color="C3" if best else "C0")
-        plot.annotate(name.replace("$", r"\$"), place, textcoords="offset points", xytext=(5, 4), fontsize=8)
+        if best or len(points) <= NAMED:
+            left = place[0] > middle  # its name then stays in the picture
+            plot.annotate(name_of(name), place, textcoords="offset points", xytext=(-5 if left else 5, 4),
+                          ha="right" if left else "left", fontsize=8)
     line = sorted(place for place, best in points.values() if best)
-    plot.plot(*zip(*line), color="C3", linewidth=1, label="Pareto front") if line else None
-    if axes:
-        plot.set(xlabel=f"{axes.time_name}, ms", ylabel=axes.quality_name)
+    if axes and line:
+        plot.plot(*zip(*line), color="C3", linewidth=1, label="Pareto front")
+        plot.legend(fontsize=8)
+        plot.set(xlabel=f"{axes.time_name[0]}, ms", ylabel=axes.quality_name[0])
         plot.margins(0.15)
     plot.grid(alpha=0.3)
-    FigureCanvasAgg(figure).print_png(str(path))
+    return figure

@@ -17,34 +17,42 @@ KINDS = {
     "vit": "attention over the image at one stride",
     "mlp": "layers on tokens and on channels",
 }
-WINDOWS = ("Window", "Partition", "Shifted", "Neighborhood", "SpatialBlock")
-# classes that mix by layers where others have attention
+# words in the names of classes
+WINDOWS = ("Window", "Partition", "Shifted", "Neighborhood", "MaskUnit", "SpatialBlock")
+ATTENTION = ("Att", "MLA", "MHSA", "GPSA")
 CONVOLUTIONS = ("conv", "pointwise", "grouped", "depthwise")
+NORMS = {"BatchNorm": "batch", "LayerNorm": "layer", "GroupNorm": "group", "RmsNorm": "rms", "FrozenBatchNorm": "batch"}
+ACTIVATIONS = {"ReLU": "relu", "GELU": "gelu", "SiLU": "silu", "Hardswish": "hardswish", "LeakyReLU": "relu",
+               "StarReLU": "relu", "Swish": "silu", "PReLU": "relu"}
 
 
-def kind_of(shares: Mapping[str, float], strides: Sequence[float], modules: Sequence[str]) -> str:
+def first_of(table: Mapping[str, str], classes: Sequence[str]) -> str:
+    """The word for the first class whose name begins with a key of NORMS or ACTIVATIONS; '' for none."""
+    found = ((word, name) for name in classes for key, word in table.items() if name.startswith(key))
+    return next(found, ("", ""))[0]
+
+
+def kind_of(shares: Mapping[str, float], strides: Sequence[float], modules: Sequence[str], norm: str) -> str:
     """One of KINDS.
 
     Args:
         shares: {kind of operation: share of the multiplications}.
         strides: of the features.
         modules: class names of the network's modules.
+        norm: its most frequent one, a word of NORMS.
     """
     share = {**dict.fromkeys((*CONVOLUTIONS, "linear", "attention"), 0.0), **shares}
     convolutions = sum(share[kind] for kind in CONVOLUTIONS)
-    attends = share["attention"] > 0.004 and any("Att" in name or "Mixer" in name for name in modules)
     flat = len(set(strides)) == 1
-    if attends and convolutions > 0.45:
-        return "hybrid"
-    if attends:
+    if share["attention"] > 0 and any(word in name for word in ATTENTION for name in modules):
+        if convolutions > 0.45:
+            return "hybrid"
         windows = any(word in name for word in WINDOWS for name in modules)
         return "vit" if flat else "window" if windows else "pyramid"
     if flat and convolutions < 0.5:
         return "mlp"
-    if share["linear"] > 0.4 or (share["depthwise"] and share["depthwise"] + share["linear"] > 0.4):
-        return "convnext"
-    if share["depthwise"] > 0.02:
-        return "mbconv"
+    if share["depthwise"] > 0.001 and share["conv"] < 0.7:
+        return "convnext" if norm == "layer" else "mbconv"
     if share["grouped"] > 0.05:
         return "grouped"
     return "bottleneck" if share["pointwise"] > 0.25 else "basic"

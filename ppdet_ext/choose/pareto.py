@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..report.page import Words
+
 #: what stands for quality, best first: column, how it is called, whether more is better
-QUALITIES = (("ap", "AP of the short training", True), ("top1", "ImageNet top-1", True),
-             ("parameters", "parameters of the backbone", False))
+QUALITIES = (("ap", ("AP of the short training", "短训练的 AP"), True),
+             ("top1", ("ImageNet top-1", "ImageNet top-1"), True),
+             ("parameters", ("parameters of the backbone", "骨干网络的参数量"), False))
 #: what stands for time, best first
-TIMES = tuple((f"{part}_{form}_fp32", f"latency of the {part}, {form}, fp32")
-              for part in ("detector", "backbone") for form in ("exported", "eager"))
+TIMES = (("detector_exported_fp32", ("latency of the detector, exported, fp32", "导出后检测器的延迟 (fp32)")),
+         ("detector_eager_fp32", ("latency of the detector, eager, fp32", "动态图检测器的延迟 (fp32)")),
+         ("backbone_exported_fp32", ("latency of the backbone, exported, fp32", "导出后骨干网络的延迟 (fp32)")),
+         ("backbone_eager_fp32", ("latency of the backbone, eager, fp32", "动态图骨干网络的延迟 (fp32)")))
+WITHOUT: Words = (", fewest first (no AP or top-1 is known)", "(越少越好;没有 AP 或 top-1)")
 
 
 @dataclass(frozen=True)
@@ -19,16 +25,17 @@ class Axes:
     """What the front is of: columns, their names, and whether more of the quality is better."""
 
     time: str
-    time_name: str
+    time_name: Words
     quality: str
-    quality_name: str
+    quality_name: Words
     more_is_better: bool
 
     @property
-    def text(self) -> str:
+    def text(self) -> Words:
         """One line: what is held against what."""
-        why = "" if self.more_is_better else ", fewest first (no AP or top-1 is known)"
-        return f"{self.quality_name}{why} against {self.time_name}"
+        why = ("", "") if self.more_is_better else WITHOUT
+        return (f"{self.quality_name[0]}{why[0]} against {self.time_name[0]}",
+                f"{self.quality_name[1]}{why[1]} 与 {self.time_name[1]}")
 
 
 def axes_of(rows: Sequence[dict[str, Any]]) -> Axes | None:

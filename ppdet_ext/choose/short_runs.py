@@ -25,7 +25,8 @@ from ..data import data_folder
 from ..engine.metrics import main_ap
 from ..errors import UserError
 from ..files import atomic_path, require_writable
-from . import subject
+from ..report.page import Words
+from .backbone_section import backbone_section
 
 log = logging.getLogger("ppdet_ext")
 EVALUATIONS = 4  # points of a curve
@@ -85,10 +86,12 @@ def _epochs(steps: int, pictures: int, batch: int) -> tuple[int, int]:
     return -(-steps // (pictures // batch)), pictures
 
 
-def about(runs: Runs) -> str:
+def about(runs: Runs) -> Words:
     """The line that says what the trainings have in common."""
-    return (f"AP: after a training of about {runs.steps} steps of {runs.config} on {runs.data or 'its own data set'}, "
-            f"the same for all (pretrained: {runs.pretrained}); configs, logs and checkpoints are in {runs.folder}.")
+    return (f"AP: after about {runs.steps} steps of {runs.config} on {runs.data or 'its own data set'}, the same for "
+            f"all (pretrained: {runs.pretrained}); configs, logs and checkpoints are in {runs.folder}.",
+            f"AP:用 {runs.config} 在 {runs.data or '其自带的数据集'} 上训练约 {runs.steps} 步之后,各网络相同 "
+            f"(pretrained: {runs.pretrained});配置、日志和检查点在 {runs.folder}。")
 
 
 def train(names: Sequence[str], runs: Runs) -> dict[str, dict[str, Any]]:
@@ -114,7 +117,7 @@ def file_stem(name: str) -> str:
 def _run(name: str, runs: Runs, shared: dict[str, Any]) -> dict[str, Any]:
     stem = file_stem(name)
     config, output = runs.folder / f"{stem}.yml", runs.folder / stem
-    kind, section = subject.backbone_section(name, pretrained=_as_yaml(runs.pretrained))
+    kind, section = backbone_section(name, pretrained=_as_yaml(runs.pretrained))
     text = yaml.safe_dump({"_BASE_": [str(config_file.find(runs.config).resolve())], **shared,
                            "DETR": {"backbone": kind}, kind: section}, sort_keys=False, allow_unicode=True)
     with atomic_path(config) as path:

@@ -44,6 +44,8 @@ COMMANDS = (
             "把 timm 和 torchvision 的每个网络与原版比较"),
     Command("compare", "cli.compare_backbones", "compare_backbones", "backbones side by side: cost and accuracy",
             "并排比较骨干网络:开销与精度"),
+    Command("suggest", "cli.suggest_backbone", "suggest_backbone", "backbones that are like one, within limits",
+            "推荐与给定网络相似、满足限制的骨干网络"),
 )
 
 

@@ -40,6 +40,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--arch", nargs="+", default=[], metavar="NAME", help="timm's or torchvision's names, with or without a tag: "
         "resnet50 resnet50.a1_in1k torchvision/resnet50")
     add("--filter", nargs="+", default=[], metavar="GLOB", help="all names like these: 'resnet*' 'torchvision/*'")
+    add("--catalogue", action="store_true", help="nothing is run: what is known of all names, or of those of "
+        "--arch and --filter, at once")
     add("-c", "--config", metavar="CONFIG", help="whose detector and schedule (default: rtdetr_cspresnet_6x_coco.yml; "
         "for --train: rtdetr_cspresnet.yml, a run of minutes at 128 pixels)")
     add("--size", nargs="+", type=above_zero, default=[640], metavar="SIDE", help="of the image: one side, or height "
@@ -60,8 +62,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if len(args.size) > 2:
         parser.error("--size takes one side, or height and width")
-    if not args.arch and not args.filter:
-        parser.error("name networks: --arch NAME ..., or --filter 'GLOB'")
+    if not args.arch and not args.filter and not args.catalogue:
+        parser.error("name networks: --arch NAME ..., or --filter 'GLOB'; or --catalogue, for what is known of all")
     for flag, needed in NEEDS.items():
         if getattr(args, flag) != parser.get_default(flag) and not getattr(args, needed):
             parser.error(f"--{flag} says something about --{needed}, which is not there")
@@ -71,16 +73,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Compare as the command line says; the rows. Leaves the process with 1 where a network fails."""
     args = parse_args(argv)
+    if args.catalogue:
+        return from_catalogue(args)
     setup()
     from pathlib import Path
 
-    from ..choose import comparing, comparison_table, known_names, short_runs, subject
+    from ..choose import comparing, comparison_table, known_names, short_runs, under_detector
     from ..files import require_writable
     from .prepare import set_device
 
     names = known_names.wanted(args.arch, args.filter)
     if args.config:
-        subject.require_detr(args.config)
+        under_detector.require_detr(args.config)
     require_writable(args.output)
     device = set_device({}, args.device)
     size = args.size * 2 if len(args.size) == 1 else args.size
@@ -99,3 +103,15 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if any(row["status"] != "ok" for row in rows):
         sys.exit(1)
     return rows
+
+
+def from_catalogue(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print the catalogue's rows that the command line names; the rows. Paddle is not loaded."""
+    import dataclasses
+
+    from ..choose import catalogue, catalogue_table
+
+    names = [catalogue.find(name).name for name in args.arch]
+    found = catalogue.rows([*names, *args.filter] or ["*"])
+    catalogue_table.show(found)
+    return [dataclasses.asdict(row) for row in found]

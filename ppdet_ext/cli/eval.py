@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> Any:
             EvaluationReport({**cfg, "output_eval": args.output_eval}, old=True).write()
         return None
     if args.model_dir:
-        report, trainer = EvaluationReport(cfg, args.model_dir), None
+        report = EvaluationReport(cfg, args.model_dir)
         ap = evaluate.exported_model(cfg, args.model_dir, slices=slices, engine=args.engine, precision=args.precision,
                                      device=prepare.current_device(), run_mode=args.run_mode,
                                      enable_mkldnn=args.enable_mkldnn, cpu_threads=args.cpu_threads,
@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> Any:
         report = EvaluationReport(cfg, weights)
         trainer = Trainer(cfg, "eval")
         trainer.load_weights(weights)
+        report.join(trainer)
         ap = evaluate.sliced(cfg, trainer, slices) if slices else trainer.evaluate()
     if processes.is_main():
-        report.write(ap, trainer)
+        report.write(ap)
     return ap

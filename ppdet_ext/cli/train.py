@@ -16,6 +16,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
     parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
+    parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
+                        "again, and name the layer that is first not finite")
     flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
     parser.add_argument("--quick", nargs="?", type=_steps, const=0, metavar="STEPS", help="no real run: learn 16 "
                         "images by heart in minutes and say whether the config can learn, exit code 0 or 1")
@@ -49,6 +51,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     cfg = prepare.load_cfg(args, "train")
     if args.quick is not None:
         _quick(cfg, args.quick)
+        return
+    if args.replay:
+        from ..engine.replay import replay
+        with without_pretrained():
+            print(replay(cfg, args.replay))
         return
     prepare.start_workers(cfg)
     if args.resume:

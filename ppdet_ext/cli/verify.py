@@ -7,12 +7,13 @@ check failed, 2 the command or its files are wrong.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,8 @@ from .. import setup
 from ..config import flags
 
 if TYPE_CHECKING:
+    from ..verify.backbone_subject import Subject
     from ..verify.findings import Report
-    from ..verify.subject import Subject
 
 SIDE = 640
 
@@ -54,11 +55,10 @@ def main(argv: Sequence[str] | None = None) -> Report:
     setup()
     from ..verify import feature_picture, input_picture, run_checks, show
 
-    for name in ("ppdet_ext", "ppdet.engine"):  # the report says it all
-        logging.getLogger(name).setLevel(logging.ERROR)
-    subject = _subject(args)
-    image, pixels = input_picture.prepared(subject, args.image)
-    report, stages = run_checks.verify(subject, image, args.allow)
+    with _quiet():
+        subject = _subject(args)
+        image, pixels = input_picture.prepared(subject, args.image)
+        report, stages = run_checks.verify(subject, image, args.allow)
     folder = Path(args.output_dir)
     stem = re.sub(r"[^\w.-]+", "--", report.name)
     written = [folder / f"{stem}.png", folder / f"{stem}.json"]
@@ -72,16 +72,30 @@ def main(argv: Sequence[str] | None = None) -> Report:
     return report
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, the package logs errors only: the report says all else."""
+    loggers = [logging.getLogger(name) for name in ("ppdet_ext", "ppdet.engine")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+
 def _subject(args: argparse.Namespace) -> Subject:
     from ..config import config_file
     from ..engine.export import image_shape
-    from ..verify import subject
+    from ..verify import backbone_subject as subject
     from . import prepare
 
     if args.config:
         cfg = prepare.read_cfg(args, "test")
-        sides = [SIDE if side == -1 else side for side in image_shape(cfg)]
-        return subject.of_config(cfg, _size(args.size or sides))
+        sides = image_shape(cfg) if cfg.get("TestReader") else [-1, -1]
+        return subject.of_config(cfg, _size(args.size or [SIDE if side == -1 else side for side in sides]))
     for path in args.imports:
         prepare.import_file(path)
     cfg = {}

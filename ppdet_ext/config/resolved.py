@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 from ppdet.core.config.schema import SchemaDict
 
 from ..errors import masked
-from . import config_file
 
+LEFT_OUT = ("command",)  # said elsewhere
 LONGEST, DEEPEST = 1000, 12  # entries of a list, levels
 
 
@@ -23,18 +23,14 @@ class _Dumper(yaml.SafeDumper):
 
 
 def as_yaml(cfg: Mapping[str, Any]) -> str:
-    """The settings of a config that its files and options name, with the values that they have now; without passwords.
+    """All that the files and options of a config say, with the values that they have now; without passwords.
 
     Args:
-        cfg: ppdet's global config. Without a "command" in it (which a command line puts there) all that stands in it
-            counts, but not the registered classes.
+        cfg: ppdet's global config, in which a registered class holds its own settings, none where nothing says any.
     """
-    command = cfg.get("command")
-    if command:
-        names: Iterable[str] = {**config_file.read(command["config"]), **config_file.parse_options(command["opt"])}
-    else:
-        names = [name for name, value in cfg.items() if not isinstance(value, SchemaDict)]
-    values = {name: _plain(cfg[name]) for name in names if name in cfg and name != config_file.BASE_KEY}
+    names = sorted((name for name, value in cfg.items() if not isinstance(value, SchemaDict) or dict.__len__(value)),
+                   key=lambda name: isinstance(cfg[name], SchemaDict))
+    values = {name: _plain(cfg[name]) for name in names if name not in LEFT_OUT}
     return masked(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100,
                             default_flow_style=None))
 

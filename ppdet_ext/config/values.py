@@ -98,9 +98,9 @@ TOP_LEVEL = {
     "custom_white_list": TEXTS | NONE, "custom_black_list": TEXTS | NONE, "profiler_options": TEXT | NONE,
     "norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE, "wandb": GROUP | NONE,
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
-                     "print_flops", "print_params", "save_prediction_only", "to_static", "use_ema", "use_focal_loss",
-                     "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl", "use_wandb",
-                     "use_xpu", "validate", "watch"), FLAG | NONE),
+                     "print_flops", "print_params", "report", "save_prediction_only", "to_static", "use_ema",
+                     "use_focal_loss", "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl",
+                     "use_wandb", "use_xpu", "validate", "watch"), FLAG | NONE),
 }
 
 CLASSES = {

@@ -2,17 +2,16 @@
 """A data set's folder as sections of a config: which of its files are which, for --data DIR."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, printable
-from . import coco, dataset_config, sample
+from . import coco, dataset_config, sample, voc
 
-# the words by which an annotation file says what it is for, the likeliest first
-SPLITS = {"TrainDataset": ("train",), "EvalDataset": ("val", "test")}
+# words in the name of a file to learn from -> those in that of the file to evaluate on, the likeliest first
+SPLITS = {"trainval": ("test", "val"), "train": ("val", "test")}
 LAYOUTS = ("annotations/train*.json and annotations/val*.json (COCO), or train.txt, val.txt and label_list.txt (VOC); "
            "docs/custom_dataset.md shows both")
 VOC_FIELDS = ["image", "gt_bbox", "gt_class", "difficult"]
@@ -34,7 +33,7 @@ def sections(folder: str | Path) -> dict[str, Any]:
 
 def _coco(root):
     found = [path for place in (root / "annotations", root) for path in sorted(place.glob("*.json"))]
-    files = {section: _of_split(found, words, root) for section, words in SPLITS.items()}
+    files = _splits(found, root)
     made: dict[str, Any] = {"metric": "COCO"}
     for section, path in files.items():
         content = coco.load(path, section)
@@ -49,8 +48,8 @@ def _coco(root):
 
 def _voc(root):
     found = [path for path in sorted(root.glob("*.txt")) if path.name != "label_list.txt"]
-    files = {section: _of_split(found, words, root) for section, words in SPLITS.items()}
-    labels = [line for line in (root / "label_list.txt").read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    files = _splits(found, root)
+    labels = voc.read_label_file(root / "label_list.txt", "--data")
     made: dict[str, Any] = {"metric": "VOC", "map_type": "11point", "num_classes": len(labels)}
     for section, path in files.items():
         made[section] = {"name": "VOCDataSet", "dataset_dir": str(root), "anno_path": path.name, "image_dir": "",
@@ -59,17 +58,25 @@ def _voc(root):
     return made
 
 
-def _of_split(found: Sequence[Path], words: Iterable[str], root: Path) -> Path:
-    """The one file whose name has the first of the words that any has; COCO's captions and keypoints are left out."""
+def _splits(found, root):
+    """{section: its file}; COCO's captions and keypoints are left out."""
     boxes = [path for path in found if not path.name.startswith(("captions", "person_keypoints", "image_info"))]
+    train = _of_split(boxes, SPLITS, root)
+    words = next(words for word, words in SPLITS.items() if word in train.stem.lower())
+    return {"TrainDataset": train, "EvalDataset": _of_split([path for path in boxes if path != train], words, root)}
+
+
+def _of_split(found: Sequence[Path], words: Iterable[str], root: Path) -> Path:
+    """The one file with the first of the words that any has in its name; one of no other name comes first."""
     for word in words:
-        fits = [path for path in boxes if word in path.stem.lower()]
+        fits = [path for path in found if word in path.stem.lower()]
+        fits = [path for path in fits if path.stem.lower() == word] or fits
         if len(fits) > 1:
             raise UserError(f"--data '{root}': {', '.join(printable(path.name) for path in fits)} could each be the "
                             f"{word} set; leave one, or write a config and name it with -c")
         if fits:
             return fits[0]
-    raise UserError(f"--data '{root}': no file for '{next(iter(words))}'; a data set has {LAYOUTS}")
+    raise UserError(f"--data '{root}': no file for '{list(words)[-1]}'; a data set has {LAYOUTS}")
 
 
 def _image_folder(root: Path, content: dict[str, Any], path: Path) -> str:
@@ -97,5 +104,5 @@ def count_pictures(cfg: dict[str, Any]) -> int:
     if data is None or not data.anno_file.is_file():
         raise UserError(f"TrainDataset: there is no '{data.anno_file if data else ''}'; name a set with --data DIR")
     if data.anno_file.suffix != ".json":
-        return len([line for line in data.anno_file.read_text(encoding="utf-8-sig").splitlines() if line.strip()])
-    return len(json.loads(data.anno_file.read_text(encoding="utf-8")).get("images") or ())
+        return len([line for line in voc.read_lines(data.anno_file, "TrainDataset.anno_path") if line.strip()])
+    return len(coco.load(data.anno_file, "TrainDataset").get("images") or ())

@@ -51,7 +51,7 @@ def kept() -> Iterator[None]:
 
 def of_paddle() -> dict[str, list[tuple[int, int, int, str]]]:
     """{device: the states of its generators}, for the CPU and the current device."""
-    return {device: [_plain(state) for state in paddle.get_rng_state(device)] for device in _devices()}
+    return {device: [_plain(state) for state in paddle.get_rng_state(device)] for device in devices()}
 
 
 def restore_paddle(state: dict[str, list]) -> bool:
@@ -64,7 +64,7 @@ def restore_paddle(state: dict[str, list]) -> bool:
         ValueError, TypeError, KeyError: it is no such state.
     """
     same = True
-    for device in _devices():
+    for device in devices():
         found = state.get(device, [])
         # Paddle 2.6 does not tell the state of a CPU's generator
         if len(found) == len(paddle.get_rng_state(device)) and not (device == "cpu" and not found[0][3]):
@@ -74,7 +74,8 @@ def restore_paddle(state: dict[str, list]) -> bool:
     return same
 
 
-def _devices():
+def devices() -> list[str]:
+    """Those whose random numbers a run draws: the CPU's and the current device's."""
     return list(dict.fromkeys(["cpu", paddle.get_device().split(":")[0]]))
 
 

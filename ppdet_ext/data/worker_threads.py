@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ..startup import environment
+
 # what Paddle says, in a SystemError, when a worker has died
 _DIED = re.compile(r"DataLoader process \(pid\s+\d+\) exited (?:is killed by signal: (?P<signal>[\w ]+)|"
                    r"unexpectedly with code (?P<code>-?\d+))|Blocking queue is killed")
@@ -57,9 +59,14 @@ def stop(batches: Any) -> None:
 
 
 def remember(init_workers: Callable) -> Callable:
-    """For ``_DataLoaderIterMultiProcess._init_workers``: these workers end before Python does."""
+    """For ``_DataLoaderIterMultiProcess._init_workers``: these workers end before Python does.
+
+    They begin with a copy of this process's memory, and hold it for an epoch while this process writes anew: what an
+    epoch's activations have left free in it goes back to the system first.
+    """
     @functools.wraps(init_workers)
     def remembered(self):
+        environment.give_back_freed_memory()
         init_workers(self)
         atexit.unregister(end_all)  # registered last, it runs before what Python itself does about workers
         atexit.register(end_all)

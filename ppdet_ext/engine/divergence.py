@@ -18,6 +18,7 @@ from paddle import nn
 from ..distributed import processes
 from ..errors import NotFinite, UserError
 from .hooks import Status
+from .replay import Keeper
 
 ADVICE = ("lower LearningRate.base_lr, set OptimizerBuilder.clip_grad_by_norm, lengthen the warm-up, or check the data "
           "(boxes much smaller than a pixel)")
@@ -30,10 +31,11 @@ class Watch:
     Args:
         model: what is trained.
         dataset: ppdet's data set, whose records know the files of a batch's ``im_id``.
+        keeper: names the layer and keeps the step; None: nobody does.
     """
 
-    def __init__(self, model: nn.Layer, dataset: Any) -> None:
-        self.model, self.dataset = model, dataset
+    def __init__(self, model: nn.Layer, dataset: Any, keeper: Keeper | None = None) -> None:
+        self.model, self.dataset, self.keeper = model, dataset, keeper
         self._since_step: list[int] = []  # pictures of the batches since the weights moved
         self._last_step: list[int] = []  # those that moved them
 
@@ -45,6 +47,8 @@ class Watch:
             UserError: in place of any error, where a parameter is not finite or the error is NotFinite.
         """
         images = _image_ids(data)
+        if self.keeper:
+            self.keeper.before()
         try:
             yield
         except Exception as error:  # NaN can end in any error, such as an index of -2147483648
@@ -54,8 +58,12 @@ class Watch:
             if not broken and not isinstance(error, NotFinite):
                 raise
             what = str(error).partition(":")[0] if isinstance(error, NotFinite) else "the training diverged"
-            raise UserError(f"{what} at epoch {status.epoch}, step {status.step} ({self._about(images, broken)}), and "
-                            f"no checkpoint was written from it: {ADVICE}") from error
+            where = f"{what} at epoch {status.epoch}, step {status.step}"
+            about = self._about(images, broken)
+            if self.keeper:
+                about += self.keeper.explain(data, {"epoch": status.epoch, "step": status.step, "message": what,
+                                                    "images": self._names(images)})
+            raise UserError(f"{where} ({'; '.join(about)}), and no checkpoint was written from it: {ADVICE}") from error
         self._since_step += images
 
     def check(self, losses: Mapping[str, paddle.Tensor]) -> None:
@@ -76,12 +84,15 @@ class Watch:
             parts.append(f"first parameter that is not finite: {broken}{step}")
         else:
             parts.append("all parameters are finite")
-        return "; ".join(parts)
+        return parts
 
-    def _files(self, images):
+    def _names(self, images):
         records = getattr(self.dataset, "roidbs", None) or ()
         files = {int(np.ravel(record["im_id"])[0]): record.get("im_file") for record in records if "im_id" in record}
-        shown = [f"'{files[image]}'" if files.get(image) else f"im_id {image}" for image in images[:SHOWN]]
+        return [f"'{files[image]}'" if files.get(image) else f"im_id {image}" for image in images]
+
+    def _files(self, images):
+        shown = self._names(images)[:SHOWN]
         return ", ".join(shown) + (f" and {len(images) - SHOWN} more" if len(images) > SHOWN else "")
 
 

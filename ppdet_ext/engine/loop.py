@@ -22,6 +22,7 @@ from .divergence import Watch
 from .hooks import Hook, Status, call
 from .metrics import ap_values
 from .precision import Precision, widen_gradients
+from .replay import Keeper
 from .weight_average import WeightAverage
 
 
@@ -38,6 +39,7 @@ class TrainingLoop:
         precision: mixed precision.
         average: the average of weights.
         evaluate: called after every snapshot epoch.
+        keeper: explains and keeps a step whose numbers are not finite.
         own_scaler: the loss scale, of a resumed run perhaps; None: a new one of ``precision``.
         snapshot_epochs: every so many epochs, and the last one, are snapshots: the model has the averaged weights while
             hooks and evaluation see it.
@@ -55,6 +57,7 @@ class TrainingLoop:
     hooks: Sequence[Hook] = ()
     status: Status = field(default_factory=Status)
     own_scaler: paddle.amp.GradScaler | None = None
+    keeper: Keeper | None = None
 
     def run(self, first: int, end: int) -> None:
         """Train the epochs from ``first`` to ``end`` - 1.
@@ -62,7 +65,7 @@ class TrainingLoop:
         Several processes: all call, with equal weights.
         """
         self.scaler = self.own_scaler or self.precision.scaler()
-        self.watch = Watch(self.model, self.loader.dataset)
+        self.watch = Watch(self.model, self.loader.dataset, self.keeper)
         self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
         self.status.start_clocks()
         call(self.hooks, "before_train", self.status)
@@ -132,13 +135,18 @@ class TrainingLoop:
             self.average.update()
 
 
-@paddle.no_grad()
 def run_evaluation(model: nn.Layer, loader: Iterable, metrics: Sequence[Metric], precision: Precision,
                    status: Status, hooks: Sequence[Hook] = ()) -> None:
     """Evaluate ``model``; ``status`` gets the number of images, the seconds and the AP ({} where no metric has one).
 
     Several processes: all call, each with its part of the batches and a DistributedMetric.
     """
+    # anew each time: as a decorator it is one object, which an evaluation within an evaluation would leave switched on
+    with paddle.no_grad():
+        _evaluate(model, loader, metrics, precision, status, hooks)
+
+
+def _evaluate(model, loader, metrics, precision, status, hooks):
     call(hooks, "before_evaluation", status)
     model.eval()
     images, start = 0, time.time()

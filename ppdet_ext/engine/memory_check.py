@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,9 @@ from ..distributed import processes
 from ..errors import UserError
 from ..measure import memory_profile, memory_there
 from ..measure.memory_estimate import RunMemory, size
-from ..measure.memory_profile import Allocations, ImageMemory
+from ..measure.memory_profile import Allocations
 from ..registry.weights_wanted import without_pretrained
 from ..startup import environment
-from .precision import Precision
 from .rehearsal import parse_once
 
 if TYPE_CHECKING:
@@ -58,21 +58,38 @@ def largest_size(reader: Mapping[str, Any], read: tuple[int, int]) -> tuple[int,
     return read
 
 
-def trial_batch(cfg: Mapping[str, Any], dataset: Any) -> dict[str, Any]:
+def trial_batch(cfg: Mapping[str, Any], dataset: Any) -> dict[str, Any] | None:
     """A batch of one image of the largest size, as TrainReader makes it, with many boxes; noise for pixels.
 
+    Call it before there is a reader: where that has no workers, it draws from the same random numbers meanwhile.
+
     Args:
-        dataset: a parsed one.
-    Raises:
-        UserError: the picture cannot be read.
+        dataset: is parsed here, once for all.
+    Returns:
+        The batch; None, and a line, where there can be none.
     """
+    if not memory_profile.is_possible():
+        log.info("memory: not estimated: this needs Paddle 3, on a CPU or a GPU")
+        return None
+    parse_once(dataset)
+    records = getattr(dataset, "roidbs", None)
+    if not records:
+        log.info("memory: not estimated: the data set has no list of pictures")
+        return None
+    with random_state.kept():
+        try:
+            return _batch_of(max(records, key=lambda record: len(record.get("gt_class", ()))), cfg["TrainReader"])
+        except UserError as error:  # the epoch will meet it, too
+            log.info("memory: not estimated: %s", error)
+            return None
+
+
+def _batch_of(record, settings):
     reader = create("TrainReader")
-    record = max(dataset.roidbs, key=lambda one: len(one.get("gt_class", ())))
     sample = reader._sample_transforms({**copy.deepcopy(record), "curr_iter": 0})
     batch = restore_empty(_tensors(raise_if_failed(reader._batch_transforms([sample]))))
-    sides = largest_size(cfg["TrainReader"], tuple(batch["image"].shape[-2:]))
-    batch["image"] = paddle.to_tensor(np.random.rand(1, 3, *sides).astype("float32"))
-    return {**batch, "epoch_id": 0}
+    sides = largest_size(settings, tuple(batch["image"].shape[-2:]))
+    return {**batch, "image": paddle.to_tensor(np.random.rand(1, 3, *sides).astype("float32")), "epoch_id": 0}
 
 
 def _tensors(value):
@@ -96,29 +113,30 @@ def evaluation_noted(cfg: Mapping[str, Any], noted: list[int]) -> Iterator[None]
     noted.append((memory.peak - before) * images // min(images, 2))
 
 
-def before_training(trainer: Trainer, evaluation: int = 0) -> RunMemory | None:
-    """Say what the run will take, what is there and which batch fits; what does not fit is a warning.
+def before_training(trainer: Trainer, evaluation: int = 0) -> None:
+    """Say what the run will take (``trainer.memory``), what is there and which batch fits; too little is a warning.
 
     Several processes: all call.
 
     Args:
         evaluation: bytes that an evaluation's batch takes.
-    Returns:
-        The estimate; None where there is none (a line says why).
     """
     cfg, images = trainer.cfg, trainer.cfg["TrainReader"]["batch_size"]
-    profile = trainer.memory_profile or _try(cfg, trainer.model, trainer.dataset, trainer.precision)
-    if profile is None:
-        return None
-    run = _run(cfg, profile, trainer.optimizer, trainer.precision, evaluation)
+    # as for an evaluation: without workers the reader draws from the same random numbers meanwhile
+    with random_state.kept() if cfg["worker_num"] else contextlib.nullcontext():
+        tried = trainer.memory or _try(trainer, trainer.model, trainer.optimizer)
+    trainer.trial = None
+    if tried is None:
+        return
+    run = trainer.memory = dataclasses.replace(tried, evaluation=evaluation,
+                                               workers=cfg["worker_num"] * (2 if evaluation else 1))
     there = _there(run)
     if processes.is_main():
         parts = ", ".join(f"{name} {size(count)}" for name, count in run.parts(images).items())
         log.info(f"memory: the run takes about {size(run.peak(images))} of {there.kind} at its peak ({images} images "
-                 f"of {profile.height}x{profile.width}): {parts}")
+                 f"of {run.profile.height}x{run.profile.width}): {parts}")
         log.info(f"memory: {_found(there)}; {_fitting(run, there, images)}")
         _warn(run, there, images)
-    return run
 
 
 def _found(there):
@@ -153,57 +171,44 @@ def choose_batch(trainer: Trainer) -> None:
     Raises:
         UserError: there is no estimate, or not one image fits.
     """
-    cfg, dataset = trainer.cfg, trainer.dataset
-    parse_once(dataset)
+    cfg = trainer.cfg
     with random_state.kept(), without_pretrained(), paddle.utils.unique_name.guard(), kernels.enabled():
         numbers = random_state.of_paddle()
         model = create(cfg["architecture"])
         model.load_meanstd(cfg["TestReader"]["sample_transforms"])
         optimizer = create("OptimizerBuilder")(1e-4, model)
         trainer.precision.decorate(model, optimizer)
-        profile = _try(cfg, model, dataset, trainer.precision)
-        if profile is None:
+        run = _try(trainer, model, optimizer)
+        if run is None:
             raise UserError("TrainReader.batch_size is auto, but memory cannot be estimated; write a number: "
                             "-o TrainReader.batch_size=4")
-        run = _run(cfg, profile, optimizer, trainer.precision)
-        del model
         random_state.restore_paddle(numbers)
-    environment.give_back_freed_memory()
-    there = _there(run)
-    images = min(processes.all_gather(run.largest(there, max(len(dataset.roidbs) // processes.count(), 1))))
+    there, side = _there(run), f"{run.profile.height}x{run.profile.width}"
+    images = min(processes.all_gather(run.largest(there, max(len(trainer.dataset.roidbs) // processes.count(), 1))))
     if not images:
-        raise UserError(f"TrainReader.batch_size is auto, but not even one image of {profile.height}x{profile.width} "
+        raise UserError(f"TrainReader.batch_size is auto, but not even one image of {side} "
                         f"surely fits: about {size(run.peak(1))} of {there.kind} are needed, {size(there.most)} are "
                         f"there; {HELP}")
-    cfg["TrainReader"]["batch_size"], trainer.memory_profile = images, profile
+    cfg["TrainReader"]["batch_size"], trainer.memory = images, run
     if processes.is_main():
         log.info(f"TrainReader.batch_size: auto is {images}{' in each process' if processes.count() > 1 else ''}: "
-                 f"about {size(run.peak(images))} of {there.kind} for images of {profile.height}x{profile.width}, and "
+                 f"about {size(run.peak(images))} of {there.kind} for images of {side}, and "
                  f"{size(there.most)} are there; base_lr stays {cfg['LearningRate']['base_lr']:g}")
 
 
-def _try(cfg: Mapping[str, Any], model: nn.Layer, dataset: Any, precision: Precision) -> ImageMemory | None:
-    """The profile of one image; None, and a line, where it cannot be had."""
-    if not memory_profile.is_possible():
-        log.info("memory: not estimated: this needs Paddle 3, on a CPU or a GPU")
+def _try(trainer: Trainer, model: nn.Layer, optimizer: paddle.optimizer.Optimizer) -> RunMemory | None:
+    """What the run takes, by trying one image; None where there is none to try."""
+    if trainer.trial is None:
         return None
-    if not getattr(dataset, "roidbs", None):
-        log.info("memory: not estimated: the data set has no list of pictures")
-        return None
-    try:
-        with random_state.kept():
-            return memory_profile.profile(model, trial_batch(cfg, dataset), precision.auto_cast)
-    finally:
-        environment.give_back_freed_memory()
-        if paddle.get_device().startswith("gpu"):
-            paddle.device.cuda.empty_cache()
-
-
-def _run(cfg, profile, optimizer, precision, evaluation=0):
-    on_gpu = paddle.get_device().startswith("gpu")
-    held = memory_there.ram().held - (0 if on_gpu else Allocations().held)
-    return RunMemory(profile, type(optimizer).__name__, bool(cfg.get("use_ema")), cfg.get("accumulate_steps", 1) > 1,
-               precision.half_weights, evaluation, cfg["worker_num"], held, on_gpu)
+    cfg, precision, on_gpu = trainer.cfg, trainer.precision, paddle.get_device().startswith("gpu")
+    # before the trial, after which the heap is larger
+    process = memory_there.ram().held - (0 if on_gpu else Allocations().held)
+    with environment.large_blocks_apart():
+        tried = memory_profile.profile(model, trainer.trial, precision.auto_cast)
+    if on_gpu:
+        paddle.device.cuda.empty_cache()
+    return RunMemory(tried, type(optimizer).__name__, bool(cfg.get("use_ema")), cfg.get("accumulate_steps", 1) > 1,
+                     precision.half_weights, 0, cfg["worker_num"], process, on_gpu)
 
 
 def _there(run):

@@ -26,16 +26,20 @@ class MetricsFile:
         self.path = Path(folder) / NAME
         self._broken = False
 
-    def begin(self, earlier: str | os.PathLike[str] | None = None, up_to: int = 0) -> None:
+    def begin(self, earlier: str | os.PathLike[str] | None = None, up_to: int = 0) -> set[str]:
         """Start the file: empty, or with another run's lines.
 
         Args:
             earlier: folder of the run that this one goes on with; its file need not be there.
             up_to: its lines up to this step are taken over. What it did after the checkpoint is done again.
+
+        Returns:
+            The rules that those lines have said something of.
         """
         lines = [line for line in read(Path(earlier) / NAME) if line["step"] <= up_to] if earlier else []
         with atomic_path(self.path) as path:
             path.write_text("".join(map(_as_line, lines)), encoding="utf-8")
+        return {line.get("rule", "") for line in lines if line.get("kind") == "warning"}
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; numbers that are not finite become null."""

@@ -19,13 +19,13 @@ from ..files import require_writable, sha256
 from ..report import box_tables, error_kinds, evaluation_part, figures, run_page, run_part
 from ..report.class_results import ClassResult, class_results
 from ..report.page import Words
-from . import class_table
+from . import class_table, metrics_file
+from .hooks import Hook, Status
 from .metrics import VocBoxes, voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-METRICS = "metrics.jsonl"
 FOLDER = "eval_report"  # of an evaluation's page and plots
 Pairs = list[tuple[Words, Any]]
 
@@ -95,13 +95,13 @@ def write_training(trainer: Trainer, facts: Mapping[str, Any], evaluated: Evalua
     rows = trainer.history.rows
     page = run_page.Page(
         trainer.cfg["filename"], run_page.TRAINING, pairs, facts["ap"],
-        run_part.run_part(rows, run_part.read_metrics(trainer.output / METRICS)),
+        run_part.run_part(rows, metrics_file.read(trainer.output / metrics_file.NAME)),
         evaluated.part() if evaluated else None,
         [*backbone_weights(trainer), *pixels(trainer.facts)], gpu(), config, facts["next"])
     return run_page.write(page, trainer.output)
 
 
-class EvaluationReport:
+class EvaluationReport(Hook):
     """The page of one evaluation; made before it, so that an older bbox.json is not taken for its own.
 
     Args:
@@ -115,21 +115,33 @@ class EvaluationReport:
         self.boxes = Path(cfg.get("output_eval") or "") / "bbox.json"
         self.before = None if old else self._written()
         self.config = resolved.as_yaml(cfg)
+        self.trainer: Trainer | None = None
+        self.evaluated: Evaluated | None = None
+
+    def join(self, trainer: Trainer) -> None:
+        """Take part in the evaluation of a trainer."""
+        self.trainer = trainer
+        trainer.hooks.append(self)
+
+    def after_evaluation(self, status: Status) -> None:
+        """Keep the boxes of VOC's metric, which forgets them."""
+        voc = voc_boxes(self.trainer.metrics) if self.trainer else None
+        if self.trainer and voc is not None and voc.pictures:
+            self.evaluated = Evaluated.of_voc(voc, self.trainer.dataset)
 
     def _written(self) -> int | None:
         return self.boxes.stat().st_mtime_ns if self.boxes.is_file() else None
 
-    def write(self, ap: Mapping[str, float | None] | None = None, trainer: Trainer | None = None) -> Path | None:
+    def write(self, ap: Mapping[str, float | None] | None = None) -> Path | None:
         """Write ``eval_report/report.html`` beside bbox.json, and its plots as PNG; the page's path is printed.
 
         Args:
-            ap: the evaluation's figures; None: they are taken from the boxes. Nothing is written without any.
-            trainer: that evaluated; None where an exported model did.
+            ap: the evaluation's figures; None: they are taken from the boxes. Nothing is written without any, nor with
+                ``report: false``.
         """
-        evaluated = None
-        voc = voc_boxes(trainer.metrics) if trainer else None
-        if voc is not None and trainer is not None and voc.pictures:
-            evaluated = Evaluated.of_voc(voc, trainer.dataset)
+        if self.cfg.get("report") is False:
+            return None
+        evaluated, trainer = self.evaluated, self.trainer
         if self.cfg["metric"] == "COCO" and self._written() != self.before and ap != {}:
             evaluated = Evaluated.of(create("EvalDataset")(), self.boxes)
         ap = evaluated.ap if evaluated and ap is None else ap

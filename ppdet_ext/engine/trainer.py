@@ -28,7 +28,6 @@ from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
 from ..measure.memory_estimate import RunMemory
-from ..measure.memory_profile import ImageMemory
 from ..registry.weights_wanted import without_pretrained
 from . import load_weights, memory_check, metrics, precision, predict, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
@@ -95,8 +94,9 @@ class Trainer:
         resumed: names of the runs that it goes on with.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
-        memory: what the run takes, from the start of training on; None where that cannot be told.
-        memory_profile: what one image takes, where ``batch_size: auto`` has tried it.
+        memory: what the run takes, from the start of training on (with ``batch_size: auto`` at once); None where that
+            cannot be told.
+        trial: a batch of one image to tell it from, until it is told.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
     Raises:
@@ -130,7 +130,7 @@ class Trainer:
         self.ema: Any = None
         self.average: WeightAverage | None = None
         self.memory: RunMemory | None = None
-        self.memory_profile: ImageMemory | None = None
+        self.trial: dict[str, Any] | None = None
         self.use_ema = mode == "train" and bool(cfg.get("use_ema"))
         self.metrics: list[Metric] = []
         self.watching: Watching | None = None
@@ -145,6 +145,7 @@ class Trainer:
         section = f"{self.mode.capitalize()}Dataset"
         self.dataset = self.cfg[section] = create(section)()
         if self.mode == "train":
+            self.trial = memory_check.trial_batch(self.cfg, self.dataset)
             if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
                 memory_check.choose_batch(self)
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
@@ -293,10 +294,10 @@ class Trainer:
             self._keep_boxes_apart()
             with random_state.kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
-        self.memory = memory_check.before_training(self, max(evaluation_bytes))
+        memory_check.before_training(self, max(evaluation_bytes))
         TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler).run(
-                         self.start_epoch, self.end_epoch)
+                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
+                     self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:

@@ -71,7 +71,8 @@ class TrainingReport(Hook):
         facts = self.facts()
         with atomic_path(self.trainer.output / "report.json") as path:
             path.write_text(json.dumps(facts, indent=1))
-        report_writer.write_training(self.trainer, facts, self.evaluated if facts["ap"] else None, self.config)
+        if facts["page"]:
+            report_writer.write_training(self.trainer, facts, self.evaluated if facts["ap"] else None, self.config)
         print(as_text(facts), flush=True)
 
     def facts(self) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class TrainingReport(Hook):
             "ap": best["ap"] if best else {},
             "classes": self._classes() if best else {},
             "picture": self._picture() if best else None,
-            "page": str(trainer.output / PAGE),
+            "page": str(trainer.output / PAGE) if trainer.cfg.get("report") is not False else None,
             "curves": [str(trainer.output / f"curves.{suffix}") for suffix in ("json", "png")],
             "next": next_commands(trainer, name),
         }
@@ -208,6 +209,8 @@ def as_text(facts: dict[str, Any]) -> str:
                   f"last checkpoint: {facts['checkpoint']}"]
     if facts["picture"]:
         lines.append(f"picture:         {facts['picture']} (ground truth | detections)")
-    lines += [f"page:            {facts['page']}", f"curves:          {', '.join(facts['curves'])}", "", "next:"]
+    if facts["page"]:
+        lines.append(f"page:            {facts['page']}")
+    lines += [f"curves:          {', '.join(facts['curves'])}", "", "next:"]
     lines += [f"  {line}" for line in facts["next"]] + [""]
     return "\n".join(lines)

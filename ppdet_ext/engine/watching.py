@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
-from . import measurements, metrics
+from . import measurements, metrics, replay
 from .hooks import CallbackHook, Hook, Status
 from .loop import run_evaluation
 from .metrics_file import MetricsFile
 from .optimizer import empty_groups
 from .phases import works_later
+from .training_report import started_from
 from .watch_rules import RULES, Reading, Run, Sight
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ class Watching(Hook):
         self.active = processes.is_main()
         self.file = MetricsFile(trainer.output)
         self.sight = Sight(Run())
-        self.step = 0
+        self.writer: Any = None
+        self.step, self._evaluations = 0, 0
         self._resumed: tuple[Path, int] | None = None
         self._said: set[str] = set()
 
@@ -53,16 +55,22 @@ class Watching(Hook):
         """Go on with the lines of the run in ``folder``, up to the beginning of ``epoch``."""
         self._resumed = folder, epoch
 
+    def keeper(self) -> replay.Keeper | None:
+        """Who explains numbers that are not finite. Several processes find out after the weights have moved: None."""
+        if processes.count() > 1:
+            return None
+        return replay.Keeper(self.trainer.model, self.trainer.precision, self.trainer.output / replay.NAME,
+                             lambda message: self.warn("not_finite", message, said=True))
+
     # ---------------------------------------------------------------- the run
     def before_train(self, status: Status) -> None:
         trainer = self.trainer
         self._evaluations = 0
-        self._age = 0.0
         if not self.active:
             return
         folder, epoch = self._resumed or (None, 0)
         self.step = epoch * status.steps_per_epoch
-        self.file.begin(folder, self.step)
+        self._said = self.file.begin(folder, self.step)
         self.parts = measurements.learning_parts(trainer.model)
         self.updates = measurements.Updates(self.parts)
         self.statistics = measurements.Statistics(trainer.model)
@@ -206,10 +214,16 @@ def run_of(trainer: Trainer, parts: list[str]) -> Run:
     return Run(
         workers=cfg["worker_num"], processors=_processors(), batch_size=cfg["TrainReader"]["batch_size"],
         clip_norm=getattr(optimizer._grad_clip, "clip_norm", None), adaptive=type(optimizer).__name__ not in PLAIN,
-        warm_up=trainer.plan.warm * trainer.accumulation.every, has_weights=bool(trainer.started_from),
+        warm_up=trainer.plan.warm * trainer.accumulation.every, has_weights=_from_detector(trainer),
+        pretrained=not started_from(trainer).startswith("random"),
         average=ema.ema_decay_type if ema is not None else "", decay=ema.decay if ema is not None else 0.0,
         average_age=age, steps=steps,
         empty_groups=empty_groups(trainer.model, cfg["OptimizerBuilder"]), parts=parts)
+
+
+def _from_detector(trainer):
+    """Whether training began from a whole detector's weights, whose loss is low already."""
+    return trainer.started_from.startswith(("the detector", "checkpoint"))
 
 
 def _processors():

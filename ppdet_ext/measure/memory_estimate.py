@@ -12,13 +12,13 @@ MIB = 2 ** 20
 # numbers that an optimizer keeps for each weight
 STATES = {"SGD": 0, "Momentum": 1, "Adagrad": 1, "Adamax": 2, "Adadelta": 2, "RMSProp": 3, "AdamW": 2, "Adam": 2,
           "Lamb": 2}
-# RAM for a byte of activations: a heap has holes between blocks of many sizes, and oneDNN has tensors of its own.
-# More where freed memory is kept (see startup.environment). Measured: docs/memory.md
-HOLES, HOLES_KEPT = 1.1, 1.3
+# RAM for a byte of activations after a few steps: a heap has holes between blocks of many sizes, and oneDNN has tensors
+# of its own (measured 1.6 to 2.2 on six networks). More where freed memory is kept, see startup.environment
+HOLES, HOLES_KEPT = 1.6, 1.8
 COMPILED = 80 * MIB  # what a first step brings besides: code that oneDNN makes, and buffers of its threads
 # of what is there: the estimate is within 15 % of what is measured
 SPARE = 0.15
-READER = 60 * MIB  # what a process that reads data has for itself, beside pictures
+READER = 100 * MIB  # what a process that reads data has for itself, beside pictures
 AHEAD = 2  # batches that a reader's process makes before they are asked for (Paddle's prefetch_factor)
 COPIES = 3  # of its pictures that it has meanwhile
 BATCHES = (1, 2, 4, *range(8, 65, 8))  # what ``batch_size: auto`` takes: the largest of these that fits
@@ -52,14 +52,17 @@ class RunMemory:
 
     def parts(self, images: int) -> dict[str, int]:
         """{what: bytes} at the peak of a step with this many images, where the tensors are; their sum is the peak."""
-        trained = self.profile.trained
-        found = {"weights": self.profile.weights,
-                 "optimizer": STATES.get(self.optimizer, 2) * trained + (trained if self.masters else 0),
-                 "average (EMA)": (2 if self.masters else 1) * self.profile.weights if self.average else 0,
+        found = {"weights": self.profile.weights, "optimizer": self._optimizer(), "average (EMA)": self._averaged(),
                  "activations and gradients": self._step(images)}
         if not self.on_gpu:
             found.update({"process": self.process + COMPILED, "readers": self.readers(images)})
         return {name: size for name, size in found.items() if size}
+
+    def _optimizer(self):
+        return (STATES.get(self.optimizer, 2) + self.masters) * self.profile.trained
+
+    def _averaged(self):
+        return (1 + self.masters) * self.profile.weights if self.average else 0
 
     def _step(self, images):
         holes = 1.0 if self.on_gpu else HOLES_KEPT if environment.keeps_freed_memory() else HOLES
@@ -68,9 +71,13 @@ class RunMemory:
         return int(holes * max(self.profile.peak(images, self.accumulates), evaluation))
 
     def readers(self, images: int) -> int:
-        """Bytes of RAM for the processes that read data, and for what they have read ahead."""
+        """Bytes of RAM for the processes that read data, and for what they have read ahead.
+
+        On a CPU they hold weights, optimizer and average as these were when they were started, all the same copy.
+        """
         batch = 3 * 4 * images * self.profile.height * self.profile.width
-        return self.workers * (READER + (AHEAD + COPIES) * batch)
+        copied = 0 if self.on_gpu or not self.workers else self.profile.weights + self._optimizer() + self._averaged()
+        return self.workers * (READER + (AHEAD + COPIES) * batch) + copied
 
     def peak(self, images: int) -> int:
         """Bytes at the peak."""

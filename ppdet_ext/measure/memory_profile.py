@@ -94,7 +94,8 @@ def profile(model: nn.Layer, batch: dict[str, Any], context: Callable[[], contex
     """Try ``model`` on a batch of one image.
 
     Args:
-        model: gives a dict with 'loss'. Weights, statistics, gradients and modes come back as they were.
+        model: gives a dict with 'loss'. Weights, statistics, gradients and modes come back as they were, and so do
+            Paddle's random numbers.
         batch: as the reader gives it; 'image' is [1, 3, H, W].
         context: around the forward pass (mixed precision).
     """
@@ -129,10 +130,17 @@ def _run(model, batch, context, learning):
 
 @contextlib.contextmanager
 def _noting(model, held):
-    """[(layer, what is held after it)] for each call of a layer that has weights of its own."""
+    """[(layer, bytes)] for each call of a layer that has weights of its own.
+
+    The bytes are those held after it, and what its backward pass adds: the gradients of what came in and went out.
+    """
     calls: list = []
-    hooks = [layer.register_forward_post_hook(lambda layer, *_: calls.append((layer, held())))
-             for layer in model.sublayers() if _own(layer)]
+
+    def note(layer, inputs, output):
+        passing = [value for value in (*inputs, output) if isinstance(value, paddle.Tensor)]
+        calls.append((layer, held() + sum(map(_bytes, passing))))
+
+    hooks = [layer.register_forward_post_hook(note) for layer in model.sublayers() if _own(layer)]
     try:
         yield calls
     finally:
@@ -178,13 +186,13 @@ def _backward(loss, learning, memory, before):
 
 @contextlib.contextmanager
 def _no_trace(model: nn.Layer) -> Iterator[None]:
-    """Random numbers, statistics of norms, gradients and modes are after it what they were."""
+    """Paddle's random numbers, statistics of norms, gradients and modes are after it what they were."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     kept = [(tensor, tensor.clone()) for tensor in _statistics(model)]
     numbers = random_state.of_paddle()
     model.train()
     try:
-        with random_state.kept(), paddle.utils.unique_name.guard():
+        with paddle.utils.unique_name.guard():
             yield
     finally:
         random_state.restore_paddle(numbers)

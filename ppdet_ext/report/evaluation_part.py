@@ -135,7 +135,7 @@ def class_rows(errors: Errors, classes: Sequence[ClassResult]) -> list[dict[str,
 
 def error_rows(errors: Errors, costs: Mapping[int, float]) -> list[dict[str, Any]]:
     """A row for what is right and for each kind of error: its cost, and numbers by size."""
-    return [{"kind": KINDS[kind], "cost": costs.get(kind), **row}
+    return [{"kind": KINDS[kind], "cost": None if kind == CORRECT else round(costs[kind], 3), **row}
             for kind, row in error_kinds.counts(errors).items()]
 
 

@@ -1,17 +1,15 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A training run's part of a page: curves, resources and warnings, out of curves.json's rows and metrics.jsonl.
 
-metrics.jsonl has one JSON object a line. Its "kind" is train, eval or warning. A resumed run appends, so that of a step
-the last line counts; a line that is no such object (the last one of a killed run) is left out.
+A line of metrics.jsonl is an object. Its "kind" is train, eval or warning. A resumed run may do a step again: its last
+line counts.
 """
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import figures
@@ -32,22 +30,10 @@ class RunPart:
     warnings: list[tuple[Any, str]] = field(default_factory=list)
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The objects of a metrics.jsonl in the order of their steps; [] without the file."""
-    path = Path(path)
-    if not path.is_file():
-        return []
-    found: dict[tuple, dict[str, Any]] = {}
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            try:
-                entry = json.loads(line)
-                key = (entry["kind"], int(entry["step"]), str(entry.get("rule", "")))
-            except (ValueError, TypeError, KeyError, RecursionError):
-                continue
-            found.pop(key, None)
-            found[key] = entry
-    return sorted(found.values(), key=lambda entry: int(entry["step"]))
+def _latest(lines):
+    """The lines in the order of their steps, of each step, kind and rule the last one."""
+    found = {(line.get("kind"), line["step"], line.get("rule")): line for line in lines}
+    return sorted(found.values(), key=lambda line: line["step"])
 
 
 def run_part(rows: Sequence[Mapping[str, Any]], metrics: Iterable[Mapping[str, Any]]) -> RunPart:
@@ -55,12 +41,12 @@ def run_part(rows: Sequence[Mapping[str, Any]], metrics: Iterable[Mapping[str, A
 
     Args:
         rows: of curves.json, an epoch each.
-        metrics: what ``read_metrics`` returned.
+        metrics: the lines of metrics.jsonl; each has a whole number as "step".
     """
-    metrics = list(metrics)
-    train = [entry for entry in metrics if entry["kind"] == "train"]
-    evaluated = [entry for entry in metrics if entry["kind"] == "eval"]
-    warned = [(entry.get("step"), str(entry.get("message", ""))) for entry in metrics if entry["kind"] == "warning"]
+    metrics = _latest(metrics)
+    train, evaluated, warnings = ([line for line in metrics if line.get("kind") == kind]
+                                  for kind in ("train", "eval", "warning"))
+    warned = [(line["step"], str(line.get("message", ""))) for line in warnings]
     return RunPart([*_training(rows, train, evaluated)], [*_resources(train)], _numbers(rows, train),
                    warned[-WARNINGS:])
 
@@ -68,6 +54,7 @@ def run_part(rows: Sequence[Mapping[str, Any]], metrics: Iterable[Mapping[str, A
 def _training(rows, train, evaluated):
     loss = _over_steps(train, "loss") or _over_epochs(rows)
     if loss:
+        loss = {**{name: loss[name] for name in ("loss",) if name in loss}, **loss}  # the sum is never left out
         yield _picture(loss, ("Loss", "损失"), "step" if train else "epoch", bottom=0)
     ap = _ap(rows, evaluated)
     if ap:

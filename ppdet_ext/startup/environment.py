@@ -26,6 +26,9 @@ WARNED = {
     "pkg_resources is deprecated": "requirements.check_environment says what to do where it is missing",
 }
 
+# glibc's names for what mallopt sets
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
+
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
@@ -116,11 +119,28 @@ def _keep_freed_memory():
     deformable attention, forward and backward, took 350 ms with and 215 ms without them. Setting any MALLOC_ variable
     turns this off.
     """
-    libc, m_trim_threshold, m_top_pad, m_mmap_max = _glibc(), -1, -2, -4
+    libc = _glibc()
     if libc:
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-        libc.mallopt(m_top_pad, 64 * 2**20)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 64 * 2**20)
+
+
+@contextlib.contextmanager
+def large_blocks_apart() -> Iterator[None]:
+    """Inside, large blocks do not come from the heap, so that they leave no holes in it when they are freed.
+
+    For what is done once: small things that stay, made meanwhile, then lie close together.
+    """
+    libc = _glibc() if keeps_freed_memory() else None
+    if libc:
+        libc.mallopt(M_MMAP_THRESHOLD, 2**18)
+        libc.mallopt(M_MMAP_MAX, 2**16)
+    try:
+        yield
+    finally:
+        if libc:
+            libc.mallopt(M_MMAP_MAX, 0)
 
 
 def give_back_freed_memory() -> None:

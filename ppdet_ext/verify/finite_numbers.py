@@ -9,9 +9,10 @@ import paddle
 from paddle import nn
 
 from ..weights.load_report import fold
+from . import with_hooks
+from .backbone_subject import Subject
 from .findings import FAILED, OK, Report
 from .stage_table import Stage
-from .subject import Subject
 
 
 def weights_with_nan(network: nn.Layer) -> list[str]:
@@ -31,14 +32,10 @@ def first_layer(subject: Subject, image: paddle.Tensor) -> str:
             if not found and _finite(inputs) and not _finite(output):
                 found.append(path)
         return look
-    leaves = [(path, layer) for path, layer in subject.backbone.named_sublayers() if not layer._sub_layers]
-    hooks = [layer.register_forward_post_hook(watch(path)) for path, layer in leaves]
-    try:
-        with paddle.no_grad():
-            subject.run_unchecked(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = (layer.register_forward_post_hook(watch(path)) for path, layer in subject.backbone.named_sublayers()
+             if not layer._sub_layers)
+    with with_hooks.removing(hooks), paddle.no_grad():
+        subject.run_unchecked(image)
     return found[0] if found else ""
 
 

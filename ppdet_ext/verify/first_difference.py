@@ -10,7 +10,8 @@ import paddle
 
 from ..weights import parity
 from ..weights.readers import need
-from .torch_original import FLAG, Pair, as_list, calls
+from . import with_hooks
+from .torch_original import FLAG, Pair, as_list
 
 # an inner module may magnify rounding (the gate of a squeeze), so those that differ by more are looked for first
 LIMITS = (10 * parity.LIMIT, parity.LIMIT)
@@ -25,7 +26,7 @@ def find(pair: Pair) -> str:
     torch = need("torch", FLAG)
     image = torch.from_numpy(pair.image.numpy())
     modules = dict(pair.module.named_modules())
-    shared = [name for name in calls(pair.layer, lambda: pair.layer(pair.image)) if name in modules]
+    shared = [name for name in with_hooks.called(pair.layer, lambda: pair.layer(pair.image)) if name in modules]
     order = list(_torch_outputs(pair, image, shared))
     at, error = next((found for limit in LIMITS if (found := _walk(pair, image, order, limit))[0]), ("", 0.0))
     if not at:
@@ -71,13 +72,9 @@ def _error(ours: Sequence[np.ndarray], ways: Sequence[Sequence[np.ndarray]]) -> 
 def _paddle_outputs(pair: Pair, names: Sequence[str]) -> dict[str, list[np.ndarray]]:
     found: dict[str, list[np.ndarray]] = {}
     layers = dict(pair.layer.named_sublayers())
-    hooks = [layers[name].register_forward_post_hook(_keeper(found, name)) for name in names]
-    try:
-        with paddle.no_grad():
-            pair.layer(pair.image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = (layers[name].register_forward_post_hook(_keeper(found, name)) for name in names)
+    with with_hooks.removing(hooks), paddle.no_grad():
+        pair.layer(pair.image)
     return found
 
 
@@ -95,12 +92,8 @@ def _torch_outputs(pair: Pair, image: Any, names: Sequence[str]) -> dict[str, li
         hooks.append(module.register_forward_hook(_keeper(after, name)))
         if isinstance(getattr(module, "act", None), torch.nn.Module):
             hooks.append(module.act.register_forward_pre_hook(_keeper(before, name)))
-    try:
-        with torch.no_grad():
-            pair.run(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with with_hooks.removing(hooks), torch.no_grad():
+        pair.run(image)
     return {name: [output, *([before[name]] if name in before else [])] for name, output in after.items()}
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import paddle
 
 from ..config.reader_keys import READERS, TRANSFORM_LISTS
+from .backbone_subject import SMALL, Subject
 from .findings import FAILED, OK, WARNING, Report
-from .subject import SMALL, Subject
 
-RESIZES = ("BatchRandomResize", "Resize")
+RESIZES = ("BatchRandomResize", "Resize")  # the first takes several sizes in a list, the second [height, width]
 
 
 def of_readers(cfg: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -19,11 +19,11 @@ def of_readers(cfg: Mapping[str, Any]) -> list[tuple[int, int]]:
     found: set[tuple[int, int]] = set()
     for name in READERS:
         reader = cfg.get(name) or {}
-        entries = [entry for key in TRANSFORM_LISTS for entry in reader.get(key) or ()]
-        given = [entry[resize].get("target_size") for entry in entries for resize in RESIZES if entry.get(resize)]
-        for value in given:
-            pair = isinstance(value, (list, tuple)) and len(value) == 2 and "BatchRandomResize" not in str(entries)
-            sizes = [value] if pair or isinstance(value, int) else list(value or ())
+        for transform, settings in [item for key in TRANSFORM_LISTS for entry in reader.get(key) or ()
+                                    for item in entry.items()]:
+            value: Any = (settings or {}).get("target_size") if transform in RESIZES else None
+            one = transform == "Resize" and isinstance(value, (list, tuple))
+            sizes = [value] if one or isinstance(value, int) else value or ()
             found |= {(size, size) if isinstance(size, int) else (size[0], size[1]) for size in sizes}
     return sorted(found)
 

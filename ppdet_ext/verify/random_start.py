@@ -23,7 +23,8 @@ def settle(network: nn.Layer, run: Callable[[], object]) -> None:
         run: runs the network on the picture whose statistics they become; what it raises is for later checks to tell.
     """
     for name, parameter in network.named_parameters():
-        if parameter.ndim == 1 and not name.endswith(("bias", "._mean")) and not bool(paddle.any(parameter != 0)):
+        one_each = np.prod(parameter.shape) == max([1, *parameter.shape])  # a gain may be [C, 1, 1, 1]
+        if one_each and not name.endswith(("bias", "._mean")) and not bool(paddle.any(parameter != 0)):
             parameter.set_value(paddle.full_like(parameter, MORE))
     norms = [layer for layer in network.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
     if not norms:
@@ -40,12 +41,12 @@ def settle(network: nn.Layer, run: Callable[[], object]) -> None:
 
 
 def stir(network: nn.Layer, seed: int = 0) -> None:
-    """Random values in place of the ones and zeros of a random start, which would hide mistakes from a comparison."""
+    """Random values in place of the ones and zeros of a random start, which would hide mistakes from a comparison.
+
+    ``settle`` is to follow: statistics that do not fit magnify rounding from layer to layer.
+    """
     random = np.random.RandomState(seed)
-    trained = {name for name, _ in network.named_parameters()}
-    for name, value in network.state_dict().items():
-        noise = paddle.to_tensor(random.standard_normal(value.shape).astype("float32") * NOISE)
-        if name.endswith("._variance"):
-            value.set_value(value * paddle.exp(noise))
-        elif name in trained and value.ndim == 1:
+    for name, value in network.named_parameters():
+        if value.ndim == 1 and not name.endswith(("._mean", "._variance")):
+            noise = paddle.to_tensor(random.standard_normal(value.shape).astype("float32") * NOISE)
             value.set_value(value + noise.astype(value.dtype))

@@ -12,8 +12,8 @@ import paddle
 from ..errors import UserError
 from ..registry.user_class import NECK_STRIDES, NoFeatures
 from . import receptive_field
-from .findings import FAILED, OK, WARNING, Report
-from .subject import Subject
+from .backbone_subject import Subject
+from .findings import FAILED, OK, SKIPPED, WARNING, Report
 
 MANY_DEAD = 0.5  # share of a stage's channels from which it is worth a warning
 FLAT = 1e-6  # a channel is dead where its values differ by less than this share of the stage's largest
@@ -71,9 +71,12 @@ def check(subject: Subject, image: paddle.Tensor, report: Report) -> list[Stage]
     wanted = [(spec.stride, spec.channels) for spec in specs or ()]
     stages = [_stage(feature, image, wanted[index] if index < len(wanted) else None)
               for index, feature in enumerate(features)]
-    if specs is not None:
+    if specs is not None and features:
         _check_shapes(stages, wanted, report)
-        _check_neck(subject, specs, features, report)
+        if not any(finding.check == "features" for finding in report.of(FAILED)):
+            _check_neck(subject, specs, features, report)
+        else:
+            report.add("neck", SKIPPED, "it has to have other features first")
     _check_values(stages, report)
     report.stages = [stage.as_dict() for stage in stages]
     return stages
@@ -97,6 +100,9 @@ def _features(subject, image, report):
         if "out_shape" not in str(error):
             report.add("features", FAILED, str(error))
             return []
+    except Exception as error:  # whatever a user's forward may raise
+        report.add("features", FAILED, f"forward fails: {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        return []
     return subject.run_unchecked(image)
 
 

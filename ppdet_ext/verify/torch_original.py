@@ -17,7 +17,8 @@ from ..weights import pretrained_weights
 from ..weights.layout_rules import to_torch
 from ..weights.readers import need
 from ..weights.verify_backbone import torch_features
-from .subject import Subject
+from . import with_hooks
+from .backbone_subject import Subject
 
 FLAG = "parity with torch"
 COUNTER = "num_batches_tracked"
@@ -51,8 +52,9 @@ def pairs(subject: Subject, image: paddle.Tensor) -> list[Pair]:
     Raises:
         UserError: torch or the library is not here, or the module cannot be made anew.
     """
-    if isinstance(subject.backbone, NamedBackbone):
-        module = named_module(subject.backbone)
+    if subject.is_named:
+        backbone: Any = subject.backbone
+        module = named_module(backbone)
         info = subject.network.feature_info
         found = [("model", subject.network, module, lambda given: torch_features(module, info, given))]
     else:
@@ -80,7 +82,7 @@ def named_module(backbone: NamedBackbone) -> Any:
 def published_state(subject: Subject) -> dict[str, np.ndarray]:
     """The weights as their file has them, in torch's layout; {} where there is no file, or random values."""
     backbone: Any = subject.backbone
-    if not isinstance(backbone, NamedBackbone) or backbone.load_report is None:
+    if not subject.is_named or backbone.load_report is None:
         return {}
     location = pretrained_weights.find(backbone.pretrained_cfg, backbone.pretrained)
     if location is None:
@@ -93,7 +95,7 @@ def _of_class(subject: Subject, image: paddle.Tensor) -> Iterator[tuple[str, nn.
     """What a class of the user's holds: the module itself, or the highest children that forward calls."""
     modules = user_class.torch_originals(subject.backbone, subject.settings)
     layers = dict(subject.backbone.named_sublayers(include_self=True))
-    called = set(calls(subject.backbone, lambda: subject.run_unchecked(image)))
+    called = with_hooks.called(subject.backbone, lambda: subject.run_unchecked(image))
     for path, module in modules.items():
         if path == "":
             yield "", subject.backbone, module, _runner(module)
@@ -106,10 +108,9 @@ def _of_class(subject: Subject, image: paddle.Tensor) -> Iterator[tuple[str, nn.
 
 
 def _runner(module):
-    module.eval()
+    wants = user_class.takes_batch(module.eval())
 
     def run(given):
-        wants = user_class.takes_batch(module)
         return as_list(module({"image": given} if wants else given))
     return run
 
@@ -123,24 +124,6 @@ def as_list(output: Any) -> list[Any]:
     return [output] if hasattr(output, "shape") else []
 
 
-def calls(network: nn.Layer, run: Callable[[], Any]) -> dict[str, int]:
-    """{path of a sublayer: how often it is called} while ``run()`` runs, in the order of the first calls' ends."""
-    counts: dict[str, int] = {}
-
-    def counter(path):
-        def count(*_):
-            counts[path] = counts.get(path, 0) + 1
-        return count
-    hooks = [layer.register_forward_post_hook(counter(path)) for path, layer in network.named_sublayers()]
-    try:
-        with paddle.no_grad():
-            run()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return counts
-
-
 def _with_values(subject, found, image):
     """Pairs, with the weights of the layers in the modules and what the layers make of the image."""
     seen: dict[str, tuple[Any, list[Any]]] = {}
@@ -149,13 +132,9 @@ def _with_values(subject, found, image):
         def keep(_layer, inputs, output):
             seen.setdefault(path, (inputs[0], as_list(output)))
         return keep
-    hooks = [layer.register_forward_post_hook(keeper(path)) for path, layer, *_ in found]
-    try:
-        with paddle.no_grad():
-            subject.run_unchecked(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    hooks = (layer.register_forward_post_hook(keeper(path)) for path, layer, *_ in found)
+    with with_hooks.removing(hooks), paddle.no_grad():
+        subject.run_unchecked(image)
     published = published_state(subject)
     for path, layer, module, run in found:
         given, outputs = seen[path]

@@ -12,8 +12,8 @@ from ..errors import UserError
 from ..weights import parity
 from ..weights.readers import need
 from . import first_difference, random_start, torch_original
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
-from .subject import Subject
 
 CHECK = "parity with torch"
 
@@ -45,6 +45,7 @@ def check(subject: Subject, image: paddle.Tensor, report: Report) -> None:
         return
     if subject.random:
         random_start.stir(subject.network)
+        random_start.settle(subject.backbone, lambda: subject.run_unchecked(image))
     try:
         pairs = torch_original.pairs(subject, image)
     except UserError as error:

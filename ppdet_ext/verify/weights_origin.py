@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import paddle
 
-from ..backbones import find_entry, resolve, split_tag
+from ..backbones import find_entry, recognise, resolve, split_tag
 from ..data import known_normalization, normalization
 from ..errors import UserError
 from ..weights.load_report import fold
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
 from .gradient_flow import modules_of
-from .subject import Subject
 
 SHOWN = 4
 SEEDS = (1, 2)
@@ -49,25 +49,34 @@ def _check_named(subject, report, allow):
     loaded, meta = backbone.load_report, backbone.load_report.meta
     size = tuple(backbone.img_size) if isinstance(backbone.img_size, list) else backbone.img_size
     asked = resolve(find_entry(backbone.full_arch, size), split_tag(backbone.full_arch)[1])
-    arch, tag = meta.get("arch") or asked.arch, meta.get("tag") or ""
+    arch, tag = meta.get("arch") or asked.arch, meta.get("tag") or _tag_of(backbone)
     if arch != asked.arch:
         report.add("weights", FAILED, f"'{loaded.source}' is of {arch}, not of {asked.arch}")
-    elif tag and asked.tag and tag != asked.tag:
-        named = "." in backbone.full_arch
-        report.add("weights", FAILED if named else WARNING, f"'{loaded.source}' is of the tag {tag}, not of "
-                   f"{asked.name}{'' if named else ', the default one'}; write arch: {asked.arch}.{tag}, or take the "
-                   "other file")
+    elif "." in backbone.full_arch and tag and tag != asked.tag:
+        report.add("weights", FAILED, f"'{loaded.source}' is of the tag {tag}, not of {asked.name}; write arch: "
+                   f"{asked.arch}.{tag}, or take the other file")
     _check_random([*loaded.missing, *(row.name for row in loaded.mismatched)], loaded.matched, allow, report)
     if not any(finding.check == "weights" for finding in report.findings):
-        report.add("weights", OK, f"{loaded.counts()}, from {loaded.source}")
+        known = f"of the tag {tag}" if tag else "nothing says of which tag"
+        report.add("weights", OK, f"{loaded.counts()}, from {loaded.source}{f'; {known}' if asked.tag else ''}")
+
+
+def _tag_of(backbone):
+    """The tag of published weights, known by their file's name or digest; '' where neither is known."""
+    published = backbone.model.pretrained_cfgs.values()
+    named = recognise(backbone.pretrained, published)
+    digest = backbone.load_report.sha256
+    return named.tag if named else next((cfg.tag for cfg in published
+                                         if cfg.sha256 and digest.startswith(cfg.sha256)), "")
 
 
 def _check_random(names: Iterable[str], loaded: Iterable[str], allow: Sequence[str], report: Report) -> None:
     """What starts from random values beside what is loaded."""
+    loaded = list(loaded)
     left = [name for name in names if not any(fnmatchcase(name, pattern) for pattern in allow)]
     if left:
         shown = fold(modules_of(left, [*left, *loaded]))
-        report.add("weights", FAILED, f"{len(left)} parameters are left random beside loaded ones: "
+        report.add("weights", FAILED, f"{len(left)} of {len(left) + len(loaded)} are left random beside loaded ones: "
                    f"{', '.join(shown[:SHOWN])}; where that is meant: --allow 'PATTERN'")
 
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.paths import REPO
 
-from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs, subject
+from ppdet_ext.choose import comparing, comparison_table, known_names, pareto, short_runs, under_detector
 from ppdet_ext.cli import compare_backbones
 from ppdet_ext.config import config_file
 from ppdet_ext.errors import UserError
@@ -42,7 +42,7 @@ class FakeWorker:
             raise Lost("the process died with SIGKILL: no message")
         if name == "raises":
             return {"name": name, "status": "failed", "reason": "UserError: no such thing"}
-        values = {"prepare": {"kind": "native", "missing": {}}, "turn": {"times": {TIME: 10.0 + given.get("seed", 0)}}}
+        values = {"prepare": {"how": "native", "missing": {}}, "turn": {"times": {TIME: 10.0 + given.get("seed", 0)}}}
         return {"name": name, "status": "ok", **values.get(step, {"peak": 1000.0 + 100 * given.get("batch", 0)})}
 
 
@@ -96,7 +96,7 @@ def test_front_of_accuracy_and_time():
     rows = [row("fast", 10, top1=70.0), row("good", 30, top1=80.0), row("beaten", 30, top1=75.0),
             row("equal", 10, top1=70.0), row("unknown", 5)]
     axes = comparison_table.marked(rows)
-    assert axes.quality == "top1" and "ImageNet top-1" in axes.text
+    assert axes.quality == "top1" and "ImageNet top-1" in axes.text[0]
     assert [one["name"] for one in rows if one["pareto"]] == ["fast", "good", "equal"]
 
 
@@ -104,7 +104,7 @@ def test_without_accuracy_it_is_of_parameters_and_says_so():
     rows = [row("small", 20, parameters=3.0), row("large", 30, parameters=9.0),
             row("quick", 10, parameters=9.0, top1=80)]
     axes = comparison_table.marked(rows)  # one top-1 alone has no rival
-    assert axes.quality == "parameters" and "no AP or top-1 is known" in axes.text
+    assert axes.quality == "parameters" and "no AP or top-1 is known" in axes.text[0]
     assert [one["name"] for one in rows if one["pareto"]] == ["small", "quick"]
     assert pareto.axes_of([row("nothing")]) is None
 
@@ -115,24 +115,26 @@ def test_ap_of_the_same_training_comes_before_top1():
 
 # ---------------------------------------------------------------- what is written
 ROWS = [row("a|b", 10, top1=70.0, parameters=1.0, detector_parameters=20.0, strides=[8, 16], channels=[32, 64],
-            training_peak={2: 1000.0, 4: 1400.0}, largest_batch=12, largest_batch_peak=3000.0, kind="native"),
-        row("c", 20, top1=71.5, missing={"detector_eager_bf16": "this processor has no bfloat16"}, kind="bridged"),
+            training_peak={2: 1000.0, 4: 1400.0}, largest_batch=12, largest_batch_peak=3000.0, how="native"),
+        row("c", 20, top1=71.5, missing={"detector_eager_bf16": "this processor has no bfloat16"}, how="bridged"),
         {"name": "d", "status": "failed", "reason": "unknown arch 'd'", "latency": {}, "missing": {}}]
 
 
 def test_files_of_a_comparison(tmp_path):
-    paths = comparison_table.write(ROWS, tmp_path, ["measured somewhere"])
-    assert [path.name for path in paths] == ["compare.md", "compare.csv", "compare.json", "compare.png"]
-    page = paths[0].read_text()
-    assert "a\\|b*" in page and "10 (9-11)" in page and "d failed: unknown arch 'd'" in page
-    assert "No detector eager bf16 of c: this processor has no bfloat16." in page and "~12<br>~3,000 MB" in page
+    paths = comparison_table.write(ROWS, tmp_path, [("measured somewhere", "在某处测量")])
+    assert [path.name for path in paths] == [f"compare.{end}" for end in ("html", "md", "csv", "json", "png")]
+    html, page = (path.read_text() for path in paths[:2])
+    assert "a|b*" in html and "在某处测量" in html and "10 (9-11)" in html and "<svg" not in page
+    assert "a\\|b\\*" in page and "10 (9-11)" in page and "d failed: unknown arch 'd'" in page
+    assert "No detector eager bf16 of c: this processor has no bfloat16." in page
+    assert r"\~12<br>\~3,000 MB" in page and "2: 1,000<br>4: 1,400" in page
     assert "Pareto front" in page and "ImageNet top-1 against latency of the detector, exported, fp32" in page
-    with open(paths[1], newline="") as file:
+    with open(paths[2], newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["status"] for line in lines] == ["ok", "ok", "failed"]
     assert lines[0][f"latency_{TIME}_median"] == "10" and lines[0]["training_peak_4"] == "1400.0"
-    assert json.loads(paths[2].read_text())["rows"][0]["pareto"] is True
-    assert paths[3].read_bytes().startswith(b"\x89PNG")
+    assert json.loads(paths[3].read_text())["rows"][0]["pareto"] is True
+    assert paths[4].read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_was_there_stays_where_the_picture_fails(tmp_path, monkeypatch):
@@ -149,7 +151,7 @@ def test_what_was_there_stays_where_the_picture_fails(tmp_path, monkeypatch):
 
 
 def test_the_terminal_shows_the_table(capsys):
-    comparison_table.show(ROWS, ["measured somewhere"])
+    comparison_table.show(ROWS, [("measured somewhere", "在某处测量")])
     out = capsys.readouterr().out
     assert "a|b*" in out and "10 (9-11)" in out and "measured somewhere" in out and "unknown arch 'd'" in out
     assert "AP, from" not in out  # no row has one
@@ -157,10 +159,17 @@ def test_the_terminal_shows_the_table(capsys):
 
 # ---------------------------------------------------------------- names, flags, trainings
 def test_names_and_patterns():
-    found = known_names.wanted(["resnet50.a1_in1k"], ["resnet1[08]", "resnet18"])
-    assert found == ["resnet50.a1_in1k", "resnet10t", "resnet18"] or found == ["resnet50.a1_in1k", "resnet18"]
-    with pytest.raises(UserError, match="--filter 'nothing\\*'"):
+    found = known_names.wanted(["resnet50.a1_in1k"], ["resnet1?", "resnet18", "resnet34"])
+    assert found == ["resnet50.a1_in1k", "resnet18", "resnet34"]
+    with pytest.raises(UserError, match="nothing"):
         known_names.wanted([], ["nothing*"])
+
+
+def test_what_is_published_is_that_of_the_tag():
+    default, other = under_detector.published("resnet50"), under_detector.published("resnet50.tv_in1k")
+    assert default["licence"] == "apache-2.0" and 70 < other["top1"] < default["top1"] < 90
+    assert (default["weights"], other["weights"]) == ("a1_in1k", "tv_in1k")
+    assert under_detector.published("resnet50.mine") == {"weights": "mine"}
 
 
 @pytest.mark.parametrize("text, wanted", [("8GB", 8192), ("600MB", 600), ("1.5g", 1536), ("700", 700)])
@@ -180,7 +189,7 @@ def test_mistaken_flags_are_one_line(words, capsys):
 def test_a_detector_that_is_no_detr_is_refused(tmp_path):
     (tmp_path / "x.yml").write_text("architecture: YOLOv3\n")
     with pytest.raises(UserError, match="architecture is 'YOLOv3'"):
-        subject.require_detr(str(tmp_path / "x.yml"))
+        under_detector.require_detr(str(tmp_path / "x.yml"))
 
 
 @pytest.mark.parametrize("steps, pictures, batch, wanted", [
@@ -224,7 +233,7 @@ def test_the_tool_compares_real_networks(tiny_config, tmp_path):
     timed = {f"{part}_{form}_fp32" for part in ("backbone", "detector") for form in ("eager", "exported")}
     assert timed <= set(found["latency"]) and half <= {*found["latency"], *found["missing"]}
     assert all(0 < one["low"] <= one["median"] <= one["high"] for one in found["latency"].values())
-    assert found["strides"] == [8, 16, 32] and found["kind"] == "native" and found["licence"] == "apache-2.0"
+    assert found["strides"] == [8, 16, 32] and found["how"] == "native" and found["licence"] == "apache-2.0"
     assert 0 < found["gflops"] < found["detector_gflops"] and 0 < found["parameters"] < found["detector_parameters"]
     assert found["largest_batch"] >= 0 and 0 < found["exported_peak"] < found["training_peak"]["2"]
     assert found["start"].startswith("random") and found["curve"] and 0 <= found["ap"] <= 1

@@ -31,8 +31,8 @@ def message(option):
 
 
 @pytest.mark.parametrize("option, words", [
-    ("TrainReader.batch_size=0", "TrainReader.batch_size is 0, not a whole number from 1 to 1000000; write for example "
-                                 "'batch_size: 4'"),
+    ("TrainReader.batch_size=0", "TrainReader.batch_size is 0, not a whole number from 1 to 1000000 or auto; "
+                                 "write for example 'batch_size: 4'"),
     ("EvalReader.batch_size=two", "EvalReader.batch_size is 'two', not a whole number"),
     ("hidden_dim=abc", "hidden_dim is 'abc', not a whole number from 1 to 65536"),
     ("seed=-1", "seed is -1, not a whole number from 0"),

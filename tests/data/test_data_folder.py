@@ -54,6 +54,13 @@ def test_voc(tmp_path):
     assert (found["metric"], found["num_classes"]) == ("VOC", 2)
     assert found["TrainDataset"]["anno_path"] == "trainval.txt"
     assert found["EvalDataset"]["anno_path"] == "test.txt" and data_folder.count_pictures(found) == 1
+    for name in ("train", "val"):  # all four lists of Pascal VOC: what is trained on is not evaluated on
+        (tmp_path / f"{name}.txt").write_text("a.jpg a.xml\n")
+    assert data_folder.sections(tmp_path) == found
+    for name in ("trainval", "test"):
+        (tmp_path / f"{name}.txt").unlink()
+    found = data_folder.sections(tmp_path)
+    assert [found[key]["anno_path"] for key in ("TrainDataset", "EvalDataset")] == ["train.txt", "val.txt"]
 
 
 def test_what_cannot_be_told_apart_is_said(coco, tmp_path):
@@ -68,5 +75,11 @@ def test_what_cannot_be_told_apart_is_said(coco, tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         data_folder.sections(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no file for 'train'; a data set has annotations/train\*.json"):
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / "label_list.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "latin" / "train.txt").touch()
+    (tmp_path / "latin" / "val.txt").touch()
+    with pytest.raises(UserError, match="not UTF-8"):
+        data_folder.sections(tmp_path / "latin")
+    with pytest.raises(UserError, match=r"no file for .train.; a data set has annotations/train\*.json"):
         data_folder.sections(tmp_path / "empty")

@@ -1,5 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A training whose numbers are no longer finite ends in one line, and overwrites nothing."""
+import re
 import types
 
 import numpy as np
@@ -10,8 +11,9 @@ from support.detector_cases import build_detector, eval_batch, train_batch
 from support.small_detector import SMALL
 from support.trainers import trainer_of
 
-from ppdet_ext.engine import checkpointer, divergence, load_weights
+from ppdet_ext.engine import checkpointer, divergence, load_weights, replay
 from ppdet_ext.engine.hooks import Hook, Status
+from ppdet_ext.engine.precision import Precision
 from ppdet_ext.errors import NotFinite, UserError
 
 STATUS = Status(epoch=3, step=7)
@@ -112,7 +114,9 @@ def test_the_loop_names_the_files_of_a_real_batch(tiny_config):
     trainer.hooks.append(Break())
     with pytest.raises(UserError, match=r"predictions became NaN or infinite before sampling at epoch 0, step 1 "
                                         r"\(images: '.*\.(png|jpg)', '.*'; first parameter that is not finite: "
-                                        r"neck.input_proj.0.0.weight, since the step on '.*\.(png|jpg)', '.*'\)"):
+                                        r"neck.input_proj.0.0.weight, since the step on '.*\.(png|jpg)', '.*'; "
+                                        r"first layer whose output is not finite: neck.input_proj.0.0 \(Conv2D; its "
+                                        r"weight is not finite\); the step is kept: train with --replay '.*'"):
         trainer.train()
 
 
@@ -133,3 +137,98 @@ def test_weights_of_nan_are_neither_saved_nor_loaded(tmp_path):
             load(layer, tmp_path / "bad.pdparams")
         assert "\n" not in str(caught.value)
     np.testing.assert_array_equal(layer[0].weight, good["0.weight"])
+
+
+# ---------------------------------------------------------------- the layer, and the step once more
+class Deep(nn.Layer):
+    """Two layers and a loss; the weight of ``second`` is what is broken."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.chance = nn.Linear(2, 3), nn.Linear(3, 1), nn.Dropout(0.5)
+
+    def forward(self, data):
+        return {"loss": (self.second(self.chance(self.first(data["image"]))) ** 2).sum()}
+
+
+def kept_step(tmp_path, value, told=print):
+    """(line of the error, path of the kept step) of a Deep whose second weight is ``value``."""
+    model = Deep()
+    model.second.weight.set_value(np.full([3, 1], value, "float32"))
+    keeper = replay.Keeper(model, Precision(), tmp_path / "run" / replay.NAME, told)
+    watch = divergence.Watch(model, types.SimpleNamespace(), keeper)
+    data = {**batch(4), "image": paddle.rand([5, 2]), "gt_bbox": [paddle.rand([number, 4]) for number in (2, 11)]}
+    with pytest.raises(UserError) as caught, watch.batch(data, STATUS):
+        watch.check(model(data))
+    return str(caught.value), keeper.path
+
+
+@pytest.mark.parametrize("value, why", [
+    (3e38, r"first layer whose output is not finite: second \(Linear; its input is finite, up to [\d.]+\)"),
+    (np.nan, r"first layer whose output is not finite: second \(Linear; its weight is not finite\)"),
+])
+def test_the_line_names_the_layer_and_where_the_step_is_kept(tmp_path, value, why):
+    told = []
+    line, path = kept_step(tmp_path, value, told.append)
+    assert re.search(why + f"; the step is kept: train with --replay '{path}' runs it again", line)
+    assert len(told) == 1 and re.search(why, told[0]) and "\n" not in line
+
+
+def test_a_layer_is_not_blamed_for_its_input():
+    model = Deep()
+    broken = {"image": paddle.full([5, 2], np.inf)}
+    assert "first (Linear; its input is not finite, which no layer" in replay.first_layer(model, lambda: model(broken))
+    assert replay.first_layer(model, lambda: model({"image": paddle.ones([5, 2])})) == ""
+
+
+def test_a_kept_step_runs_again_with_its_weights_batch_and_chances(tmp_path, monkeypatch):
+    line, path = kept_step(tmp_path, 3e38)
+    weights, data, facts = replay.load(path)
+    assert [tuple(box.shape) for box in data["gt_bbox"]] == [(2, 4), (11, 4)] and tuple(data["image"].shape) == (5, 2)
+    assert set(weights) == set(Deep().state_dict()) and facts["images"] == ["im_id 4"]
+    monkeypatch.setattr(replay, "create", lambda name: Deep())
+    text = replay.replay({"architecture": "Deep"}, path)
+    # the largest number after the dropout is the same only with the same chances
+    where = re.search(r"first layer whose output is not finite: .*?\)", line).group()
+    assert text.splitlines() == ["epoch 3, step 7: the loss became inf", "  image im_id 4", where]
+    monkeypatch.setattr(replay, "create", lambda name: nn.Linear(2, 2))
+    with pytest.raises(UserError, match="is of another network: bias"):
+        replay.replay({"architecture": "Deep"}, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04.", bytes(100)])
+def test_other_files_are_no_kept_steps(tmp_path, content):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="it is no step that a training has kept"):
+        replay.load(path)
+    with pytest.raises(UserError, match="there is no file"):
+        replay.load(tmp_path / "nowhere")
+
+
+def test_facts_of_a_kept_step_are_checked(tmp_path):
+    from safetensors.numpy import save_file
+    path = tmp_path / "x.safetensors"
+    for facts in ("[]", "{}", '{"version": 1, "epoch": "x"}', "[" * 100_000):
+        save_file({"weights/a": np.zeros(2)}, str(path), {replay.KEY: facts})
+        with pytest.raises(UserError, match="it is no step that a training has kept"):
+            replay.load(path)
+
+
+def test_a_step_that_is_too_large_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "MOST", 10)
+    line, path = kept_step(tmp_path, 3e38)
+    assert "the step is not kept" in line and not path.exists() and "first layer" in line
+
+
+def test_a_gradient_that_is_not_finite_is_named(tmp_path, monkeypatch):
+    class Root(Deep):
+        def forward(self, data):  # the root of 0 is finite, its slope is not
+            return {"loss": (self.second(self.first(data["image"])) * 0).sqrt().sum()}
+    path = tmp_path / "x.safetensors"
+    model = Root()
+    replay.save(path, model, {"image": paddle.ones([1, 2])}, {
+        "version": replay.VERSION, "epoch": 0, "step": 1, "message": "m", "images": [], "random": {}})
+    monkeypatch.setattr(replay, "create", lambda name: model)
+    text = replay.replay({"architecture": "Root"}, path)
+    assert "the losses are finite, but the gradient of second.bias (4 parameters) is not" in text

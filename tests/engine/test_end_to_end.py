@@ -33,7 +33,8 @@ def run(tmp_path_factory, small_digits):
     folder = tmp_path_factory.mktemp("run")
     text = TINY.format(configs=REPO / "configs", data=small_digits, output="output")
     (folder / "tiny.yml").write_text(text + "validate: true\n")
-    (folder / "train.log").write_text(shell("python tools/train.py -c tiny.yml -o epoch=2 log_iter=1", folder))
+    options = "epoch=2 log_iter=1 report=true"
+    (folder / "train.log").write_text(shell(f"python tools/train.py -c tiny.yml -o {options}", folder))
     return folder
 
 

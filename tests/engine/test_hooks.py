@@ -1,6 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """ppdet's callbacks as hooks: what they are told, and its VisualDL and Weights & Biases writers at work."""
 import importlib.machinery
+import json
 import sys
 import types
 
@@ -54,15 +55,38 @@ def test_a_callback_of_ppdet_is_told_all(tiny_config):
     assert found["rate"] == pytest.approx(trainer.history.rows[0]["learning_rate"])
 
 
+def check_metrics(trainer, record):
+    """metrics.jsonl of a run of two batches whose average lags, and the same numbers in VisualDL's record."""
+    rows = [json.loads(line) for line in (trainer.output / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["kind"], row["step"]) for row in rows] == [("train", 1), ("train", 2), ("eval", 2)]
+    train, evaluation = rows[1:]
+    assert set(train) == {"kind", "step", "epoch", "seconds", "images_per_second", "share", "memory", "cpu_percent",
+                          "grad_norm", "lr", "loss", "update_ratio"}
+    assert set(train["share"]) == {"data", "forward", "backward", "optimizer"}
+    assert 0.8 < sum(train["share"].values()) <= 1.001
+    assert set(train["update_ratio"]) == set(train["lr"]) == {"backbone", "neck", "transformer"}
+    assert train["grad_norm"] > 0 and train["memory"]["peak_mb"] >= train["memory"]["resident_mb"] > 0
+    losses = [row["loss"]["loss"] for row in rows[:2]]
+    assert sum(losses) / 2 == pytest.approx(trainer.history.rows[0]["loss"], rel=1e-5)
+    # the average is old, so that the raw weights are evaluated too; the report's boxes are the average's
+    assert evaluation["metrics"] == trainer.ap and set(evaluation["raw"]) == set(trainer.ap)
+    for tag in ("share/data", "memory/resident_mb", "lr/backbone", "update_ratio/neck", "grad_norm"):
+        values = [item.value for item in record.get_data("scalar", f"watch/{tag}")]
+        part, _, name = tag.partition("/")
+        assert values == pytest.approx([row[part][name] if name else row[part] for row in rows[:2]], rel=1e-6)
+
+
 def test_visualdl_gets_losses_ap_and_pictures(tiny_config, tmp_path, small_digits):
     reader = pytest.importorskip("visualdl").LogReader
-    trainer = trainer_of(tiny_config, ["epoch=1", "use_vdl=true", f"vdl_log_dir={tmp_path / 'train'}"])
+    trainer = trainer_of(tiny_config, ["epoch=1", "use_vdl=true", f"vdl_log_dir={tmp_path / 'train'}",
+                                       "ema_decay_type=normal"])
     trainer.train(validate=True)
     record = reader(file_path=str(next((tmp_path / "train").glob("*.log"))))
     losses = record.get_data("scalar", "loss")
     assert len(losses) == 2
     assert sum(item.value for item in losses) / 2 == pytest.approx(trainer.history.rows[0]["loss"], rel=0.5)
     assert record.get_data("scalar", "bbox-mAP")[0].value == pytest.approx(trainer.ap["AP"])
+    check_metrics(trainer, record)
 
     trainer = trainer_of(tiny_config, ["use_vdl=true", f"vdl_log_dir={tmp_path / 'test'}"], mode="test")
     trainer.predict([str(small_digits / "val" / "000000.jpg")], output_dir=str(tmp_path / "seen"))

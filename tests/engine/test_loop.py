@@ -15,8 +15,9 @@ from support.trainers import trainer_of
 from ppdet_ext import kernels
 from ppdet_ext.engine.accumulation import GradientAccumulation
 from ppdet_ext.engine.history import History
-from ppdet_ext.engine.hooks import Hook
-from ppdet_ext.engine.loop import TrainingLoop
+from ppdet_ext.engine.hooks import Hook, Status
+from ppdet_ext.engine.loop import TrainingLoop, run_evaluation
+from ppdet_ext.engine.precision import Precision
 from ppdet_ext.engine.weight_average import WeightAverage
 from ppdet_ext.errors import UserError
 
@@ -275,3 +276,14 @@ def test_what_makes_no_difference_is_said(tiny_config, caplog, option):
     finally:
         logger.removeHandler(caplog.handler)
     assert option.split("=")[0] in caplog.text and "NO effect" in caplog.text
+
+
+def test_an_evaluation_within_an_evaluation_leaves_gradients_on():
+    """As the raw weights' beside the average's."""
+    class Again(Hook):
+        def after_evaluation(self, status):
+            run_evaluation(nn.Layer(), [], [], Precision(), Status())
+            assert not paddle.is_grad_enabled()
+
+    run_evaluation(nn.Layer(), [], [], Precision(), Status(), [Again()])
+    assert paddle.is_grad_enabled()

@@ -13,7 +13,7 @@ from support.trainers import trainer_of
 from ppdet_ext import kernels
 from ppdet_ext.checkpoints import stamp
 from ppdet_ext.data import random_state, worker_threads
-from ppdet_ext.engine import checkpointer, load_weights, precision, resume_state, training_report
+from ppdet_ext.engine import checkpointer, load_weights, metrics_file, precision, resume_state, training_report
 from ppdet_ext.errors import UserError
 
 # every kind of chance: transforms with Python's and NumPy's numbers, stochastic depth, denoising
@@ -72,6 +72,10 @@ def assert_the_same_run(config, tmp_path, options, evaluate):
     assert resumed.start_epoch == 1 and [row["epoch"] for row in resumed.history.rows] == [0, 1]
     for one, other in zip(straight.history.rows, resumed.history.rows):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    keys = ("kind", "step", "rule", "loss", "lr", "grad_norm", "update_ratio", "metrics", "raw")
+    lines = [[{key: line.get(key) for key in keys} for line in metrics_file.read(run.output / metrics_file.NAME)]
+             for run in (straight, resumed)]
+    assert lines[0] == lines[1] and len(lines[0]) >= 2
     for suffix in stamp.SUFFIXES:
         ends = [arrays(tmp_path / run / f"tiny/model_final{suffix}") for run in ("straight", "resumed")]
         assert ends[0].keys() == ends[1].keys() and len(ends[0]) > 400

@@ -11,6 +11,7 @@ VOC = """\
 _BASE_: [tiny.yml, {configs}/datasets/voc.yml]
 num_classes: 2
 validate: true
+report: true
 epoch: 1
 TrainDataset: {{dataset_dir: {root}, anno_path: train.txt}}
 EvalDataset: {{dataset_dir: {root}, anno_path: train.txt}}

@@ -2,7 +2,6 @@
 """Pages: all of a run and of a comparison in one file, names are text, nothing is asked for outside of it."""
 import base64
 import html.parser
-import json
 import re
 
 import cv2
@@ -89,21 +88,21 @@ def evaluation(errors):
 
 
 def metrics_lines():
-    """As a run writes them: null for what is no number, a step twice after a resume, a line that is cut off."""
+    """As a run writes them: None for what is no number, a step twice after a resume."""
+    terms = dict.fromkeys([f"term {n}" for n in range(12)], 1.0)
     lines = [{"kind": "train", "step": step, "epoch": 0, "images_per_second": 10.0, "cpu_percent": 90,
               "share": {"data": 0.1, "forward": 0.4}, "memory": {"resident_mb": 900, "peak_mb": 1000 + step},
-              "grad_norm": None if step == 2 else 1.5, "lr": {"backbone": 1e-4}, "loss": {"loss": 3.0 / step},
+              "grad_norm": None if step == 2 else 1.5, "lr": {"backbone": 1e-4}, "loss": {**terms, "loss": 3.0 / step},
               "update_ratio": {"backbone": 1e-3}} for step in (1, 2, 3, 2)]
     lines += [{"kind": "warning", "rule": "data", "step": 2, "message": f"slow {EVIL}"},
               {"kind": "eval", "step": 3, "epoch": 0, "metrics": {"AP": 0.2, "AP50": 0.3}, "raw": {"AP": 0.1}}]
-    return "\n".join([*map(json.dumps, lines), "[1]", '{"kind": "train"}', '{"kind": "tra'])
+    return [*lines, {"step": 9}, {"kind": "train", "step": 7, "loss": None, "memory": None}]
 
 
 def test_a_runs_page_holds_all_and_names_are_text(evaluation, tmp_path):
-    (tmp_path / "metrics.jsonl").write_text(metrics_lines())
     rows = [{"epoch": 0, "loss": 3.0, "losses": {"a": 1.0}, "learning_rate": 0.1, "seconds": 75,
              "ap": {"AP": 0.25, "AP50": None}}]
-    run = run_part.run_part(rows, run_part.read_metrics(tmp_path / "metrics.jsonl"))
+    run = run_part.run_part(rows, metrics_lines())
     made = run_page.Page(
         f"x {EVIL}", run_page.TRAINING, [(("started from", "起点"), "https://me:secret@host/x")],
         {"AP": 0.25, "AP50": 0.5, "AP_small": None}, run, evaluation, [(("licence", "许可证"), f"{EVIL}")],
@@ -123,7 +122,8 @@ def test_a_runs_page_holds_all_and_names_are_text(evaluation, tmp_path):
     assert len(pictures) + len(drawings) == len(contents) and len(drawings) == 14
     assert not any("<script" in drawing for drawing in drawings)
     assert any("&lt;script" in drawing for drawing in drawings) and any("猫" in drawing for drawing in drawings)
-    assert any("$x_1$" in drawing for drawing in drawings) and any("_line" in drawing for drawing in drawings)
+    assert any(">term 8<" in drawing and ">loss<" in drawing and ">term 9<" not in drawing for drawing in drawings)
+    assert any(">$x_1$<" in drawing for drawing in drawings) and any("> _line  " in drawing for drawing in drawings)
     # image 5 has no file, that of image 4 is not there; the others are worst or best
     sides = [max(cv2.imdecode(np.frombuffer(one, "uint8"), 1).shape) for one in pictures]
     assert sorted(sides) == [80, 80, 80, 400]
@@ -135,9 +135,11 @@ def test_what_a_page_says_of_the_boxes(evaluation):
         "right": 8, "classification": 4, "localisation": 0, "both": 0, "duplicate": 0, "background": 0, "missed": 0}
     assert [(row["name"], row["objects"]) for row in evaluation.classes] == list(zip(NAMES, (3, 4, 3, 2)))
     assert sum(row["count"] for row in evaluation.confusions) == 4
-    worst = evaluation.worst[0]
-    assert worst.note[0].endswith("1 right, 1 wrong, 1 not found") and {box.text for box in worst.boxes} >= {
-        "_line 0.88"}
+    worst = evaluation.worst[0]  # image 2: class 2 is found, class 3 is called by class 0's name
+    assert worst.note[0].endswith("1 right, 1 wrong, 1 not found")
+    assert [(box.text, box.colour, box.broken) for box in worst.boxes] == [
+        ("$x_1$ 0.88", thumbnails.COLOURS[error_kinds.CORRECT], False),
+        (f"{EVIL} 0.88", thumbnails.COLOURS[error_kinds.CLASSIFICATION], False)]
     assert [one.note[0][0] for one in evaluation.best] == ["0", "1"]
 
 
@@ -148,7 +150,7 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(errors, log):
     assert log.text.count("a picture is left out") == 1 and "none.jpg" in log.text
 
 
-def test_a_comparisons_page_has_its_rows_marked(tmp_path):
+def test_a_comparisons_page_has_its_rows_marked():
     figure = figures.lines({EVIL: ([1, 2], [3, 4])}, "ms")
     rows = [{"name": EVIL, "ap": 0.41234, "parameters": 25_600_000, "front": True},
             {"name": "b", "ap": None, "parameters": 1234.5, "front": False, "more": float("nan")}]
@@ -171,8 +173,7 @@ def test_long_lines_are_averaged_and_many_classes_become_others():
     assert fewer[names.index("c7"), names.index("c9")] == 3
 
 
-def test_a_run_without_anything_has_a_page(tmp_path):
-    assert run_part.read_metrics(tmp_path / "none.jsonl") == []
+def test_a_run_without_anything_has_a_page():
     text = run_page.as_html(run_page.Page("x", run_page.EVALUATION, run=run_part.run_part([], [])))
     assert "Versions" in text and "<img" not in text
     assert figures.as_svg(figures.lines({"a": ([], [])}, "x", log=True)).startswith(b"<?xml")

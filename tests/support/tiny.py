@@ -1,6 +1,6 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A detector small enough to train in seconds, as a config."""
-# RT-DETR's own parts, as small as they go: tests of the plumbing need a network, not a good one
+# RT-DETR's own parts, as small as they go: tests of the plumbing need a network, not a good one, and no page of its run
 TINY = """\
 _BASE_: [{configs}/datasets/digits_detection.yml, {configs}/_base_/rtdetr.yml, {configs}/_base_/reader_640.yml,
          {configs}/_base_/optimizer_6x.yml, {configs}/_base_/runtime.yml]
@@ -11,6 +11,7 @@ save_dir: {output}
 epoch: 2
 log_iter: 1
 worker_num: 0
+report: false
 norm_type: bn
 hidden_dim: 32
 eval_size: [64, 64]

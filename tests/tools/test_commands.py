@@ -58,7 +58,7 @@ def test_each_command_is_a_tool_of_the_same_flags(command, tool, capsys):
 
 
 def test_each_tool_is_a_command():
-    for_authors = {"make_graphs", "make_manifest"}
+    for_authors = {"make_catalogue", "make_graphs", "make_manifest"}
     assert {path.stem for path in TOOLS.glob("*.py")} - for_authors == {command.tool for command in commands.COMMANDS}
 
 

@@ -14,7 +14,8 @@ from support.small_detector import SMALL
 from ppdet_ext import cli
 from ppdet_ext.cli import verify as command
 from ppdet_ext.registry import register
-from ppdet_ext.verify import receptive_field, run_checks, subject, weights_origin
+from ppdet_ext.verify import backbone_subject as subject
+from ppdet_ext.verify import image_sizes, receptive_field, run_checks, weights_origin
 from ppdet_ext.verify.findings import FAILED, OK, SKIPPED, Report
 from ppdet_ext.weights import writers
 
@@ -166,7 +167,7 @@ def test_a_good_backbone_passes(cls, picture):
     (WrongShape, "features", "out_shape says strides (channels) 8 (8), 16 (16), 32 (32), but forward gives 8 (8), 16"),
     (NanWeight, "finite numbers", "in the weights: c4.weight"),
     (NanWeight, "finite numbers", "in the features of stage 1, 2; they begin in c4"),
-    (LayerLeftRandom, "weights", "1 parameters are left random beside loaded ones: c4.weight"),
+    (LayerLeftRandom, "weights", "1 of 6 are left random beside loaded ones: c4.weight"),
     (Raises, "features", "forward fails: ValueError: too many values"),
     (DiesAfterwards, "values", "stage 2: every channel has one value everywhere"),
     (DiesAfterwards, "gradients", "2 of 6 trainable parameters get a gradient that is zero everywhere: c5"),
@@ -225,7 +226,7 @@ def test_weights_that_are_not_those_asked_for(kind, words, weights):
 def test_good_weights_and_a_layer_that_is_allowed_to_lack(weights):
     assert weights_report(NAMED, {"pretrained": weights["good"]}).of(OK)
     report = weights_report(NAMED, {"pretrained": weights["part"], "allow": ["blocks.2.0.conv_pw.*"]})
-    assert "1 parameters are left random beside loaded ones: blocks.2.0.conv_pw" in report.of(FAILED)[0].text
+    assert "are left random beside loaded ones: blocks.2.0.conv_pw" in report.of(FAILED)[0].text
 
 
 @pytest.mark.parametrize("mean, status", [([0.485, 0.456, 0.406], OK), ([0.5, 0.5, 0.5], FAILED)])
@@ -359,3 +360,19 @@ register(type("TurnedNet", (Good,), {"forward": lambda self, image: Good.forward
     assert code == 1 and "coarsest first" in told.out.splitlines()[-1]
     code, told = ended("--arch", "resnet5")
     assert code == 2 and told.err.startswith("error: unknown arch 'resnet5'")
+
+
+def test_reader_sizes_of_a_config():
+    readers = {"TrainReader": {"batch_transforms": [{"BatchRandomResize": {"target_size": [64, 96]}}]},
+               "EvalReader": {"sample_transforms": [{"Decode": {}}, {"Resize": {"target_size": [128, 64]}}]},
+               "TestReader": {"sample_transforms": [{"Resize": {"target_size": 32}}]}}
+    assert image_sizes.of_readers(readers) == [(32, 32), (64, 64), (96, 96), (128, 64)]
+
+
+def test_a_size_that_the_readers_give_must_be_taken():
+    global_config.update(architecture="DETR", TrainReader={"batch_transforms": [
+        {"BatchRandomResize": {"target_size": [64, 96]}}]})
+    global_config["DETR"].update(backbone=register(OneSize).__name__)
+    report = Report("OneSize", SIZE)
+    image_sizes.check(subject.of_config(global_config, SIZE), report)
+    assert "96x96, which the readers give, is not taken" in report.of(FAILED)[0].text

@@ -11,27 +11,17 @@ import paddle
 from paddle import nn
 from ppdet.core.workspace import create
 
-from ..backbones import find_entry, resolve, split_tag
+from ..backbones import find_entry, split_tag
 from ..backbones.adapters import PassOn, Select
 from ..config import config_file
 from ..errors import UserError
 from ..measure.operations_count import count_backbone, count_detector, count_parameters
 from ..registry.weights_wanted import without_pretrained
 from ..trace import on_demand
+from . import catalogue
+from .backbone_section import backbone_section
 
-#: a folder of the names of torchvision -> the backbone that configs name; all other names are timm's
-LIBRARIES = {"torchvision/": "TorchvisionBackbone", "": "TimmBackbone"}
 PLAIN = (type(None), PassOn, Select)  # adapters without a layer of their own
-
-
-def backbone_section(arch: str, **settings: Any) -> tuple[str, dict[str, Any]]:
-    """(class that a config names as the backbone, its section) of a network.
-
-    Strides are made to fit (adapter: auto), and one learning rate holds for all stages, however many there are.
-    """
-    prefix = next(prefix for prefix in LIBRARIES if arch.startswith(prefix))
-    return LIBRARIES[prefix], {"arch": arch[len(prefix):], "adapter": "auto", "size": "resize", "lr_mult_list": None,
-                               **settings}
 
 
 def detector_sections(arch: str, size: Sequence[int], **settings: Any) -> dict[str, Any]:
@@ -110,14 +100,21 @@ def facts(detector: nn.Layer, arch: str) -> dict[str, Any]:
     """What is known of a network without running it: how it comes, weights, licence, parameters, features."""
     backbone = detector.backbone
     entry = find_entry(arch, _side(backbone.img_size))
-    weights = resolve(entry, split_tag(arch)[1])
-    return {"kind": "native" if entry.family != "traced" else "bridged",
-            "shipped": entry.family != "traced" or split_tag(arch)[0] in on_demand.shipped(),
-            "weights": weights.tag, "licence": weights.license if weights.tag else "",
+    how = "native" if entry.family != "traced" else \
+        "shipped" if split_tag(arch)[0] in on_demand.shipped() else "bridged"
+    return {"how": how, **published(arch),
             "adapter": "" if type(backbone.to_strides) in PLAIN else type(backbone.to_strides).__name__,
             "channels": [spec.channels for spec in backbone.out_shape],
             "strides": [spec.stride for spec in backbone.out_shape],
             "parameters": count_parameters(backbone) / 1e6, "detector_parameters": count_parameters(detector) / 1e6}
+
+
+def published(arch: str) -> dict[str, Any]:
+    """'weights' (tag), 'licence' and 'top1' of a network's tag, or of its default one; what is known of them."""
+    bare, tag = split_tag(arch)
+    known = catalogue.load().get(bare)
+    found = next((one for one in known.weights if tag in ("", one.tag)), None) if known else None
+    return {"weights": found.tag, "licence": found.licence, "top1": found.top1} if found else {"weights": tag}
 
 
 def _side(size):
