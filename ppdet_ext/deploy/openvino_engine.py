@@ -2,6 +2,7 @@
 """The engine openvino: an .onnx file, or OpenVINO's own .xml, on what OpenVINO calls CPU, GPU or NPU."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,8 +19,19 @@ NAMES = {"cpu": ("CPU",), "gpu": ("GPU",), "npu": ("NPU",)}
 HALF, FULL = "bf16", "f32"
 
 
+@functools.cache
+def shared_core() -> openvino.Core:
+    """The one Core of this process, which is never given up.
+
+    OpenVINO 2025.2 gives the thread that first asks a Core for its devices a stack for signals, and unmaps it with the
+    Core. Where several Cores go in another order than they came, the thread is left with a stack that is not there, and
+    the next signal (Ctrl-C, the end of a child process) ends the process without a word.
+    """
+    return openvino.Core()
+
+
 class Engine:
-    """A model compiled by ``openvino.Core`` for an ExportedModel; for bf16 in two parts, see ``cut``.
+    """A model compiled by ``shared_core`` for an ExportedModel; for bf16 in two parts, see ``cut``.
 
     Computes in float32 unless told otherwise: left to itself OpenVINO takes bfloat16 on processors that have it.
 
@@ -28,7 +40,7 @@ class Engine:
     """
 
     def __init__(self, model: ExportedModel, options: Options):
-        core = openvino.Core()
+        core = shared_core()
         # GPU.0, GPU.1: GPU is the first of them
         device = devices.choose(options, NAMES, sorted({name.split(".")[0] for name in core.available_devices}))
         if options.bf16 and not _has_bf16(core, device):

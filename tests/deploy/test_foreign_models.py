@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import paddle
 import pytest
 import yaml
 from support import known_network
 from support.known_network import SETTINGS
+from support.paths import REPO
 
 from ppdet_ext.deploy import DeployError, ExportedModel, Predictor, infer_settings, program_check, protobuf
 from ppdet_ext.engine import to_onnx
@@ -234,3 +238,26 @@ def test_hostile_yaml(tmp_path, text, words):
     with pytest.raises(DeployError, match=words) as error:
         infer_settings.read(tmp_path / "infer_cfg.yml")
     assert "\n" not in str(error.value) and len(str(error.value)) < 800
+
+
+AFTER_OPENVINO = """
+import faulthandler, os, signal, sys
+faulthandler.enable()  # Python then hears signals on a stack apart, as under pytest
+from pathlib import Path
+from ppdet_ext.deploy import engines, exported_model, openvino_engine
+folder = Path(sys.argv[1])
+model = exported_model.ExportedModel.open(folder, folder / "model.onnx", ["openvino"])
+held = [openvino_engine.Engine(model, engines.Options()) for _ in range(3)]
+while held:
+    held.pop(0)
+signal.signal(signal.SIGUSR1, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has no such signals")
+def test_signals_are_heard_after_openvino(known_model):
+    """OpenVINO sets the thread's stack for signals, and must not leave it one that is gone."""
+    done = subprocess.run([sys.executable, "-c", AFTER_OPENVINO, known_model], text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(REPO)}, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "heard"), done.stderr
