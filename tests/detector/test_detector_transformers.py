@@ -39,7 +39,7 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=["r18", pytest.param("r50", marks=pytest.mark.slow)])
 def pair(request):
     """Our detector and theirs with equal weights, both in eval mode."""
     case = CASES[request.param]
