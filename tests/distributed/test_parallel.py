@@ -101,6 +101,7 @@ def boxes_of(path):
 
 
 @pytest.mark.multiproc
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_as_one(tmp_path, half_empty, tool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     train(tmp_path, half_empty, [*FIXED, "TrainReader.batch_size=4", "save_dir=one"], number=1)

@@ -84,7 +84,8 @@ def assert_the_same_run(config, tmp_path, options, evaluate):
 
 
 @pytest.mark.parametrize("options, evaluate", [
-    (["worker_num=2"], True), (["worker_num=0", "accumulate_steps=2", "ema_decay_type=normal"], False),
+    pytest.param(["worker_num=2"], True, marks=pytest.mark.slow),
+    (["worker_num=0", "accumulate_steps=2", "ema_decay_type=normal"], False),
 ], ids=["workers", "accumulation"])
 def test_a_resumed_run_is_the_unbroken_one(tiny_config, tmp_path, options, evaluate):
     assert_the_same_run(tiny_config, tmp_path, options, evaluate)

@@ -24,6 +24,7 @@ def pictures_of_evaluation(log):
     return int(re.findall("Total sample number: ([0-9]+)", log.text)[-1])
 
 
+@pytest.mark.slow
 def test_a_voc_set_through_the_tools(tiny_config, tmp_path, tool, monkeypatch, capsys, log):
     log.set_level("INFO", "ppdet.engine")
     monkeypatch.chdir(tmp_path)

@@ -233,6 +233,7 @@ def test_good_weights_and_a_layer_that_is_allowed_to_lack(weights):
 def test_the_readers_normalisation_is_held_against_the_weights(mean, status, weights):
     entries = [{"Decode": {}}, {"NormalizeImage": {"mean": mean, "std": [0.229, 0.224, 0.225]}}]
     global_config["TimmBackbone"].update(arch=NAMED, pretrained=weights["good"])
+    global_config.pop("normalization", None)  # a config that another file's fixture has read may have left it
     global_config.update(architecture="DETR", TrainReader={"sample_transforms": entries})
     global_config["DETR"].update(backbone="TimmBackbone")
     report = Report(NAMED, SIZE)
