@@ -18,16 +18,16 @@ from ..errors import UserError, nearest
 FILE = Path(__file__).with_name("catalogue.csv")
 DETECTOR_STRIDES = (8, 16, 32)  # of the features that RT-DETR's neck takes
 
-# Milliseconds of one image on one CPU, fitted to those that timm publishes of a thousand networks (docs/choose.md):
-# of 10**9 multiplications by kind, of GB of values that training would keep, of 10**9 parameters, of 1000 operations,
-# of a start. Only ratios of two networks mean something.
-MILLISECONDS = {"conv": 1.232, "pointwise": 1.765, "grouped": 1.696, "depthwise": 3.457, "linear": 1.384,
-                "attention": 0.0}
-PER_GB_KEPT, PER_BILLION_PARAMETERS, PER_THOUSAND_OPERATIONS, START = 23.7, 75.0, 6.03, 4.37
+# Milliseconds of one image on one CPU, fitted to those that timm publishes (benchmarks/fit_latency.py): of 10**9
+# multiplications by kind, of GB of values that training would keep, of 10**9 parameters, of 1000 operations, of a
+# start. Only ratios of two networks mean something.
+MILLISECONDS = {"conv": 1.84, "pointwise": 1.24, "grouped": 1.44, "depthwise": 27.7, "linear": 1.19, "attention": 0.0}
+PER_GB_KEPT, PER_BILLION_PARAMETERS, PER_THOUSAND_OPERATIONS, START = 25.2, 131.0, 5.93, 2.17
 # Bytes that each weight takes in training: the weight, its gradient, two moments of AdamW, the average of weights
 BYTES_PER_WEIGHT = 20
-# RT-DETR's neck and decoder (R50's) on a 640 x 640 image: millions of weights, MB that a training step keeps
-DETECTOR_PARAMETERS, DETECTOR_MB = 19.4, 900
+# RT-DETR's neck and decoder (R50's) on a 640 x 640 image: millions of weights, MB that a training step keeps (1,147 MB
+# were counted with ResNet-50 as the backbone, of which 701 are the backbone's)
+DETECTOR_PARAMETERS, DETECTOR_MB = 19.4, 450
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -161,14 +162,17 @@ def show(rows: Sequence[Row], facts: Sequence[Words]) -> None:
 
 def as_markdown(rows: Sequence[Row], facts: Sequence[Words]) -> str:
     """The page."""
-    lines = notes(rows, facts)
-    columns = used(rows)
-    table = [[column.title[0] for column in columns], ["---", *["--:"] * (len(columns) - 1)]]
-    table += [["<br>".join(filter(None, column.cell(row))) for column in columns] for row in rows]
-    parts = ["# Backbones compared", "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |"
-                                               for line in table),
-             "\n".join(f"- {line}" for line, _ in lines), f"![]({NAME}.png)"]
-    return "\n\n".join(parts) + "\n"
+    lines, columns = notes(rows, facts), used(rows)
+    cells = [[column.title[0] for column in columns]]
+    cells += [["<br>".join(filter(None, map(_plain, column.cell(row)))) for column in columns] for row in rows]
+    table = [f"| {' | '.join(line)} |" for line in (cells[0], ["---", *["--:"] * (len(columns) - 1)], *cells[1:])]
+    return "\n\n".join(["# Backbones compared", "\n".join(table), "\n".join(f"- {_plain(line)}" for line, _ in lines),
+                        f"![]({NAME}.png)"]) + "\n"
+
+
+def _plain(text):
+    """Signs that markdown would take for its own: the front's mark, what is extrapolated, a column's border."""
+    return re.sub(r"[|*~]", r"\\\g<0>", text)
 
 
 def flat(row: Row) -> Row:

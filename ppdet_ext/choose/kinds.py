@@ -51,7 +51,7 @@ def kind_of(shares: Mapping[str, float], strides: Sequence[float], modules: Sequ
         return "vit" if flat else "window" if windows else "pyramid"
     if flat and convolutions < 0.5:
         return "mlp"
-    if share["depthwise"] > 0.001 and share["conv"] < 0.3:
+    if share["depthwise"] > 0.001 and share["conv"] < 0.7:
         return "convnext" if norm == "layer" else "mbconv"
     if share["grouped"] > 0.05:
         return "grouped"

@@ -21,7 +21,7 @@ from .kinds import KINDS
 COUNTS = {"strides": 1.0, "channels": 0.25, "stages": 0.1, "kind": 0.4, "operations": 0.6, "norm": 0.3,
           "activation": 0.1, "cost": 0.5}
 PER_FAMILY = 2  # of the same source file, so that not all suggestions are one network's variants
-ALIKE = 1.05  # ratios nearer to 1 are called "as much"
+ALIKE = 1.05  # ratios nearer to 1 are called "equal"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ def reasons(row: Row, like: Row, weights: Weights) -> list[str]:
              "latency (estimated)": _ratio(row.milliseconds, like.milliseconds)}
     if row.kept_mb and like.kept_mb:
         costs["memory in training (estimated)"] = _ratio(row.kept_mb, like.kept_mb)
-    found += [f"as much {what}" if 1 / ALIKE < ratio < ALIKE else f"{ratio:.2f}x {what}" for what, ratio in
+    found += [f"equal {what}" if 1 / ALIKE < ratio < ALIKE else f"{ratio:.2f}x {what}" for what, ratio in
               costs.items()]
     return found + list(_accuracy(weights, like))
 

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from ..errors import UserError
 from ..sweep import originals
-from ..trace import from_torch, torchvision_taps
+from ..trace import from_torch
 
 SIDE = 640  # of a detector's image
 # tried one after the other: detection's own, multiples of 14, of 7 * 32 and of 12 * 32, then the network's own
@@ -100,7 +100,7 @@ class Network:
         if self.torchvision:
             return self._tapped(net, image)
         if type(net).__module__ in from_torch.READS_ITS_GRID:
-            return from_torch._maps_of_tokens(net, image)[1]
+            return from_torch.maps_of_tokens(net, image)[1]
         return list(net.forward_intermediates(image, intermediates_only=True))
 
     def _tapped(self, net, image):
@@ -128,14 +128,11 @@ class Network:
 
     def _build(self, img_size):
         if self.torchvision:
-            setting = torchvision_taps.size_setting(self.arch)
             build = partial(torchvision.models.get_model, self.arch, weights=None)
-            settings = {"init_weights": False} if self.arch in ("googlenet", "inception_v3") else {}
-            if img_size:
-                settings[from_torch._wanted_setting(setting, self.name)] = from_torch._side(setting, img_size)
+            settings = from_torch.torchvision_settings(self.arch, img_size)
         else:
             build = partial(timm.create_model, self.arch, pretrained=False)
-            settings = from_torch._timm_settings(build, self.arch, img_size)
+            settings = from_torch.timm_settings(build, self.arch, img_size)
             settings.pop("drop_path_rate", None)
         return from_torch.weightless(build, settings, self.name).to("meta")  # constants too: nothing is computed
 

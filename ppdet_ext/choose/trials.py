@@ -61,9 +61,9 @@ def verdict(rows: Sequence[Row]) -> Words:
     if chosen is None:
         return "No training gave an AP; the logs say why.", "没有训练得到 AP,原因见日志。"
     best = next(row for row in rows if row["ap"] is not None)
-    if not best["ap"]:
-        return ("AP is 0 for all: more --steps, or --pretrained true, would tell them apart.",
-                "AP 全为 0:增加 --steps 或使用 --pretrained true 才能分出高下。")
+    if best["ap"] < POINT:
+        return ("AP is below one point for all: more --steps, or --pretrained true, would tell them apart.",
+                "AP 都不到一个百分点:增加 --steps 或使用 --pretrained true 才能分出高下。")
     if chosen is best:
         return (f"Take {chosen['name']}: the highest AP, {best['ap']:.3f}, and no cheaper one is within a point of it.",
                 f"建议 {chosen['name']}:AP 最高 ({best['ap']:.3f}),一个百分点之内没有更省的网络。")

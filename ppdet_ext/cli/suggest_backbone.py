@@ -113,8 +113,8 @@ def try_out(names: Sequence[str], args: argparse.Namespace) -> None:
                            None if args.data == "sample" else args.data, args.steps, args.pretrained,
                            set_device({}, args.device))
     rows = trials.table(short_runs.train(list(dict.fromkeys(names)), runs), args.like)
-    paths = trials.write(rows, [short_runs.about(runs)[0]], args.output)
-    print(trials.as_markdown(rows, [short_runs.about(runs)[0]]))
+    paths = trials.write(rows, [short_runs.about(runs)], args.output)
+    print(trials.as_markdown(rows, [short_runs.about(runs)]))
     print("written:", *paths)
     if all(row["status"] != "ok" for row in rows):
         raise UserError(f"no training succeeded; {rows[0]['name']}: {rows[0]['reason']}")

@@ -21,8 +21,8 @@ from .. import setup
 from ..config import flags
 
 if TYPE_CHECKING:
+    from ..verify.backbone_subject import Subject
     from ..verify.findings import Report
-    from ..verify.subject import Subject
 
 SIDE = 640
 
@@ -89,7 +89,7 @@ def _quiet() -> Iterator[None]:
 def _subject(args: argparse.Namespace) -> Subject:
     from ..config import config_file
     from ..engine.export import image_shape
-    from ..verify import subject
+    from ..verify import backbone_subject as subject
     from . import prepare
 
     if args.config:

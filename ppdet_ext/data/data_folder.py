@@ -2,14 +2,13 @@
 """A data set's folder as sections of a config: which of its files are which, for --data DIR."""
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, printable
-from . import coco, dataset_config, sample
+from . import coco, dataset_config, sample, voc
 
 # words in the name of a file to learn from -> those in that of the file to evaluate on, the likeliest first
 SPLITS = {"trainval": ("test", "val"), "train": ("val", "test")}
@@ -50,7 +49,7 @@ def _coco(root):
 def _voc(root):
     found = [path for path in sorted(root.glob("*.txt")) if path.name != "label_list.txt"]
     files = _splits(found, root)
-    labels = [line for line in (root / "label_list.txt").read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    labels = voc.read_label_file(root / "label_list.txt", "--data")
     made: dict[str, Any] = {"metric": "VOC", "map_type": "11point", "num_classes": len(labels)}
     for section, path in files.items():
         made[section] = {"name": "VOCDataSet", "dataset_dir": str(root), "anno_path": path.name, "image_dir": "",
@@ -105,5 +104,5 @@ def count_pictures(cfg: dict[str, Any]) -> int:
     if data is None or not data.anno_file.is_file():
         raise UserError(f"TrainDataset: there is no '{data.anno_file if data else ''}'; name a set with --data DIR")
     if data.anno_file.suffix != ".json":
-        return len([line for line in data.anno_file.read_text(encoding="utf-8-sig").splitlines() if line.strip()])
-    return len(json.loads(data.anno_file.read_text(encoding="utf-8")).get("images") or ())
+        return len([line for line in voc.read_lines(data.anno_file, "TrainDataset.anno_path") if line.strip()])
+    return len(coco.load(data.anno_file, "TrainDataset").get("images") or ())

@@ -39,7 +39,7 @@ def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:
     """[(line number from 0, name)] of a text file with a class name per line."""
     if not os.path.isfile(path):
         raise UserError(f"{where}: label list '{path}' is missing; write one class name per line into it")
-    names = [line.strip() for line in _lines(path, where)]
+    names = [line.strip() for line in read_lines(path, where)]
     while names and not names[-1]:
         names.pop()
     if not names:
@@ -50,7 +50,8 @@ def read_label_file(path: Path, where: str) -> list[tuple[int, str]]:
     return list(enumerate(names))
 
 
-def _lines(path, where):
+def read_lines(path: Path, where: str) -> list[str]:
+    """Lines of a list; raises UserError where it cannot be read, or is not UTF-8."""
     try:
         return path.read_text(encoding=LIST_ENCODING).splitlines()
     except (OSError, ValueError) as error:
@@ -74,7 +75,7 @@ def check(source: Source, needs_boxes: bool = True) -> contents.Contents:
         raise UserError(f"{source.section}: image list '{listing}' is missing; it needs a line '<image> <xml>' for "
                         f"each image (set {source.section}.dataset_dir and {source.section}.anno_path)")
     paths, xmls = [], []
-    for number, line in enumerate(_lines(listing, f"{source.section}.anno_path"), 1):
+    for number, line in enumerate(read_lines(listing, f"{source.section}.anno_path"), 1):
         where = f"'{listing}' line {number}"
         if len(line.split()) < 2:
             raise UserError(f"{where} is '{line}'; it must be '<image> <xml>', without spaces in the names")

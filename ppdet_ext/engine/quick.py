@@ -208,7 +208,7 @@ def _by_batch(trainer: Trainer, truth: Path) -> float | None:
     """AP where BatchNorm uses each batch's own statistics; None without one that moves."""
     trainer.model.train()
     backbone = getattr(trainer.model, "backbone", None)
-    if hasattr(backbone, "hold_frozen"):
+    if backbone is not None and hasattr(backbone, "hold_frozen"):
         backbone.hold_frozen()
     norms = [layer for layer in trainer.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
     moving = [norm for norm in norms if norm.training]

@@ -271,7 +271,7 @@ def labels(seen: Look) -> str:
 
 
 def same_features(seen: Look) -> str:
-    if seen.broken or _spread(seen.images) < SAME:
+    if _spread(seen.images) < SAME or not all(np.isfinite(feature).all() for feature in seen.features):
         return ""
     same = [place for place, feature in enumerate(seen.features) if len(feature) > 1 and _spread(feature) < SAME]
     which = "all features" if len(same) == len(seen.features) else f"features {same} (counted from 0)"
@@ -376,9 +376,9 @@ def ends(seen: Look) -> tuple[float, float]:
     return float(np.mean(seen.losses[:some])), float(np.mean(seen.losses[-some:]))
 
 
-#: faults: with one of them nothing can be learnt as it should, whatever AP a few images reach
+#: faults: with one of them nothing can be learnt as it should, whatever AP a few images reach; the root of others first
 FAULTS: tuple[Callable[[Look], str], ...] = (
-    not_finite, rate_is_zero, labels, same_features, frozen_at_random, no_gradient)
+    same_features, not_finite, rate_is_zero, labels, frozen_at_random, no_gradient)
 #: what may be why, where AP stays low; looked at after the faults
 LIKELY: tuple[Callable[[Look], str], ...] = (
     part_without_gradient, unused_parameters, frozen, dead_channels, boxes_outside, pixels, readers, statistics_lag,

@@ -24,7 +24,8 @@ class Recipe:
         images: how many are learnt by heart.
         steps: of the optimizer.
         batch: images of a step; fewer where there are fewer.
-        rate: learning rate after the warm-up, on which factors of groups and layers count as ever.
+        rate: learning rate after the warm-up, on which factors of groups and layers count as ever; a tenth of it in the
+            last of ``PARTS`` equal parts, in which BatchNorm's running statistics come up with the weights.
         warmup: its steps.
         clip: limit of the gradient's norm.
         side: longest side of a picture on a CPU, pixels; a GPU takes the config's own.
@@ -39,13 +40,14 @@ class Recipe:
     rate: float = 5e-4
     warmup: int = 20
     clip: float = 1.0
-    side: int = 320
+    side: int = 256
     least_box: float = 8
     most_boxes: int = 20
     least_ap: float = 0.5
     fall: float = 0.8
 
 
+PARTS = 5  # epochs of a run; a short one has a single one, at one rate
 # transforms that show another picture each time; what a detector needs (Decode, Resize, Pad, ...) is not among them
 AUGMENTATIONS = frozenset({
     "AugmentHSV", "AutoAugment", "CenterRandColor", "CropWithDataAchorSampling", "CropWithSampling", "Cutmix",
@@ -118,18 +120,21 @@ def adjust(cfg: dict[str, Any], dataset: Any, recipe: Recipe) -> list[str]:
     lines = [*_augmentation_off(cfg), *_one_size(cfg, recipe)]
     count = len(dataset.roidbs)
     batch = min(recipe.batch, count)
-    # one long epoch: what depends on its number stays as at the start
-    dataset.repeat = -(-recipe.steps * batch // count)
+    # few and long epochs: what depends on their number stays as at the start
+    epochs = PARTS if recipe.steps >= 10 * PARTS else 1
+    dataset.repeat = -(-recipe.steps * batch // (count * epochs))
+    per_epoch = max(len(dataset) // batch, 1)
+    if dataset.repeat * count > len(dataset):  # a data set that knows no repeat
+        epochs = -(-recipe.steps // per_epoch)
     cfg["TrainReader"].update({"batch_size": batch, "shuffle": True, "drop_last": True})
     cfg["EvalReader"]["batch_size"] = min(_whole(cfg["EvalReader"].get("batch_size"), 1), count)
     cfg["TrainDataset"], cfg["EvalDataset"] = dataset, for_evaluation(dataset)
-    lines += _own_rate(cfg, recipe)
+    lines += _own_rate(cfg, recipe, epochs)
     if cfg.get("use_ema"):
         lines.append("no average of weights (use_ema): in a short run it lags")
-    epochs = -(-recipe.steps // max(len(dataset) // batch, 1))  # one, but for a data set that knows no repeat
     cfg.update({"use_ema": False, "accumulate_steps": 1, "epoch": epochs, "worker_num": 0, "validate": False,
-                "snapshot_epoch": 1})
-    lines.append(f"{recipe.steps} steps of {batch} images; no checkpoint is written")
+                "snapshot_epoch": epochs})
+    lines.append(f"{epochs * per_epoch} steps of {batch} images; no checkpoint is written")
     return lines
 
 
@@ -200,16 +205,19 @@ def _tell_size(cfg: dict[str, Any], own: list[int], size: list[int]) -> None:
         cfg["TestReader"]["inputs_def"] = {**cfg["TestReader"]["inputs_def"], "image_shape": [*shape[:-2], *size]}
 
 
-def _own_rate(cfg: dict[str, Any], recipe: Recipe) -> list[str]:
+def _own_rate(cfg: dict[str, Any], recipe: Recipe, epochs: int) -> list[str]:
     """AdamW with a rate that suits a short run; groups of an AdamW stay."""
     optimizer = dict(cfg["OptimizerBuilder"].get("optimizer") or {})
     groups = {key: optimizer[key] for key in ("param_groups",) if key in optimizer and optimizer["type"] == "AdamW"}
     was = f"{optimizer.get('type', 'Momentum')}, base_lr {cfg['LearningRate'].get('base_lr')}"
     warmup = min(recipe.warmup, max(recipe.steps // 4, 1))
+    last = max(epochs * (PARTS - 1) // PARTS, 1)
     cfg["LearningRate"].update({"base_lr": recipe.rate, "schedulers": [
-        PiecewiseDecay(gamma=[1.0], milestones=[1], use_warmup=True), LinearWarmup(steps=warmup, start_factor=0.01)]})
+        PiecewiseDecay(gamma=[0.1], milestones=[last], use_warmup=True),
+        LinearWarmup(steps=warmup, start_factor=0.01)]})
     cfg["OptimizerBuilder"].update({
         "clip_grad_by_norm": recipe.clip, "clip_grad_by_value": None, "regularizer": False,
         "optimizer": {"type": "AdamW", "weight_decay": 0.0001, **groups}})
-    return [f"AdamW at {recipe.rate:g} after {warmup} steps of warm-up (the config's {was}); factors of layers "
+    end = ", a tenth of it in the last fifth" if epochs > 1 else ""
+    return [f"AdamW at {recipe.rate:g} after {warmup} steps of warm-up{end} (the config's {was}); factors of layers "
             f"{'and groups ' if groups else ''}stay"]

@@ -22,8 +22,11 @@ FULL = 0.9  # share of the memory
 NOT_FALLEN, RISEN = 0.97, 1.2
 CLIPPED = 10  # gradient norm over the limit, which is then the only thing that decides how far a step goes
 CLIPPED_ADAPTIVE = 1e5  # Adam and its like divide by the gradient's size, so less does not matter there
-USUAL_RATIO = 1e-3  # norm of a backbone's step over that of its weights, at the full learning rate
+# norm of a backbone's step over that of its weights, at the full learning rate: of pretrained ones, and of small random
+# ones, which have nothing to lose
+USUAL_RATIO, RANDOM_RATIO = 1e-3, 1e-2
 RATE_FACTOR = 10
+LOW_RATIO = USUAL_RATIO / RATE_FACTOR / RATE_FACTOR  # pretrained weights often get a tenth of the rate
 RUN_AWAY = 1e4  # statistic of a BatchNorm over what it was (or over 1)
 OLD = 0.3  # mean age of the averaged weights over the run's steps; no more with the types threshold and exponential
 FAR_BELOW, LEAST_AP = 0.5, 0.02  # AP over that of the raw weights; an AP below says nothing yet
@@ -40,6 +43,7 @@ class Run:
         warm_up: batches of the warm-up.
         interval: batches between measurements.
         has_weights: the detector began from a checkpoint, not from a backbone's weights or none.
+        pretrained: the backbone's weights are no random start.
         average, decay: ``ema_decay_type`` and ``ema_decay``; '' without an average.
         average_age: mean age of its weights at the end of the run, over the run's steps.
         steps: the optimizer's, of the whole run.
@@ -55,6 +59,7 @@ class Run:
     warm_up: int = 0
     interval: int = 20
     has_weights: bool = False
+    pretrained: bool = True
     average: str = ""
     decay: float = 0.0
     average_age: float = 0.0
@@ -207,17 +212,22 @@ def _always_clipped(sight):
         line["grad_norm"] > limit * (CLIPPED_ADAPTIVE if sight.run.adaptive else CLIPPED) for line in sight.lines)
 
 
-def _rate_too(sight, high):
-    ratio = sight.backbone_ratio
-    return sight.warm and ratio > 0 and (ratio / USUAL_RATIO if high else USUAL_RATIO / 10 / ratio) > RATE_FACTOR
+def _usual(sight):
+    return USUAL_RATIO if sight.run.pretrained else RANDOM_RATIO
 
 
-def _rate_text(sight, high):
-    ratio = sight.backbone_ratio
-    factor = USUAL_RATIO / ratio
-    return (f"a step moves the backbone's weights by {ratio:.1g} of their size; about {USUAL_RATIO:g} is usual, a "
-            f"tenth of it for pretrained ones. Its rate is too {'high' if high else 'low'}: multiply it by about "
-            f"{_round(factor if high else factor / 10)} (OptimizerBuilder.optimizer.param_groups, or lr_mult_list)")
+def _rate_high(sight):
+    return sight.warm and sight.backbone_ratio > RATE_FACTOR * _usual(sight)
+
+
+def _rate_low(sight):
+    return sight.warm and 0 < sight.backbone_ratio < LOW_RATIO
+
+
+def _rate_text(sight, what, wanted):
+    return (f"a step moves the backbone's weights by {sight.backbone_ratio:.1g} of their size, which is too {what} "
+            f"({_round(_usual(sight))} is usual, a tenth of it is well): multiply its learning rate by about "
+            f"{_round(wanted / sight.backbone_ratio)} (OptimizerBuilder.optimizer.param_groups, or lr_mult_list)")
 
 
 def _round(number):
@@ -235,8 +245,8 @@ RULES = (
          lambda sight: f"every gradient is clipped (norm {sight.gradient:.3g}, limit {sight.run.clip_norm:g}), so that "
                        "its size no longer counts: lower LearningRate.base_lr, or raise "
                        f"OptimizerBuilder.clip_grad_by_norm to about {_round(sight.gradient)}"),
-    Rule("backbone_rate_high", "step", lambda sight: _rate_too(sight, True), lambda sight: _rate_text(sight, True)),
-    Rule("backbone_rate_low", "step", lambda sight: _rate_too(sight, False), lambda sight: _rate_text(sight, False)),
+    Rule("backbone_rate_high", "step", _rate_high, lambda sight: _rate_text(sight, "much", _usual(sight))),
+    Rule("backbone_rate_low", "step", _rate_low, lambda sight: _rate_text(sight, "little", _usual(sight) / 10)),
     Rule("batch_norm", "step", lambda sight: sight.recent[-1].growth > RUN_AWAY,
          lambda sight: f"the statistics of BatchNorm '{sight.recent[-1].layer}' have grown "
                        f"{sight.recent[-1].growth:.1g} times, so evaluation will see other numbers than training: "

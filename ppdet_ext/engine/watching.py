@@ -20,6 +20,7 @@ from .loop import run_evaluation
 from .metrics_file import MetricsFile
 from .optimizer import empty_groups
 from .phases import works_later
+from .training_report import started_from
 from .watch_rules import RULES, Reading, Run, Sight
 
 if TYPE_CHECKING:
@@ -214,6 +215,7 @@ def run_of(trainer: Trainer, parts: list[str]) -> Run:
         workers=cfg["worker_num"], processors=_processors(), batch_size=cfg["TrainReader"]["batch_size"],
         clip_norm=getattr(optimizer._grad_clip, "clip_norm", None), adaptive=type(optimizer).__name__ not in PLAIN,
         warm_up=trainer.plan.warm * trainer.accumulation.every, has_weights=_from_detector(trainer),
+        pretrained=not started_from(trainer).startswith("random"),
         average=ema.ema_decay_type if ema is not None else "", decay=ema.decay if ema is not None else 0.0,
         average_age=age, steps=steps,
         empty_groups=empty_groups(trainer.model, cfg["OptimizerBuilder"]), parts=parts)

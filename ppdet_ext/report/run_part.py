@@ -54,6 +54,7 @@ def run_part(rows: Sequence[Mapping[str, Any]], metrics: Iterable[Mapping[str, A
 def _training(rows, train, evaluated):
     loss = _over_steps(train, "loss") or _over_epochs(rows)
     if loss:
+        loss = {**{name: loss[name] for name in ("loss",) if name in loss}, **loss}  # the sum is never left out
         yield _picture(loss, ("Loss", "损失"), "step" if train else "epoch", bottom=0)
     ap = _ap(rows, evaluated)
     if ap:

@@ -48,7 +48,7 @@ def trace_timm(arch: str, img_size: int | tuple[int, int] | None = None, prepare
         made = timm.create_model(arch, pretrained=False, **settings)
         return prepare(made) if prepare else made
 
-    settings = _timm_settings(build, arch, img_size)
+    settings = timm_settings(build, arch, img_size)
     cfg = timm.models.get_pretrained_cfg(arch)
     opened = bool(set(OPEN_SETTINGS) & set(settings))
     sizes = [_square(img_size)] if img_size else _candidates(cfg.input_size, cfg.fixed_input_size, opened)
@@ -77,12 +77,10 @@ def trace_torchvision(arch: str, img_size: int | tuple[int, int] | None = None,
         raise UserError(f"unknown arch 'torchvision/{arch}'{nearest(arch, names)} (torchvision "
                         f"{torchvision.__version__} has no such classification network)")
     setting = torchvision_taps.size_setting(arch)
-    settings = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
     crop = torchvision.models.get_model_weights(arch).DEFAULT.transforms().crop_size[0]
     if not img_size and setting and crop != torchvision_taps.BUILT_FOR:
         img_size = crop  # as its published weights are
-    if img_size:
-        settings[_wanted_setting(setting, f"torchvision/{arch}")] = _side(setting, img_size)
+    settings = torchvision_settings(arch, img_size)
 
     def build(**given):
         made = torchvision.models.get_model(arch, weights=None, **given)
@@ -94,6 +92,20 @@ def trace_torchvision(arch: str, img_size: int | tuple[int, int] | None = None,
     graph.info.update(settings=settings, library="torchvision", version=torchvision.__version__, fixed=bool(setting),
                       **torchvision_taps.ends(arch))
     return graph
+
+
+def torchvision_settings(arch: str, img_size: int | tuple[int, int] | None = None) -> dict[str, Any]:
+    """How torchvision's builder is called, for images of a size where there is one.
+
+    Raises:
+        UserError: this network is not built for a size, or for square images only.
+    """
+    from . import torchvision_taps
+    settings: dict[str, Any] = {"init_weights": False} if arch in ("googlenet", "inception_v3") else {}
+    if img_size:
+        setting = torchvision_taps.size_setting(arch)
+        settings[_wanted_setting(setting, f"torchvision/{arch}")] = _side(setting, img_size)
+    return settings
 
 
 def _runs_at_another_size(build, graph):
@@ -149,13 +161,17 @@ def _of_one_argument(forward):
     return of_one_argument
 
 
-def _timm_settings(build, arch, img_size):
-    """What the network's class takes of the settings we want; {} of those it does not know."""
-    kind = _class_of(arch) or type(weightless(build, {}, arch))
+def timm_settings(build: Callable, arch: str, img_size: int | tuple[int, int] | None) -> dict[str, Any]:
+    """What the network's class takes of the settings we want; {} of those it does not know.
+
+    Raises:
+        UserError: it is not built for a size, and ``img_size`` is one.
+    """
+    kind: Any = _class_of(arch) or type(weightless(build, {}, arch))
     signature = {key for base in kind.__mro__  # a subclass may hand its settings on
                  for key in inspect.signature(base.__init__).parameters}
     wanted = {"drop_path_rate": DROP_PATH, **OPEN_SETTINGS}
-    settings = {key: value for key, value in wanted.items() if key in signature}
+    settings: dict[str, Any] = {key: value for key, value in wanted.items() if key in signature}
     if img_size:
         settings[_wanted_setting("img_size" if "img_size" in signature else "", arch)] = img_size
     return settings
@@ -231,7 +247,7 @@ def _first_traceable(name, build, forward, sizes, add_features):
 
 
 def _timm_forward(self, x):
-    final, features = _maps_of_tokens(self, x) if type(self).__module__ in READS_ITS_GRID \
+    final, features = maps_of_tokens(self, x) if type(self).__module__ in READS_ITS_GRID \
         else self.forward_intermediates(x)
     try:
         return {"features": list(features), "logits": self.forward_head(final)}
@@ -239,8 +255,8 @@ def _timm_forward(self, x):
         return {"features": list(features)}
 
 
-def _maps_of_tokens(self, x):
-    """``forward_intermediates``, with the grid from the image's size."""
+def maps_of_tokens(self: Any, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """``forward_intermediates`` of a network ``self``, with the grid from the image's size."""
     final, features = self.forward_intermediates(x, output_fmt="NLC")
     rows, columns = (size // patch for size, patch in zip(x.shape[2:], self.patch_size))
     return final, [one.transpose(1, 2).reshape(x.shape[0], -1, rows, columns) for one in features]

@@ -10,9 +10,9 @@ from paddle import nn
 
 from ..weights.load_report import fold
 from . import with_hooks
+from .backbone_subject import Subject
 from .findings import FAILED, OK, Report
 from .stage_table import Stage
-from .subject import Subject
 
 
 def weights_with_nan(network: nn.Layer) -> list[str]:

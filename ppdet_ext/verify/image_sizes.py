@@ -8,8 +8,8 @@ from typing import Any
 import paddle
 
 from ..config.reader_keys import READERS, TRANSFORM_LISTS
+from .backbone_subject import SMALL, Subject
 from .findings import FAILED, OK, WARNING, Report
-from .subject import SMALL, Subject
 
 RESIZES = ("BatchRandomResize", "Resize")  # the first takes several sizes in a list, the second [height, width]
 

@@ -8,7 +8,7 @@ import numpy as np
 from ..data import digit_pictures, normalization
 from ..deploy import DeployError, media
 from ..errors import UserError
-from .subject import Subject
+from .backbone_subject import Subject
 
 PHOTOGRAPH = ("skimage", "data/coffee.png")
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

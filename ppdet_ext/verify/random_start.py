@@ -23,7 +23,7 @@ def settle(network: nn.Layer, run: Callable[[], object]) -> None:
         run: runs the network on the picture whose statistics they become; what it raises is for later checks to tell.
     """
     for name, parameter in network.named_parameters():
-        if parameter.ndim == 1 and not name.endswith(("bias", "._mean")) and not bool(paddle.any(parameter != 0)):
+        if parameter.ndim <= 1 and not name.endswith(("bias", "._mean")) and not bool(paddle.any(parameter != 0)):
             parameter.set_value(paddle.full_like(parameter, MORE))
     norms = [layer for layer in network.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
     if not norms:

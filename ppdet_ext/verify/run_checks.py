@@ -20,8 +20,8 @@ from . import (
     torch_parity,
     weights_origin,
 )
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, Report
-from .subject import Subject
 
 
 def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tuple[Report, list[stage_table.Stage]]:
@@ -54,14 +54,14 @@ def verify(subject: Subject, image: np.ndarray, allow: Sequence[str] = ()) -> tu
         stages = timed("stages", stage_table.check, subject, given, report)
         finite = timed("finite numbers", finite_numbers.check, subject, stages, given.detach(), report)
         if stages:
-            timed("gradients", gradient_flow.check, subject, report)
+            timed("gradients", gradient_flow.check, subject, given, report)
         if stages and finite:
             timed("parity", torch_parity.check, subject, given.detach(), report)
         if not finite or any(finding.check in ("features", "out_shape") for finding in report.of(FAILED)):
             report.add("export", SKIPPED, "its features are not what a detector can take")
         else:
             timed("image sizes", image_sizes.check, subject, report)
-            timed("export", exported_program.check, subject, report)
+            timed("export", exported_program.check, subject, given, report)
         timed("normalisation", weights_origin.check_normalisation, subject, report)
     report.seconds["all"] = time.perf_counter() - report.started
     return report, stages

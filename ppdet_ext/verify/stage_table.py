@@ -12,8 +12,8 @@ import paddle
 from ..errors import UserError
 from ..registry.user_class import NECK_STRIDES, NoFeatures
 from . import receptive_field
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
-from .subject import Subject
 
 MANY_DEAD = 0.5  # share of a stage's channels from which it is worth a warning
 FLAT = 1e-6  # a channel is dead where its values differ by less than this share of the stage's largest

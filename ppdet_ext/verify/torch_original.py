@@ -18,7 +18,7 @@ from ..weights.layout_rules import to_torch
 from ..weights.readers import need
 from ..weights.verify_backbone import torch_features
 from . import with_hooks
-from .subject import Subject
+from .backbone_subject import Subject
 
 FLAG = "parity with torch"
 COUNTER = "num_batches_tracked"

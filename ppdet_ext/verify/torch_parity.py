@@ -12,8 +12,8 @@ from ..errors import UserError
 from ..weights import parity
 from ..weights.readers import need
 from . import first_difference, random_start, torch_original
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
-from .subject import Subject
 
 CHECK = "parity with torch"
 

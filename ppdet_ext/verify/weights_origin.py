@@ -15,9 +15,9 @@ from ..backbones import find_entry, recognise, resolve, split_tag
 from ..data import known_normalization, normalization
 from ..errors import UserError
 from ..weights.load_report import fold
+from .backbone_subject import Subject
 from .findings import FAILED, OK, SKIPPED, WARNING, Report
 from .gradient_flow import modules_of
-from .subject import Subject
 
 SHOWN = 4
 SEEDS = (1, 2)

@@ -43,14 +43,16 @@ def test_what_is_native_or_shipped_is_what_the_package_has():
 def test_rows_are_whole():
     for row in catalogue.rows():
         assert row.kind in kinds.KINDS and len(row.channels) == len(row.strides) > 0
-        assert row.gmacs > 0 and 0 < row.backbone_parameters <= row.parameters * 1.1
+        assert row.gmacs > 0 and row.backbone_parameters > 0
+        # some have weights for each place of the image
+        assert row.needs_size or row.backbone_parameters <= row.parameters * 1.1
         assert sum(row.shares.values()) == pytest.approx(1, abs=0.02)
 
 
 def test_resnet50():
     assert ROW.how == "native" and ROW.kind == "bottleneck" and ROW.strides_fit
     assert ROW.taken == ((8, 512), (16, 1024), (32, 2048))
-    assert ROW.best() == ROW.weights[0] == Weights("a1_in1k", "apache-2.0", 80.374, 288)
+    assert ROW.best() == ROW.weights[0] == Weights("a1_in1k", "apache-2.0", 81.24, 288)
 
 
 def test_a_row_that_is_written_is_read_back(tmp_path, monkeypatch):
@@ -80,7 +82,7 @@ def test_names_that_are_not_there():
 
 
 def test_weights_of_a_licence():
-    row = dataclasses.replace(ROW, weights=(Weights("a", "cc-by-nc-4.0", 90.0), Weights("b", "mit", 70.0),
+    row = dataclasses.replace(ROW, weights=(Weights("a", "cc-by-nc-4.0", 60.0), Weights("b", "mit", 70.0),
                                             Weights("c", "mit", 80.0)))
     assert [row.best(one).tag for one in ("", "cc*", "mit")] == ["a", "a", "c"]
     assert row.best("apache-2.0") is None
@@ -108,6 +110,7 @@ def test_it_answers_without_paddle_torch_or_numpy():
 
 KINDS = {
     "resnet18": "basic", "resnet50": "bottleneck", "resnext50_32x4d": "grouped", "efficientnet_b0": "mbconv",
+    "torchvision/efficientnet_v2_s": "mbconv",
     "convnext_tiny": "convnext", "swin_tiny_patch4_window7_224": "window", "pvt_v2_b1": "pyramid",
     "coatnet_0_224": "hybrid", "vit_base_patch16_224": "vit", "mixer_b16_224": "mlp",
 }
@@ -123,6 +126,7 @@ def test_words_for_classes():
     assert kinds.first_of(kinds.ACTIVATIONS, ["Conv2d"]) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_a_network_that_is_run_again_costs_the_same():
     torch_costs = pytest.importorskip("ppdet_ext.choose.torch_costs")

@@ -75,5 +75,11 @@ def test_what_cannot_be_told_apart_is_said(coco, tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         data_folder.sections(tmp_path / "none")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / "label_list.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "latin" / "train.txt").touch()
+    (tmp_path / "latin" / "val.txt").touch()
+    with pytest.raises(UserError, match="not UTF-8"):
+        data_folder.sections(tmp_path / "latin")
     with pytest.raises(UserError, match=r"no file for .train.; a data set has annotations/train\*.json"):
         data_folder.sections(tmp_path / "empty")

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from ppdet.core.workspace import create
 from support import data_sets, other_heads
 from support.paths import REPO
 from support.registry_fixtures import clean_registry  # noqa: F401
@@ -46,6 +47,21 @@ def test_the_config_is_changed_and_each_change_is_said(tiny_config):
     for words in ("3 of 8 training images", "no augmentation (RandomFlip)", "32 x 32", "64 x 64", "base_lr 0.001",
                   "no average of weights", "9 steps of 2 images"):
         assert words in said
+
+
+def test_a_whole_run_ends_at_a_tenth_of_the_rate(tiny_config):
+    cfg = config_of(tiny_config)
+    dataset, _ = quick_setup.take_images(cfg, Recipe())
+    lines = quick_setup.adjust(cfg, dataset, Recipe())
+    per_epoch = len(dataset) // cfg["TrainReader"]["batch_size"]
+    assert cfg["epoch"] * per_epoch == 300 and "300 steps of 4 images; no checkpoint is written" in lines
+    rate = create("LearningRate")(per_epoch)
+    rates = []
+    for _ in range(300):
+        rates.append(rate.get_lr())
+        rate.step()
+    assert rates[0] == pytest.approx(5e-6) and rates[20:240] == pytest.approx([5e-4] * 220)
+    assert rates[240:] == pytest.approx([5e-5] * 60)
 
 
 def test_detrs_ways_to_resize_become_one():
@@ -123,10 +139,10 @@ def healthy(**others):
 
 
 CASES = {
+    "same_features": dict(features=[np.repeat(np.random.rand(1, 4, 2, 2).astype("float32"), 2, axis=0)]),
     "not_finite": dict(broken="the output of backbone.conv1"),
     "rate_is_zero": dict(config_rate=0.0),
     "labels": dict(classes=np.array([2.0])),
-    "same_features": dict(features=[np.repeat(np.random.rand(1, 4, 2, 2).astype("float32"), 2, axis=0)]),
     "frozen_at_random": dict(frozen=["backbone.a"], learns={"neck.a": True}, factors={"neck.a": 1.0}),
     "no_gradient": dict(learns={"backbone.a": False, "neck.a": True}),
     "part_without_gradient": dict(learns={"backbone.a": True, "neck.a": False}),
@@ -163,6 +179,12 @@ def test_a_cause_is_said_of_what_has_it(name):
 def test_other_forms_of_a_cause(changed, words):
     seen = healthy(**changed)
     assert words in (quick_causes.faults(seen) or quick_causes.likely(seen))[0]
+
+
+def test_a_lost_picture_is_said_before_the_numbers_that_it_breaks():
+    """BatchNorm divides by the deviation of equal features: gradients are infinite."""
+    words = quick_causes.faults(healthy(**CASES["same_features"], broken="the gradient of backbone.conv1"))
+    assert "the same for every image" in words[0] and "the gradient of backbone.conv1" in words[1]
 
 
 def test_features_of_one_image_say_nothing():
@@ -285,7 +307,7 @@ def test_a_voc_set_is_judged_by_cocos_rules(tiny_config, tmp_path, monkeypatch):
 @pytest.mark.parametrize("head", other_heads.HEADS)
 def test_other_heads(head, tmp_path, small_digits):
     """Two steps: how far they come in a whole run is in docs/quick.md."""
-    text = other_heads.config_text(head, REPO / "configs", small_digits, tmp_path, size=64)
+    text = other_heads.config_text(head, REPO / "configs", small_digits, tmp_path)
     (tmp_path / "own.yml").write_text(text)
     verdict = quick.run(config_of(tmp_path / "own.yml"), SHORT)
     assert verdict.loss and "RandomFlip" in "".join(verdict.changes) and "Momentum" in "".join(verdict.changes)

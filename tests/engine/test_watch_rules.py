@@ -48,7 +48,8 @@ CASES = {
               {"losses": (40.0, 44.0), "run": {"has_weights": True}}]),
     "clipping": ({"run": {"adaptive": False}}, "clip_grad_by_norm to about 20",
                  [{"run": {"adaptive": False, "clip_norm": 3.0}}, {"run": {"adaptive": False, "clip_norm": None}}, {}]),
-    "backbone_rate_high": ({"line": ratio(0.03)}, "multiply it by about 0.03", [{"line": ratio(0.008)}]),
+    "backbone_rate_high": ({"line": ratio(0.03)}, "multiply it by about 0.03", [
+        {"line": ratio(0.008)}, {"line": ratio(0.03), "run": {"pretrained": False}}]),
     "backbone_rate_low": ({"line": ratio(5e-6)}, "multiply it by about 20", [
         {"line": ratio(2e-5)}, {"line": ratio(5e-6), "reading": {"rate": 0.1}},  # at a tenth of its rate
         {"line": {"update_ratio": {"neck": 1e-3}}, "run": {"parts": ("neck",)}}]),  # it does not learn

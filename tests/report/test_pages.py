@@ -89,9 +89,10 @@ def evaluation(errors):
 
 def metrics_lines():
     """As a run writes them: None for what is no number, a step twice after a resume."""
+    terms = dict.fromkeys([f"term {n}" for n in range(12)], 1.0)
     lines = [{"kind": "train", "step": step, "epoch": 0, "images_per_second": 10.0, "cpu_percent": 90,
               "share": {"data": 0.1, "forward": 0.4}, "memory": {"resident_mb": 900, "peak_mb": 1000 + step},
-              "grad_norm": None if step == 2 else 1.5, "lr": {"backbone": 1e-4}, "loss": {"loss": 3.0 / step},
+              "grad_norm": None if step == 2 else 1.5, "lr": {"backbone": 1e-4}, "loss": {**terms, "loss": 3.0 / step},
               "update_ratio": {"backbone": 1e-3}} for step in (1, 2, 3, 2)]
     lines += [{"kind": "warning", "rule": "data", "step": 2, "message": f"slow {EVIL}"},
               {"kind": "eval", "step": 3, "epoch": 0, "metrics": {"AP": 0.2, "AP50": 0.3}, "raw": {"AP": 0.1}}]
@@ -121,7 +122,8 @@ def test_a_runs_page_holds_all_and_names_are_text(evaluation, tmp_path):
     assert len(pictures) + len(drawings) == len(contents) and len(drawings) == 14
     assert not any("<script" in drawing for drawing in drawings)
     assert any("&lt;script" in drawing for drawing in drawings) and any("猫" in drawing for drawing in drawings)
-    assert any("$x_1$" in drawing for drawing in drawings) and any("_line" in drawing for drawing in drawings)
+    assert any(">term 8<" in drawing and ">loss<" in drawing and ">term 9<" not in drawing for drawing in drawings)
+    assert any(">$x_1$<" in drawing for drawing in drawings) and any("> _line  " in drawing for drawing in drawings)
     # image 5 has no file, that of image 4 is not there; the others are worst or best
     sides = [max(cv2.imdecode(np.frombuffer(one, "uint8"), 1).shape) for one in pictures]
     assert sorted(sides) == [80, 80, 80, 400]

@@ -58,9 +58,9 @@ RetinaHead:
     "FCOS": """\
 architecture: FCOS
 FCOS: {{backbone: TimmBackbone, neck: FPN, fcos_head: FCOSHead}}
-FPN: {{out_channel: 64, extra_stage: 2, has_extra_convs: true, use_c5: false}}
+FPN: {{out_channel: 256, extra_stage: 2, has_extra_convs: true, use_c5: false}}
 FCOSHead:
-  fcos_feat: {{name: FCOSFeat, feat_in: 64, feat_out: 64, num_convs: 2, norm_type: gn, use_dcn: false}}
+  fcos_feat: {{name: FCOSFeat, feat_in: 256, feat_out: 256, num_convs: 1, norm_type: gn, use_dcn: false}}
   fpn_stride: [8, 16, 32, 64, 128]
   prior_prob: 0.01
   norm_reg_targets: true
@@ -107,6 +107,6 @@ TrainReader:
 }
 
 
-def config_text(head, configs, data, output, size=128):
-    """The config of a head in HEADS."""
+def config_text(head, configs, data, output, size=192):
+    """The config of a head in HEADS; PicoDet's assigner wants 9 cells of stride 64."""
     return (COMMON + HEADS[head]).format(configs=configs, data=data, output=output, size=size)

@@ -14,7 +14,8 @@ from support.small_detector import SMALL
 from ppdet_ext import cli
 from ppdet_ext.cli import verify as command
 from ppdet_ext.registry import register
-from ppdet_ext.verify import image_sizes, receptive_field, run_checks, subject, weights_origin
+from ppdet_ext.verify import backbone_subject as subject
+from ppdet_ext.verify import image_sizes, receptive_field, run_checks, weights_origin
 from ppdet_ext.verify.findings import FAILED, OK, SKIPPED, Report
 from ppdet_ext.weights import writers
 

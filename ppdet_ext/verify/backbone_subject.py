@@ -110,6 +110,12 @@ class Subject:
             return self.size
         return height, width
 
+    def shrunk(self, image: paddle.Tensor) -> paddle.Tensor:
+        """The picture at that smaller size: random weights that are settled on a picture explode on noise."""
+        if tuple(image.shape[2:]) == self.smaller:
+            return image.detach()
+        return nn.functional.interpolate(image.detach(), size=list(self.smaller), mode="area")
+
     def neck(self, specs: Any) -> nn.Layer | None:
         """The neck of the config, or RT-DETR's own without a config; made for ``specs``.
 
