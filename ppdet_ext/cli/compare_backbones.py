@@ -6,31 +6,15 @@ python tools/compare_backbones.py --arch resnet18 mobilenetv3_large_100 repvit_m
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from .. import setup
+from ..config import flags
 
-UNITS = {"": 1.0, "MB": 1.0, "MIB": 1.0, "GB": 1024.0, "GIB": 1024.0, "M": 1.0, "G": 1024.0}  # MB of 2**20 bytes
-
+MEGABYTES = {"": 1.0, "m": 1.0, "mb": 1.0, "mib": 1.0, "g": 1024.0, "gb": 1024.0, "gib": 1024.0}  # of 2**20 bytes
 NEEDS = {"confirm": "memory", "data": "train", "steps": "train", "pretrained": "train"}  # flag -> what it is about
-
-
-def megabytes(text: str) -> float:
-    """'8GB', '600MB' -> MB (argparse type)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
-    if not found or found.group(2).upper() not in UNITS or not float(found.group(1)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory; write 8GB or 600MB")
-    return float(found.group(1)) * UNITS[found.group(2).upper()]
-
-
-def above_zero(text: str) -> int:
-    """A whole number from 1 (argparse type)."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
-    return int(text)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -44,17 +28,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--arch and --filter, at once")
     add("-c", "--config", metavar="CONFIG", help="whose detector and schedule (default: rtdetr_cspresnet_6x_coco.yml; "
         "for --train: rtdetr_cspresnet.yml, a run of minutes at 128 pixels)")
-    add("--size", nargs="+", type=above_zero, default=[640], metavar="SIDE", help="of the image: one side, or height "
-        "and width (default: 640)")
+    add("--size", nargs="+", type=flags.above_zero, default=[640], metavar="SIDE", help="of the image: one side, or "
+        "height and width (default: 640)")
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: a GPU where there is one")
-    add("--rounds", type=above_zero, default=9, help="turns, in each of which every network runs once (default: 9)")
+    add("--rounds", type=flags.above_zero, default=9, help="turns, in each of which every network runs once "
+        "(default: 9)")
     add("--fp32-only", action="store_true", help="no latency in bfloat16")
-    add("--batch", type=above_zero, default=2, help="of the training step whose memory is measured (default: 2)")
-    add("--memory", type=megabytes, metavar="8GB", help="find the largest training batch for it: measured at --batch "
-        "and twice that, and extrapolated")
+    add("--batch", type=flags.above_zero, default=2, help="of the training step whose memory is measured (default: 2)")
+    add("--memory", type=flags.amount_of_memory(MEGABYTES), metavar="8GB", help="find the largest training "
+        "batch for it: measured at --batch and twice that, and extrapolated")
     add("--confirm", action="store_true", help="with --memory: then measure that batch, too")
     add("--train", action="store_true", help="short trainings of the same steps, for the column AP")
-    add("--steps", type=above_zero, default=200, help="with --train: how many (default: 200)")
+    add("--steps", type=flags.above_zero, default=200, help="with --train: how many (default: 200)")
     add("--data", metavar="DIR", help="with --train: a data set, COCO or VOC layout (default: the sample data set)")
     add("--pretrained", default="auto", metavar="true|auto|false", help="with --train: the backbones' own weights "
         "(default: auto, random where they cannot be had)")
@@ -64,9 +49,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error("--size takes one side, or height and width")
     if not args.arch and not args.filter and not args.catalogue:
         parser.error("name networks: --arch NAME ..., or --filter 'GLOB'; or --catalogue, for what is known of all")
-    for flag, needed in NEEDS.items():
-        if getattr(args, flag) != parser.get_default(flag) and not getattr(args, needed):
-            parser.error(f"--{flag} says something about --{needed}, which is not there")
+    flags.require_others(parser, args, NEEDS)
     return args
 
 

@@ -11,10 +11,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ..config import flags
 from ..errors import UserError
 
+# of 10**9 bytes
 GIGABYTES = {"": 1.0, "g": 1.0, "gb": 1.0, "gib": 1.073741824, "m": 1e-3, "mb": 1e-3, "mib": 0.001048576}
-FOR_DATA = ("steps", "config", "device", "output", "pretrained")  # flags that say something about --data
+NEEDS = dict.fromkeys(("steps", "config", "device", "output", "pretrained"), "data")  # flag -> what it is about
 
 
 def ratio(text: str) -> float:
@@ -25,32 +27,18 @@ def ratio(text: str) -> float:
     return float(found.group(1))
 
 
-def gigabytes(text: str) -> float:
-    """'8GB', '600MB' -> GB of 10**9 bytes (argparse type)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
-    if not found or found.group(2) not in GIGABYTES or not float(found.group(1)):
-        raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory; write 8GB or 600MB")
-    return float(found.group(1)) * GIGABYTES[found.group(2)]
-
-
-def number(text: str) -> int:
-    """A whole number from 1 (argparse type)."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
-    return int(text)
-
-
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--like", required=True, metavar="NAME", help="a name of timm or torchvision: resnet50, torchvision/resnet50")
     add("--max-latency", type=ratio, metavar="1.2x", help="at most so many times its latency, as estimated")
-    add("--max-memory", type=gigabytes, metavar="8GB", help="of a training step of RT-DETR at 640 x 640, as estimated")
-    add("--batch", type=number, default=4, help="of that training step (default: 4)")
+    add("--max-memory", type=flags.amount_of_memory(GIGABYTES), metavar="8GB", help="of a training step of "
+        "RT-DETR at 640 x 640, as estimated")
+    add("--batch", type=flags.above_zero, default=4, help="of that training step (default: 4)")
     add("--licence", "--license", default="", metavar="GLOB", help="of the weights: apache-2.0, 'bsd*'")
     add("--without-torch", action="store_true", help="only networks that need no torch: native, or with a graph here")
-    add("--count", type=number, default=6, help="suggestions (default: 6)")
+    add("--count", type=flags.above_zero, default=6, help="suggestions (default: 6)")
     add("--each-kind", action="store_true", help="one network of each kind (convolutions, attention, ...), not the "
         "nearest of few families")
     data = parser.add_argument_group("try them: a short training each, of the same steps")
@@ -58,16 +46,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", metavar="DIR", help="a data set, COCO or VOC layout; 'sample': the one that the config names")
     add("-c", "--config", metavar="CONFIG", help="whose detector and readers (default: rtdetr_cspresnet.yml, a run of "
         "minutes at 128 pixels)")
-    add("--steps", type=number, default=200, help="of each training (default: 200)")
+    add("--steps", type=flags.above_zero, default=200, help="of each training (default: 200)")
     add("--pretrained", default="auto", metavar="true|auto|false", help="the backbones' own weights (default: auto, "
         "random where they cannot be had)")
     add("--device", choices=("auto", "cpu", "gpu"), default="auto", help="default: a GPU where there is one")
     add("--output", default="output/suggest", metavar="DIR", help="gets suggest.html, .md, .json, .png and what the "
         "trainings write")
     args = parser.parse_args(argv)
-    for flag in FOR_DATA:
-        if getattr(args, flag) != parser.get_default(flag) and not args.data:
-            parser.error(f"--{flag} says something about --data, which is not there")
+    flags.require_others(parser, args, NEEDS)
     return args
 
 

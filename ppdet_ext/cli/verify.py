@@ -7,18 +7,18 @@ check failed, 2 the command or its files are wrong.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import setup
 from ..config import flags
+from ..startup.environment import logging_at
 
 if TYPE_CHECKING:
     from ..verify.backbone_subject import Subject
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> Report:
     setup()
     from ..verify import feature_picture, input_picture, run_checks, show
 
-    with _quiet():
+    with logging_at(logging.ERROR, "ppdet_ext", "ppdet.engine"):  # the report says all else
         subject = _subject(args)
         image, pixels = input_picture.prepared(subject, args.image)
         report, stages = run_checks.verify(subject, image, args.allow)
@@ -70,20 +70,6 @@ def main(argv: Sequence[str] | None = None) -> Report:
     if not report.passed:
         sys.exit(1)
     return report
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Inside, the package logs errors only: the report says all else."""
-    loggers = [logging.getLogger(name) for name in ("ppdet_ext", "ppdet.engine")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
 
 
 def _subject(args: argparse.Namespace) -> Subject:

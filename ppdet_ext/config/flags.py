@@ -6,6 +6,8 @@ Stands alone (standard library only), so that ``--help`` and a mistyped flag are
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Callable, Mapping
 
 DEVICES = ("gpu", "npu", "xpu", "mlu")
 #: what --visualize of infer.py can show beside boxes, see ``engine.looks``
@@ -19,6 +21,34 @@ def boolean(text: str) -> bool:
                 "false": False, "no": False, "off": False, "0": False}[text.lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"'{text}' is neither true nor false") from None
+
+
+def above_zero(text: str) -> int:
+    """A whole number from 1 (argparse type)."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
+def amount_of_memory(units: Mapping[str, float]) -> Callable[[str], float]:
+    """An argparse type: '8GB', '600MB' -> how many of what ``units`` count.
+
+    Args:
+        units: {unit in small letters, '' for none: its size}.
+    """
+    def amount(text: str) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+        if not found or found.group(2) not in units or not float(found.group(1)):
+            raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory; write 8GB or 600MB")
+        return float(found.group(1)) * units[found.group(2)]
+    return amount
+
+
+def require_others(parser: argparse.ArgumentParser, args: argparse.Namespace, needs: Mapping[str, str]) -> None:
+    """End with the parser's error where a flag is given without the one that it says something about: {flag: other}."""
+    for flag, needed in needs.items():
+        if getattr(args, flag) != parser.get_default(flag) and not getattr(args, needed):
+            parser.error(f"--{flag} says something about --{needed}, which is not there")
 
 
 def looks(text: str) -> bool | tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import ctypes
+import logging
 import os
 import platform
 import sys
@@ -53,11 +54,29 @@ def quiet_imports() -> Iterator[None]:
                 warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, though typed as a sequence
 
 
+@contextlib.contextmanager
+def logging_at(level: int, *names: str) -> Iterator[None]:
+    """Inside, these loggers say nothing below ``level``."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(level)
+        yield
+    finally:
+        for logger, before in zip(loggers, levels):
+            logger.setLevel(before)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def defaults() -> dict[str, str]:
     """The variables that make Paddle fast on this machine, name to value."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     neighbours = int(os.environ.get("PADDLE_LOCAL_SIZE", 1))  # processes that paddle.distributed.launch started here
-    chosen = {"OMP_NUM_THREADS": str(max(cores // neighbours, 1))}
+    chosen = {"OMP_NUM_THREADS": str(max(cores() // neighbours, 1))}
     if "AMD" in cpu_name():
         # the MKL inside Paddle's CPU wheel takes its slowest path on AMD processors unless told which one to take
         chosen["MKL_DEBUG_CPU_TYPE"] = "5"
