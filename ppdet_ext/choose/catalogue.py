@@ -9,6 +9,7 @@ import csv
 import dataclasses
 import fnmatch
 import functools
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -194,21 +195,19 @@ def _cell(value):
     if isinstance(value, Mapping):
         return " ".join(f"{key}:{share:.3g}" for key, share in value.items())
     if isinstance(value, tuple):
-        return " ".join(_words(value))
+        return " ".join(map(_word, value)) if value and isinstance(value[0], Weights) else short(value)
     return "" if value is None else value
 
 
-def _words(values):
-    """Weights as tag:licence:top1:side; a number that is repeated as 768x12."""
-    runs: list[list] = []
-    for one in values:
-        if isinstance(one, Weights):
-            yield f"{one.tag}:{one.licence}:{'' if one.top1 is None else f'{one.top1:.5g}'}:{one.side or ''}"
-        elif runs and runs[-1][0] == one:
-            runs[-1][1] += 1
-        else:
-            runs.append([one, 1])
-    yield from (f"{one:g}" if count == 1 else f"{one:g}x{count}" for one, count in runs)
+def _word(one):
+    """Weights as tag:licence:top1:side."""
+    return f"{one.tag}:{one.licence}:{'' if one.top1 is None else f'{one.top1:.5g}'}:{one.side or ''}"
+
+
+def short(values: Iterable[float]) -> str:
+    """'256 512 1024', '768x12' for the same twelve times."""
+    runs = [(value, len(list(same))) for value, same in itertools.groupby(values)]
+    return " ".join(f"{value:g}" if count == 1 else f"{value:g}x{count}" for value, count in runs)
 
 
 def _row(cells):

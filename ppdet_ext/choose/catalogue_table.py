@@ -2,17 +2,10 @@
 """Rows of the catalogue as a table in the terminal."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Callable, Sequence
 
 from . import catalogue
-from .catalogue import Row
-
-
-def short(values: Iterable[float]) -> str:
-    """'256 512 1024', '768x12' for the same twelve times."""
-    runs = [(value, len(list(same))) for value, same in groupby(values)]
-    return " ".join(f"{value:g}" if count == 1 else f"{value:g}x{count}" for value, count in runs)
+from .catalogue import Row, short
 
 
 def weights_cell(row: Row) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..report.page import Words
+from ..startup import environment
 from ..sweep import worker_pool
 
 log = logging.getLogger("ppdet_ext")
@@ -61,7 +62,7 @@ def about(settings: Settings) -> list[Words]:
     info, cpu = Path("/proc/cpuinfo"), settings.device == "cpu"
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    machine = f"{names[0] if names else platform.machine()}, {worker_pool.cores()} cores" if cpu else \
+    machine = f"{names[0] if names else platform.machine()}, {environment.cores()} cores" if cpu else \
         paddle.device.cuda.get_device_name()
     return [(f"Detector of {settings.config}, images {height}x{width}, batch 1, {settings.rounds} turns in which the "
              f"networks (up to {GROUP}) follow one another; exported: Paddle Inference{' with oneDNN' if cpu else ''}.",
@@ -183,24 +184,24 @@ def _memory(row: Row, settings: Settings, folder: Path) -> None:
     'inference_peak', 'exported_peak' (batch 1), 'training_peak' {batch: MB}; 'largest_batch', 'largest_batch_peak' (MB,
     extrapolated), 'confirmed_peak' (MB, measured).
     """
+    def training(batch: int) -> float:
+        return _peak(row, settings, "training_peak", config=settings.config, batch=batch)
+
     program = next((path for suffix in (".json", ".pdmodel") if (path := folder / f"detector{suffix}").is_file()), None)
-    row["inference_peak"] = _peak(row, settings, "inference_peak")
+    row["inference_peak"] = _peak(row, settings, "inference_peak", config=settings.config)
     if program:
         row["exported_peak"] = _peak(row, settings, "exported_peak", program=str(program))
     batches = [settings.batch] if settings.memory is None else [settings.batch, 2 * settings.batch]
-    row["training_peak"] = {batch: _peak(row, settings, "training_peak", batch=batch) for batch in batches}
+    row["training_peak"] = {batch: training(batch) for batch in batches}
     if settings.memory is not None:
         row["largest_batch"], row["largest_batch_peak"] = largest_batch(row["training_peak"], settings.memory)
         if settings.confirm and row["largest_batch"]:
-            row["confirmed_peak"] = _peak(row, settings, "training_peak", batch=row["largest_batch"])
+            row["confirmed_peak"] = training(row["largest_batch"])
 
 
 def _peak(row: Row, settings: Settings, step: str, **given: Any) -> float:
-    given = {"size": settings.size, "config": settings.config, **given}
-    if "program" in given:
-        del given["config"]
     with worker(settings) as fresh:
-        return answer(fresh, row["name"], step, **given)["peak"]
+        return answer(fresh, row["name"], step, size=settings.size, **given)["peak"]
 
 
 def largest_batch(peaks: dict[int, float], memory: float) -> tuple[int, float]:
@@ -216,8 +217,6 @@ def largest_batch(peaks: dict[int, float], memory: float) -> tuple[int, float]:
         return large, high  # memory that another step has left free hides the batch's: no line to go on with
     found = max(int((memory - low) / slope + small), 0)
     return found, low + (found - small) * slope
-
-
 
 
 def add_trainings(rows: Sequence[Row], results: dict[str, Row]) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import resource
-import sys
 from pathlib import Path
 
 import paddle
+
+from ..measure.memory_there import resident_peak
 
 MB = 2**20
 
@@ -29,5 +29,4 @@ def peak() -> float:
         # unlike ru_maxrss it does not begin with what the parent had when it started this process
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         return int(found.group(1)) / 1024  # type: ignore[union-attr]  # or an AttributeError
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MB
+    return resident_peak() / MB

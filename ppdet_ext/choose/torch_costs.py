@@ -263,8 +263,6 @@ def _block(net):
             for child in module.children():
                 if not isinstance(child, CONTAINERS) and list(child.children()):
                     elements.setdefault(type(child).__name__, []).append(child)
-        elif not isinstance(module, torch.nn.Module):
-            continue
     weight = {kind: sum(_count(one.parameters()) for one in found) for kind, found in elements.items()}
     if not weight:
         return "", 0
