@@ -69,16 +69,8 @@ def torch_features(model: Any, info: Any, image: Any) -> list[Any]:
     """The features of a torch network [B, C, H, W] that ``info`` names, as tensors."""
     if hasattr(model, "forward_intermediates"):
         return list(model.forward_intermediates(image, indices=list(info.out_indices), intermediates_only=True))
-    found: dict[str, Any] = {}
-    names = info.module_name()
-    hooks = [model.get_submodule(name).register_forward_hook(
-        lambda _module, _inputs, output, name=name: found.__setitem__(name, output.clone())) for name in names]
-    try:
-        model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return [as_map(found[name], channels) for name, channels in zip(names, info.channels())]
+    found, _ = _hooked(model, info.module_name(), image)
+    return [as_map(feature, channels) for feature, channels in zip(found.values(), info.channels())]
 
 
 def as_map(feature: Any, channels: int) -> Any:
@@ -98,7 +90,9 @@ def torch_outputs(model: Any, info: Any, image: Any) -> dict[str, np.ndarray]:
     modules = dict(model.named_modules())
     lacking = [name for name in info.module_name() if name not in modules]
     if not lacking:
-        return _hooked(model, modules, info, image)
+        found, output = _hooked(model, info.module_name(), image)
+        arrays = {name: parity.as_array(value) for name, value in found.items()}
+        return arrays if isinstance(output, (list, tuple)) else {**arrays, "output": parity.as_array(output)}
     output = model(image)
     if isinstance(output, (list, tuple)):  # timm's features_only, whose modules have names of their own
         return _named(info, output)
@@ -109,19 +103,21 @@ def _named(info, features):
     return dict(zip(info.module_name(), map(parity.as_array, features)))
 
 
-def _hooked(model, modules, info, image):
+def _hooked(model, names, image):
+    """({name: what the torch module of that name gives}, what the network gives)."""
     found = {}
 
     def keeper(name):
         def keep(_module, _inputs, output):
-            found[name] = parity.as_array(output).copy()  # later modules may work in place
+            found[name] = output.clone()  # later modules may work in place
         return keep
-    hooks = [modules[name].register_forward_hook(keeper(name)) for name in info.module_name()]
-    output = model(image)
-    for hook in hooks:
-        hook.remove()
-    found = {name: found[name] for name in info.module_name()}
-    return found if isinstance(output, (list, tuple)) else {**found, "output": parity.as_array(output)}
+    hooks = [model.get_submodule(name).register_forward_hook(keeper(name)) for name in names]
+    try:
+        output = model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: found[name] for name in names}, output
 
 
 def _load_torch(torch, model, state):
