@@ -16,6 +16,7 @@ from ppdet.utils.logger import setup_logger
 from ..distributed import processes
 from ..errors import UserError
 from ..graph.ops.timm_norm_leaves import sync_batch_norms
+from ..nn.norms import batch_norms
 from ..registry import register, serializable
 from ..registry.user_class import as_wanted
 from ..registry.weights_wanted import weights_wanted
@@ -234,7 +235,7 @@ class NamedBackbone(nn.Layer):
             norm.training = False
 
     def _norms(self):
-        return [layer for layer in self.model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+        return batch_norms(self.model)
 
     def _sync_norms(self):
         if self.norm_type == "sync_bn" and processes.count() > 1:

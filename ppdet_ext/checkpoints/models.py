@@ -11,12 +11,12 @@ import numpy as np
 import paddle
 from ppdet.core.workspace import create
 
-from ..backbones.ppdet.common import batch_norms
 from ..config import config_file, keys
 from ..detector import HybridEncoder, RTDETRTransformer
 from ..detector.anchors import make_anchors
 from ..errors import UserError, nearest
 from ..files import data_path
+from ..nn.norms import batch_norms
 from ..registry.weights_wanted import without_pretrained
 from . import name_maps, name_rules
 

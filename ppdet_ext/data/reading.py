@@ -57,6 +57,26 @@ def raise_if_failed(batch: Any) -> Any:
     return batch
 
 
+def read_batch(reader: Any, records: Sequence[dict]) -> dict[str, Any]:
+    """What one of ppdet's readers makes of some records, read here and now: numpy arrays, or lists of them.
+
+    Raises:
+        UserError: a picture cannot be read, or the transforms do not fit it.
+    """
+    samples = [reader._sample_transforms({**copy.deepcopy(record), "curr_iter": 0}) for record in records]
+    return raise_if_failed(reader._batch_transforms(samples))
+
+
+def as_tensors(value: Any) -> Any:
+    """The same with Paddle's tensors, as its DataLoader gives them; what is no array of numbers stays."""
+    import paddle
+    if isinstance(value, dict):
+        return {key: as_tensors(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_tensors(entry) for entry in value]
+    return paddle.to_tensor(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
+
+
 def mark_empty(batch: dict) -> dict:
     """Give arrays without rows one row of zeros, and note which these are; in place."""
     lists = {key: value for key, value in batch.items() if isinstance(value, list)}

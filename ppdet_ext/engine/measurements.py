@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
+
+from ..measure.memory_there import resident_peak
 
 MB = 2**20
 SAMPLED, NUMBERS = 16, 65536  # weights that are looked at in each part of a network, and numbers of each
@@ -123,8 +123,7 @@ def memory() -> dict[str, int]:
     """MiB: 'resident_mb' and 'peak_mb' of this process; 'gpu_mb', the most that Paddle's tensors took, on a GPU."""
     import psutil
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    now, most = psutil.Process().memory_info().rss // MB, peak // (MB if sys.platform == "darwin" else 2**10)
+    now, most = psutil.Process().memory_info().rss // MB, resident_peak() // MB
     found = {"resident_mb": now, "peak_mb": max(now, most)}  # the system counts the peak less often
     if paddle.get_device().startswith("gpu"):
         found["gpu_mb"] = paddle.device.cuda.max_memory_allocated() // MB

@@ -6,7 +6,6 @@ One image of the largest size that the reader makes is tried (see ``measure.memo
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,7 @@ from ppdet.core.workspace import create
 
 from .. import kernels
 from ..data import random_state
-from ..data.reading import raise_if_failed, restore_empty
+from ..data.reading import as_tensors, read_batch, restore_empty
 from ..distributed import processes
 from ..errors import UserError
 from ..measure import memory_profile, memory_there
@@ -85,19 +84,9 @@ def trial_batch(cfg: Mapping[str, Any], dataset: Any) -> dict[str, Any] | None:
 
 
 def _batch_of(record, settings):
-    reader = create("TrainReader")
-    sample = reader._sample_transforms({**copy.deepcopy(record), "curr_iter": 0})
-    batch = restore_empty(_tensors(raise_if_failed(reader._batch_transforms([sample]))))
+    batch = restore_empty(as_tensors(read_batch(create("TrainReader"), [record])))
     sides = largest_size(settings, tuple(batch["image"].shape[-2:]))
     return {**batch, "image": paddle.to_tensor(np.random.rand(1, 3, *sides).astype("float32")), "epoch_id": 0}
-
-
-def _tensors(value):
-    if isinstance(value, dict):
-        return {key: _tensors(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_tensors(entry) for entry in value]
-    return paddle.to_tensor(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import resource
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import paddle
 from tqdm import tqdm
 
 from ..distributed import processes
+from ..measure.memory_there import resident_peak
 from .hooks import Hook, Status
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def peak_memory_mb() -> int:
     """Most memory so far, in MiB: the GPU's where Paddle runs on one, else this process's resident memory."""
     if paddle.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated() // 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == "darwin" else 2**10)
+    return resident_peak() // 2**20
 
 
 class Progress(Hook):

@@ -19,10 +19,10 @@ from paddle import nn
 
 from .. import kernels
 from ..deploy import media
-from ..deploy.visualize import draw_boxes
 from ..distributed import processes
 from ..errors import NotFinite, UserError
 from ..files import atomic_path, require_writable
+from ..nn.norms import batch_norms
 from . import quick_causes, quick_setup
 from .draw import beside
 from .hooks import Hook, Status
@@ -32,7 +32,7 @@ from .progress import Progress
 from .quick_causes import Look
 from .quick_setup import Recipe
 from .trainer import Trainer
-from .training_report import TITLES, ground_truth
+from .training_report import TITLES, beside_truth, ground_truth
 
 FOLDER, PICTURE, VERDICT = "quick", "quick.png", "quick.json"
 SHOWN, HEIGHT = 6, 200  # images in the picture, and their pixels
@@ -77,7 +77,7 @@ class HoldStatistics(Hook):
     """From an epoch on, BatchNorm uses its running statistics, as an evaluation does, and keeps them."""
 
     def __init__(self, model: nn.Layer, first: int) -> None:
-        self.norms, self.first = _norms(model), first
+        self.norms, self.first = batch_norms(model), first
 
     def before_step(self, status: Status) -> None:
         if status.epoch >= self.first:
@@ -219,17 +219,13 @@ def _evaluate(trainer: Trainer, truth: Path, detections: Detections, seen: Look 
     return dict(status.ap)
 
 
-def _norms(model: nn.Layer) -> list[Any]:
-    return [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
-
-
 def _by_batch(trainer: Trainer, truth: Path) -> float | None:
     """AP where BatchNorm uses each batch's own statistics; None without one that moves."""
     trainer.model.train()
     backbone = getattr(trainer.model, "backbone", None)
     if backbone is not None and hasattr(backbone, "hold_frozen"):
         backbone.hold_frozen()
-    moving = [norm for norm in _norms(trainer.model) if norm.training]
+    moving = [norm for norm in batch_norms(trainer.model) if norm.training]
     if not moving:
         return None
     with _in_train_mode(moving):
@@ -257,13 +253,5 @@ def _set_training(layer: nn.Layer, given: Any) -> Any:
 
 def _draw(dataset: Any, detections: Mapping[int, np.ndarray], path: Path) -> Path:
     """Ground truth (left) beside as many of the best predictions (right), a row per image."""
-    names = {label: name for name, label in dataset.cname2cid.items()}
-    records = dataset.roidbs[:SHOWN]
-    rows = []
-    for record, truth in zip(records, ground_truth(dataset, records)):
-        image = media.read_image(record["im_file"])
-        found = detections.get(int(np.ravel(record["im_id"])[0]), np.zeros((0, 6)))
-        best = found[np.argsort(-found[:, 1])[:len(truth)]]
-        rows.append((draw_boxes(image, truth, names), draw_boxes(image, best, names, 0.0)))
-    media.write_image(path, beside(rows, TITLES, HEIGHT))
+    media.write_image(path, beside(beside_truth(dataset, dataset.roidbs[:SHOWN], detections), TITLES, HEIGHT))
     return path

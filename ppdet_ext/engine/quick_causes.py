@@ -2,21 +2,20 @@
 """Why a detector does not learn a few images by heart: one step is looked at, then a table of causes in order."""
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 from paddle import nn
 from ppdet.core.workspace import create
 
-from ..data.reading import raise_if_failed
+from ..data.reading import as_tensors, read_batch
 from ..errors import UserError
 from ..registry.user_class import as_features
 from ..weights.pretrained_weights import RANDOM
 from .divergence import first_not_finite
+from .replay import first_layer
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -86,7 +85,7 @@ def look(trainer: Trainer, config_rate: float, batch_size: int) -> Look:
         UserError: a picture cannot be read.
     """
     records = trainer.dataset.roidbs[:batch_size]
-    batch = _batch("TrainReader", records)
+    batch = read_batch(create("TrainReader"), records)
     # transforms that make targets of the boxes (Gt2FCOSTarget) take them out of the batch
     shown = batch if "gt_bbox" in batch else {"gt_bbox": [_shares(record) for record in records],
                                               "gt_class": [record["gt_class"] for record in records]}
@@ -101,23 +100,8 @@ def look(trainer: Trainer, config_rate: float, batch_size: int) -> Look:
             found.factors[name] = float(parameter.optimize_attr.get("learning_rate", 1.0))
     if labels(found):  # which would end in an error of the loss that says less
         return found
-    _one_pass(trainer, _tensors(batch), found)
+    _one_pass(trainer, as_tensors(batch), found)
     return found
-
-
-def _batch(reader: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a reader makes of records, as numpy arrays."""
-    made = create(reader)
-    samples = [made._sample_transforms({**copy.deepcopy(record), "curr_iter": 0}) for record in records]
-    return raise_if_failed(made._batch_transforms(samples))
-
-
-def _tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tensors(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_tensors(item) for item in value]
-    return paddle.to_tensor(value) if isinstance(value, np.ndarray) and value.dtype.kind in "fiub" else value
 
 
 def _rows(value: Any, width: int) -> np.ndarray:
@@ -144,7 +128,7 @@ def _shares(record: Mapping[str, Any]) -> np.ndarray:
 def _readers_differ(records: Sequence[dict[str, Any]]) -> float:
     bare = [{key: value for key, value in record.items() if not key.startswith(("gt_", "is_crowd"))}
             for record in records]
-    trained, seen = (np.asarray(_batch(reader, given)["image"], "float64")
+    trained, seen = (np.asarray(read_batch(create(reader), given)["image"], "float64")
                      for reader, given in (("TrainReader", records), ("EvalReader", bare)))
     height, width = (min(sides) for sides in zip(trained.shape[-2:], seen.shape[-2:]))
     return float(np.abs(trained[..., :height, :width] - seen[..., :height, :width]).max())
@@ -213,34 +197,9 @@ def _first_broken(model: nn.Layer, batch: dict[str, Any]) -> str:
                                if not name.endswith(("_mean", "_variance"))})
     if broken:
         return f"parameter {broken}"
-    found: list[str] = []
-
-    def watch(name: str) -> Any:
-        def hook(layer: nn.Layer, given: Any, made: Any) -> None:
-            if not found and first_not_finite(dict(enumerate(_flat(made)))) != "":  # type: ignore[arg-type]
-                found.append(name)
-        return hook
-
-    handles = [layer.register_forward_post_hook(watch(name)) for name, layer in model.named_sublayers()]
-    try:
-        with paddle.no_grad():
-            model({**batch, "epoch_id": 0})
-    except Exception:  # what is not finite may end in any error; the hooks have seen it before
-        return f"the output of {found[0]}" if found else ""
-    finally:
-        for handle in handles:
-            handle.remove()
-    return f"the output of {found[0]}" if found else ""
-
-
-def _flat(value: Any) -> Iterator[paddle.Tensor]:
-    if isinstance(value, paddle.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        yield from _flat(list(value.values()))
-    elif isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _flat(item)
+    # of the model itself nothing is said: that its loss is not finite is known
+    return first_layer(model, lambda: model({**batch, "epoch_id": 0}),
+                       lambda name, layer, given: f"the output of {name}" if name else "")
 
 
 # --- causes: each gives its words, or '' -----------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ppdet.optimizer.optimizer import LinearWarmup, PiecewiseDecay
 
 from ..config.reader_keys import MIXING, READERS, TRANSFORM_LISTS
 from ..errors import UserError
+from .rehearsal import parse_once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +72,13 @@ def take_images(cfg: dict[str, Any], recipe: Recipe) -> tuple[Any, list[str]]:
         UserError: no image has a box.
     """
     dataset = create("TrainDataset")()
-    dataset.check_or_download_dataset()
-    dataset.parse_dataset()
+    parse_once(dataset)
     records = dataset.roidbs
     boxed = [record for record in records if len(record.get("gt_bbox", ()))]
     if not boxed:
         raise UserError(f"--quick: none of TrainDataset's {len(records)} images has a box to learn; name annotations "
                         "with boxes, and 'gt_bbox' and 'gt_class' in data_fields")
     dataset.roidbs = _spread(boxed, recipe)
-    dataset.parse_dataset = _cut_already
     dataset.sample_num = -1
     lines = [f"{len(dataset.roidbs)} of {len(records)} training images, learnt by heart: evaluated on the same"]
     if len(boxed) < len(records):
@@ -87,10 +86,6 @@ def take_images(cfg: dict[str, Any], recipe: Recipe) -> tuple[Any, list[str]]:
     if len(boxed) < recipe.images:
         lines.append(f"there are only {len(boxed)} images with boxes (of {recipe.images} wanted): all are taken")
     return dataset, lines
-
-
-def _cut_already() -> None:
-    """In place of a data set's ``parse_dataset``, which readers call again."""
 
 
 def _spread(records: Sequence[dict[str, Any]], recipe: Recipe) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ backbone and neck. No random number is drawn from training's, and nothing is kep
 """
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import paddle
 from paddle import nn
 from ppdet.core.workspace import create
 
-from ..data.reading import raise_if_failed
+from ..data.reading import read_batch
 from ..errors import UserError
 from .precision import Precision
 
@@ -37,8 +36,7 @@ def rehearse(model: nn.Layer, dataset: Any, batch_size: int, precision: Precisio
     model.eval()
     try:
         for group in [records] if batch_size > 1 else [[record] for record in records]:
-            samples = [reader._sample_transforms({**copy.deepcopy(record), "curr_iter": 0}) for record in group]
-            _see(model, raise_if_failed(reader._batch_transforms(samples)), precision)
+            _see(model, read_batch(reader, group), precision)
     except UserError as error:
         raise UserError(f"evaluation would fail: {error}") from None
     finally:

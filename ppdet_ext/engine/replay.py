@@ -52,26 +52,31 @@ def _largest(values):
     return max(sizes, default=0.0)
 
 
-def first_layer(model: nn.Layer, step: Callable[[], Any]) -> str:
+def _name_and_why(name: str, layer: nn.Layer, inputs: Any) -> str:
+    own = dict(layer.named_parameters(include_sublayers=False))
+    broken = next((key for key, value in own.items() if not _finite(value)), "")
+    if broken:
+        why = f"its {broken} is not finite"
+    elif not _finite(inputs):
+        why = "its input is not finite, which no layer has handed out"
+    else:
+        why = f"its input is finite, up to {_largest(inputs):.3g}"
+    return f"{name or 'the model itself'} ({type(layer).__name__}; {why})"
+
+
+def first_layer(model: nn.Layer, step: Callable[[], Any],
+                words: Callable[[str, nn.Layer, Any], str] = _name_and_why) -> str:
     """The layer that was the first to hand out a number that is not finite, in words; '' where none did.
 
     Args:
         step: runs ``model`` forward; whatever it raises is left aside.
+        words: of (path, '' for the model itself; layer; inputs), said at once: later layers may work in place.
     """
     found: list[str] = []
 
     def look(name, layer, inputs, outputs):
-        if found or _finite(outputs):
-            return
-        own = dict(layer.named_parameters(include_sublayers=False))
-        broken = next((key for key, value in own.items() if not _finite(value)), "")
-        if broken:
-            why = f"its {broken} is not finite"
-        elif not _finite(inputs):
-            why = "its input is not finite, which no layer has handed out"
-        else:
-            why = f"its input is finite, up to {_largest(inputs):.3g}"
-        found.append(f"{name or 'the model itself'} ({type(layer).__name__}; {why})")
+        if not found and not _finite(outputs):
+            found.append(words(name, layer, inputs))
 
     handles = [layer.register_forward_post_hook(
         lambda layer, inputs, outputs, name=name: look(name, layer, inputs, outputs))

@@ -186,8 +186,8 @@ def _stays(plan):
     return plan.warmup is not None or plan.decay.last_plateau_epochs > 0
 
 
-def check(schedulers: Sequence[Any], epochs: int, steps_per_epoch: int) -> None:
-    """Hold a schedule against the run; what will hardly be meant is a warning, one line each.
+def check(schedulers: Sequence[Any], epochs: int, steps_per_epoch: int) -> Plan:
+    """Hold a schedule against the run; what will hardly be meant is a warning, one line each. Gives what it saw.
 
     Args:
         schedulers: ``schedulers`` of ppdet's LearningRate.
@@ -203,3 +203,4 @@ def check(schedulers: Sequence[Any], epochs: int, steps_per_epoch: int) -> None:
             if row.fatal:
                 raise UserError(f"{WHERE}: {row.text(plan)}")
             log.warning("%s: %s", WHERE, row.text(plan))
+    return plan

@@ -154,8 +154,7 @@ class Trainer:
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
             self.accumulation = GradientAccumulation(len(self.loader), self.cfg.get("accumulate_steps", 1))
             schedule = create("LearningRate")
-            self.plan = schedule_checks.Plan(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
-            schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
+            self.plan = schedule_checks.check(schedule.schedulers, self.end_epoch, self.accumulation.steps_per_epoch)
         self.model = create(self.cfg["architecture"])
         if self.cfg["architecture"] == "YOLOX":
             _set_yolox_norms(self.model)

@@ -6,7 +6,7 @@ import functools
 import json
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +108,8 @@ class TrainingReport(Hook):
         if not self.samples:  # the best evaluation was an earlier run's
             return None
         dataset = self.trainer.cfg["EvalDataset"]
-        names = {label: name for name, label in dataset.cname2cid.items()}
         shown = [record for record in dataset.roidbs if int(record["im_id"][0]) in self.samples]
-        rows = []
-        for record, truth in zip(shown, ground_truth(dataset, shown)):
-            image = media.read_image(record["im_file"])
-            found = self.samples[int(record["im_id"][0])]
-            best = found[np.argsort(-found[:, 1])[:len(truth)]]
-            rows.append((draw_boxes(image, truth, names), draw_boxes(image, best, names, 0.0)))
+        rows = beside_truth(dataset, shown, self.samples)
         if not rows:
             return None
         path = self.trainer.output / "predictions.png"
@@ -127,6 +121,23 @@ def _evaluation_data(trainer: Trainer) -> Any:
     """The evaluation set, which a run without evaluations has not made: its best may be of the run that it resumed."""
     found = trainer.cfg.get("EvalDataset")
     return found if hasattr(found, "get_anno") else create("EvalDataset")()
+
+
+def beside_truth(dataset: Any, records: Sequence[dict[str, Any]], detections: Mapping[int, np.ndarray]
+                 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ground truth, as many of the best detections), drawn, for each of a ppdet data set's records.
+
+    Args:
+        detections: {im_id: [N, 6] of (class, score, x1, y1, x2, y2)}.
+    """
+    names = {label: name for name, label in dataset.cname2cid.items()}
+    rows = []
+    for record, truth in zip(records, ground_truth(dataset, records)):
+        image = media.read_image(record["im_file"])
+        found = detections.get(int(record["im_id"][0]), np.zeros((0, 6)))
+        best = found[np.argsort(-found[:, 1])[:len(truth)]]
+        rows.append((draw_boxes(image, truth, names), draw_boxes(image, best, names, 0.0)))
+    return rows
 
 
 def ground_truth(dataset: Any, records: Sequence[dict[str, Any]]) -> list[np.ndarray]:

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import multiprocessing
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
+from ..startup import environment
 from . import measurements, metrics, replay
 from .hooks import CallbackHook, Hook, Status
 from .loop import run_evaluation
@@ -212,7 +212,7 @@ def run_of(trainer: Trainer, parts: list[str]) -> Run:
     steps = trainer.end_epoch * trainer.accumulation.steps_per_epoch
     age = measurements.average_age(ema.ema_decay_type, ema.decay, steps) / steps if ema is not None else 0.0
     return Run(
-        workers=cfg["worker_num"], processors=_processors(), batch_size=cfg["TrainReader"]["batch_size"],
+        workers=cfg["worker_num"], processors=environment.cores(), batch_size=cfg["TrainReader"]["batch_size"],
         clip_norm=getattr(optimizer._grad_clip, "clip_norm", None), adaptive=type(optimizer).__name__ not in PLAIN,
         warm_up=trainer.plan.warm * trainer.accumulation.every, has_weights=_from_detector(trainer),
         pretrained=not started_from(trainer).startswith("random"),
@@ -224,11 +224,6 @@ def run_of(trainer: Trainer, parts: list[str]) -> Run:
 def _from_detector(trainer):
     """Whether training began from a whole detector's weights, whose loss is low already."""
     return trainer.started_from.startswith(("the detector", "checkpoint"))
-
-
-def _processors():
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _mean(meter, count):
@@ -277,13 +272,6 @@ class _Processors:
 @contextlib.contextmanager
 def _quiet():
     """Without the tables that metrics print and log."""
-    loggers = [logging.getLogger(name) for name in ("ppdet", "ppdet.engine", "ppdet.metrics")]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+    with environment.logging_at(logging.WARNING, "ppdet", "ppdet.engine", "ppdet.metrics"), \
+            contextlib.redirect_stdout(io.StringIO()):
+        yield

@@ -18,6 +18,7 @@ from paddle import nn
 from paddle.base import core
 
 from ..data import random_state
+from ..nn.norms import batch_norms
 
 # settings of backbones, neck and decoder that run layers again in the backward pass
 RECOMPUTING = ("recompute", "use_checkpoint")
@@ -206,5 +207,4 @@ def _no_trace(model: nn.Layer) -> Iterator[None]:
 
 def _statistics(model: nn.Layer) -> Sequence[paddle.Tensor]:
     """What a forward pass in training changes."""
-    norms = [layer for layer in model.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
-    return [*model.buffers(), *(tensor for norm in norms for tensor in (norm._mean, norm._variance))]
+    return [*model.buffers(), *(tensor for norm in batch_norms(model) for tensor in (norm._mean, norm._variance))]

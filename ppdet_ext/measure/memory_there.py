@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ def ram() -> MemoryThere:
         if limit < machine.total and left < free:
             total, free, group = limit, max(left, 0), True
     return MemoryThere("RAM", total, held, free // max(int(os.environ.get("PADDLE_LOCAL_SIZE", 1)), 1), group)
+
+
+def resident_peak() -> int:
+    """The most RAM that this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def gpu() -> MemoryThere:

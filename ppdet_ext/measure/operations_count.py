@@ -18,6 +18,7 @@ from paddle.static import InputSpec
 
 from .. import kernels
 from ..errors import UserError
+from ..nn.norms import STATISTICS
 
 Shape = Sequence[int]
 
@@ -116,7 +117,7 @@ def kind_of(call: Call) -> str:
 def count_parameters(layer: nn.Layer) -> int:
     """Weights of a network, without statistics of normalisation."""
     return sum(math.prod(parameter.shape) for name, parameter in layer.named_parameters()
-               if not name.endswith(("._mean", "._variance")))
+               if not name.endswith(STATISTICS))
 
 
 def count_backbone(net: nn.Layer, size: Sequence[int], channels: int = 3) -> Operations:

@@ -1,11 +1,21 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Normalisation layers: over a map's channels, and such as regularizers leave alone."""
+from typing import Any
+
 import paddle
 from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.regularizer import L2Decay
 
 from ..kernels.transpose import transposed
+
+#: ends of the names of BatchNorm's running statistics, which Paddle counts among the parameters
+STATISTICS = ("._mean", "._variance")
+
+
+def batch_norms(network: nn.Layer) -> list[Any]:
+    """All batch normalisations inside a network."""
+    return [layer for layer in network.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
 
 
 class LayerNorm2d(nn.LayerNorm):

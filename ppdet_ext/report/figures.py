@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import printable
 from ..files import atomic_path
+from ..startup.environment import logging_at
 from .class_results import ClassResult
 
 if TYPE_CHECKING:
@@ -48,15 +49,9 @@ def new_figure(width: float = 5.2, height: float = 3.4, margins: tuple[float, ..
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without remarks on letters that matplotlib's font lacks: a browser takes them from another font."""
-    finder = logging.getLogger("matplotlib.font_manager")
-    level = finder.level
-    finder.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"Glyph .* missing")
-            yield
-    finally:
-        finder.setLevel(level)
+    with logging_at(logging.ERROR, "matplotlib.font_manager"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing")
+        yield
 
 
 def as_svg(figure: Figure) -> bytes:

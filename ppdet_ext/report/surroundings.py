@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 
-from ..startup.environment import cpu_name
+from ..startup.environment import cores, cpu_name
 from .page import Words
 
 PACKAGES = ("ppdet-ext", "paddlepaddle", "paddlepaddle-gpu", "paddledet", "numpy", "opencv-python",
@@ -28,8 +27,6 @@ def machine() -> list[tuple[Words, str]]:
     """(words, value) pairs: system, processor, cores, memory."""
     import psutil
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count()
     return [(("system", "系统"), platform.platform(terse=True)), (("processor", "处理器"), cpu_name()),
-            (("cores that the process may use", "可用核数"), str(cores)),
+            (("cores that the process may use", "可用核数"), str(cores())),
             (("memory", "内存"), f"{psutil.virtual_memory().total / 2 ** 30:.1f} GiB")]

@@ -21,17 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..startup import environment
 from . import sweep_worker
 
 GIB = 2**30
 RECYCLE = 50  # names after which a worker is replaced: libraries keep what they have compiled and allocated
 START_LIMIT = 300  # seconds for the imports
 POLL = 0.2  # seconds between two looks at a worker's memory
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_of_memory(jobs: int) -> float:
@@ -86,7 +82,7 @@ class Worker:
         handle, name = tempfile.mkstemp(prefix="sweep.", suffix=".log")
         self._log, others = Path(name), set(multiprocessing.active_children())
         self._executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        with _inherited(handle, OMP_NUM_THREADS=str(max(1, cores() // plan.jobs))):
+        with _inherited(handle, OMP_NUM_THREADS=str(max(1, environment.cores() // plan.jobs))):
             self._starting = self._executor.submit(sweep_worker.start, plan.measure)
         os.close(handle)
         self._process, = set(multiprocessing.active_children()) - others

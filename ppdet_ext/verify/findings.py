@@ -2,10 +2,11 @@
 """What the checks of a backbone found: one line each, and the verdict that follows from them."""
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from ..engine.metrics_file import strict
 
 OK, WARNING, FAILED, SKIPPED = "ok", "warning", "failed", "skipped"
 
@@ -64,11 +65,6 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {"name": self.name, "size": list(self.size), "weights": self.weights, "passed": self.passed,
-                "verdict": self.verdict(), "stages": self.stages, "parity": [_finite(row) for row in self.parity],
+                "verdict": self.verdict(), "stages": self.stages, "parity": strict(self.parity),
                 "checks": [finding._asdict() for finding in self.findings],
                 "seconds": {name: round(value, 2) for name, value in self.seconds.items()}}
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that are not finite become None, as strict JSON has none."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}

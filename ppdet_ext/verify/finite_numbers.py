@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..nn.norms import STATISTICS
 from ..weights.load_report import fold
 from . import with_hooks
 from .backbone_subject import Subject
@@ -19,7 +20,7 @@ def weights_with_nan(network: nn.Layer) -> list[str]:
     """Names of parameters and running statistics that hold such numbers; constants may (a mask's -inf)."""
     kept = {name for name, _ in network.named_parameters()}
     return [name for name, value in network.state_dict().items()
-            if (name in kept or name.endswith(("._mean", "._variance"))) and value.is_floating_point()
+            if (name in kept or name.endswith(STATISTICS)) and value.is_floating_point()
             and not bool(paddle.isfinite(value).all())]
 
 

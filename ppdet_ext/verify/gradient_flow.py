@@ -7,12 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 import paddle
 
+from ..nn.norms import STATISTICS
 from ..weights.load_report import fold
 from .backbone_subject import Subject
 from .findings import FAILED, OK, WARNING, Report
 
 SHOWN = 4
-STATISTICS = ("._mean", "._variance")  # which Paddle counts among the parameters
 
 
 def check(subject: Subject, image: paddle.Tensor, report: Report) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..nn.norms import STATISTICS, batch_norms
+
 MORE = 0.1  # what branches that start switched off are given
 NOISE = 0.1
 
@@ -26,7 +28,7 @@ def settle(network: nn.Layer, run: Callable[[], object]) -> None:
         one_each = np.prod(parameter.shape) == max([1, *parameter.shape])  # a gain may be [C, 1, 1, 1]
         if one_each and not name.endswith(("bias", "._mean")) and not bool(paddle.any(parameter != 0)):
             parameter.set_value(paddle.full_like(parameter, MORE))
-    norms = [layer for layer in network.sublayers() if isinstance(layer, nn.layer.norm._BatchNormBase)]
+    norms = batch_norms(network)
     if not norms:
         return
     momenta = [norm._momentum for norm in norms]
@@ -47,6 +49,6 @@ def stir(network: nn.Layer, seed: int = 0) -> None:
     """
     random = np.random.RandomState(seed)
     for name, value in network.named_parameters():
-        if value.ndim == 1 and not name.endswith(("._mean", "._variance")):
+        if value.ndim == 1 and not name.endswith(STATISTICS):
             noise = paddle.to_tensor(random.standard_normal(value.shape).astype("float32") * NOISE)
             value.set_value(value + noise.astype(value.dtype))

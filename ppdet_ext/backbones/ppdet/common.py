@@ -47,11 +47,6 @@ def freeze(*layers: nn.Layer) -> None:
             parameter.stop_gradient = True
 
 
-def batch_norms(layer: nn.Layer) -> list[nn.Layer]:
-    """All batch normalisations inside a layer."""
-    return [part for part in layer.sublayers() if isinstance(part, nn.layer.norm._BatchNormBase)]
-
-
 def start_from(layer: nn.Layer, spec: bool | str, url: str, new: Sequence[str] = ()) -> None:
     """Fill a backbone with weights of a classifier; what the classifier has beside it is left.
 

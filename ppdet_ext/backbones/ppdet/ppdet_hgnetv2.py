@@ -16,9 +16,10 @@ from ppdet.modeling.shape_spec import ShapeSpec
 
 from ...errors import UserError
 from ...nn import recomputed
+from ...nn.norms import batch_norms
 from ...registry import register_over
 from ..hgnetv2 import STAGE_KINDS, VARIANTS, Affine, Block, Stem, make_stage
-from .common import batch_norms, chosen, freeze, image_of, shapes_of
+from .common import chosen, freeze, image_of, shapes_of
 
 #: PaddleDetection's name -> timm's
 ARCHS = {"S": "hgnetv2_b1", "M": "hgnetv2_b2", "L": "hgnetv2_b4", "X": "hgnetv2_b5", "H": "hgnetv2_b6"}
