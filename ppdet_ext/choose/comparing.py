@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import platform
 import random
 import statistics
 import tempfile
@@ -59,10 +58,8 @@ def about(settings: Settings) -> list[Words]:
     import ppdet_ext
 
     height, width = settings.size
-    info, cpu = Path("/proc/cpuinfo"), settings.device == "cpu"
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    machine = f"{names[0] if names else platform.machine()}, {environment.cores()} cores" if cpu else \
+    cpu = settings.device == "cpu"
+    machine = f"{environment.cpu_model()}, {environment.cores()} cores" if cpu else \
         paddle.device.cuda.get_device_name()
     return [(f"Detector of {settings.config}, images {height}x{width}, batch 1, {settings.rounds} turns in which the "
              f"networks (up to {GROUP}) follow one another; exported: Paddle Inference{' with oneDNN' if cpu else ''}.",

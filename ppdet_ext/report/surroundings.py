@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
-from ..startup.environment import cores, cpu_name
+from ..startup.environment import cores, cpu_model
 from .page import Words
 
 PACKAGES = ("ppdet-ext", "paddlepaddle", "paddlepaddle-gpu", "paddledet", "numpy", "opencv-python",
@@ -27,6 +27,6 @@ def machine() -> list[tuple[Words, str]]:
     """(words, value) pairs: system, processor, cores, memory."""
     import psutil
 
-    return [(("system", "系统"), platform.platform(terse=True)), (("processor", "处理器"), cpu_name()),
+    return [(("system", "系统"), platform.platform(terse=True)), (("processor", "处理器"), cpu_model()),
             (("cores that the process may use", "可用核数"), str(cores())),
             (("memory", "内存"), f"{psutil.virtual_memory().total / 2 ** 30:.1f} GiB")]

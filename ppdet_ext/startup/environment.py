@@ -92,6 +92,15 @@ def cpu_name() -> str:
         return platform.processor()
 
 
+def cpu_model() -> str:
+    """The processor's name, such as 'AMD EPYC'; the kind of machine where the system does not tell it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.machine()
+
+
 def setup() -> dict[str, str]:
     """Set the variables that the user has not set. Returns those it set, as {name: value}.
 
