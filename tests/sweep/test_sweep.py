@@ -93,7 +93,7 @@ def test_a_worker_that_grows_is_replaced(fake):
 @pytest.mark.multiproc
 def test_jobs_share_the_cores_and_workers_wear_out(fake, monkeypatch):
     monkeypatch.setattr(worker_pool, "RECYCLE", 2)
-    monkeypatch.setattr(worker_pool, "cores", lambda: 6)
+    monkeypatch.setattr(worker_pool.environment, "cores", lambda: 6)
     found = measured("abcd", fake(jobs=2))
     assert {row["threads"] for row in found.values()} == {"3"}
     assert len({row["pid"] for row in found.values()}) >= 2
