@@ -36,10 +36,14 @@ def gradient_norm(parameters: Iterable[paddle.Tensor], scale: float = 1.0) -> fl
     Args:
         scale: what the loss was multiplied by (float16).
     """
-    squares = [(gradient * gradient).sum() for gradient in (p.grad.astype("float32") for p in parameters
-                                                            if p.grad is not None)]
+    squares = [_squared(p.grad.astype("float32")) for p in parameters if p.grad is not None]
     # in float64: the sum of squares of a large gradient is more than float32 holds
     return math.sqrt(float(paddle.stack(squares).astype("float64").sum())) / scale if squares else 0.0
+
+
+def _squared(tensor):
+    """Sum of squares, by the operation that clips gradients: a tenth of the time of a product and a sum."""
+    return paddle._C_ops.squared_l2_norm(tensor).reshape([])
 
 
 class Updates:
@@ -70,7 +74,7 @@ class Updates:
         sums = []
         for part, before in self._before.items():
             for old, new in zip(before, _some(self.parts[part], masters)):
-                sums += [((new - old) * (new - old)).sum(), (old * old).sum()]
+                sums += [_squared(new - old), _squared(old)]
         if not sums:
             return {}
         pairs, found = iter(paddle.stack(sums).numpy().astype("float64").reshape(-1, 2)), {}
