@@ -13,6 +13,7 @@ from ..config import flags
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
+    flags.add_data_flag(parser, "; evaluated on is its val split")
     parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json and eval_report/ (page, plots) go "
                         "(default: the working directory)")
     flags.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")

@@ -43,7 +43,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "nearest of few families")
     data = parser.add_argument_group("try them: a short training each, of the same steps")
     add = data.add_argument
-    add("--data", metavar="DIR", help="a data set, COCO or VOC layout; 'sample': the one that the config names")
+    add("--data", metavar="DIR_OR_FILE", help="a data set: COCO, VOC, YOLO or CSV, a folder or its file; 'sample': "
+        "the one that the config names")
     add("-c", "--config", metavar="CONFIG", help="whose detector and readers (default: rtdetr_cspresnet.yml, a run of "
         "minutes at 128 pixels)")
     add("--steps", type=flags.above_zero, default=200, help="of each training (default: 200)")

@@ -15,6 +15,7 @@ from ..errors import UserError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
+    flags.add_data_flag(parser)
     parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
     parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
                         "again, and name the layer that is first not finite")

@@ -78,6 +78,13 @@ def add_slice_flags(parser: argparse.ArgumentParser) -> None:
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
 
 
+def add_data_flag(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """``--data``, the one flag for a user's own data set."""
+    parser.add_argument("--data", metavar="DIR_OR_FILE", help="your data set, as it is: COCO, VOC, YOLO or CSV (a "
+                        "folder, or its .json, .yaml or .csv); goes before the config's data sets, classes and "
+                        f"metric{more}")
+
+
 def config_parser(description: str | None, needs_config: bool = True) -> argparse.ArgumentParser:
     """Parser with ``-c``, ``-o``, ``--import`` and ``--device``; ``needs_config`` False: ``-c`` may be left out."""
     parser = argparse.ArgumentParser(description=description)

@@ -87,7 +87,7 @@ TOP_LEVEL = {
     "IouType": one_of("bbox"), "num_classes": whole(1, MAX_WIDTH, 80), "save_dir": TEXT,
     "epoch": whole(1, MAX_EPOCHS, 12), "snapshot_epoch": whole(1), "log_iter": whole(1, MAX_STEPS, 20),
     "worker_num": whole(0, MAX_WORKERS, 2), "seed": whole(0, 2 ** 31 - 1) | NONE,
-    "weights": TEXT | NONE, "pretrain_weights": TEXT | NONE | OFF, "output_eval": TEXT | NONE,
+    "data": TEXT | NONE, "weights": TEXT | NONE, "pretrain_weights": TEXT | NONE | OFF, "output_eval": TEXT | NONE,
     "vdl_log_dir": TEXT | NONE, "allow_missing": TEXTS | NONE, "class_map": GROUP | NONE,
     "export": table(FLAG, example="{post_process: true}", only=EXPORT) | NONE,
     "normalization": NORMALIZATION | NONE, "normalization_mismatch": one_of("error", "warn") | NONE,

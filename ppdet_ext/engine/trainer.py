@@ -22,6 +22,7 @@ from ppdet.metrics import Metric
 from .. import kernels
 from ..checkpoints.facts import Facts
 from ..checkpoints.stamp import Stamp
+from ..config import resolved
 from ..data import class_names, random_state
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
@@ -92,6 +93,7 @@ class Trainer:
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
         resumed: names of the runs that it goes on with.
+        resolved: the config as YAML, which alone repeats the run.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
         memory: what the run takes, from the start of training on (with ``batch_size: auto`` at once); None where that
@@ -117,6 +119,7 @@ class Trainer:
         if cfg.get("output_eval"):
             require_writable(cfg["output_eval"])
         _refuse(cfg)
+        self.resolved = resolved.as_yaml(cfg, whole=True)  # now: what is built goes into the config
         self.cfg = cfg.copy()
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
