@@ -44,6 +44,12 @@ def amount_of_memory(units: Mapping[str, float]) -> Callable[[str], float]:
     return amount
 
 
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """``-v``, of every tool; it is ``startup.quiet`` that looks for it, before anything is loaded."""
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="show also what libraries say and nobody can act on (or: PPDET_EXT_VERBOSE=1)")
+
+
 def require_others(parser: argparse.ArgumentParser, args: argparse.Namespace, needs: Mapping[str, str]) -> None:
     """End with the parser's error where a flag is given without the one that it says something about: {flag: other}."""
     for flag, needed in needs.items():
@@ -90,4 +96,5 @@ def config_parser(description: str | None, needs_config: bool = True) -> argpars
                         "you name is run, so give only files that you trust; may be given several times")
     parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
                         help="where to run; auto: the GPU if the config does not forbid it and one is there")
+    add_verbose(parser)
     return parser

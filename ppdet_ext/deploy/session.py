@@ -17,32 +17,26 @@ from .predictor import Predictor, Timings
 
 #: the exit code of a run that did all pictures but some
 SOME_FAILED = 4
-_AS_IT_IS = contextlib.nullcontext()
 
 
-def run(args: Namespace, loading: contextlib.AbstractContextManager = _AS_IT_IS) -> None:
-    """Detect as the command line says.
-
-    Args:
-        args: what ``command_line.parse_args`` returned.
-        loading: the context within which the engine's package is imported and the model opened.
+def run(args: Namespace) -> None:
+    """Detect as the command line says: what ``command_line.parse_args`` returned.
 
     Raises:
         DeployError: a user's mistake, or no picture could be read.
         SystemExit: some pictures failed (SOME_FAILED); the others are done.
     """
     try:
-        _run(args, loading)
+        _run(args)
     except OSError as error:  # a name that is too long, a folder without permission, a full disk
         raise DeployError(f"'{error.filename or args.output_dir}': {error.strerror or error}") from None
 
 
-def _run(args, loading):
+def _run(args):
     if args.run_benchmark and args.slice_infer:
         raise DeployError("--run_benchmark times whole pictures: leave out --slice_infer")
     _say(f"loading {args.model_dir}")  # the first line is ours: a GPU's driver may have something to say, too
-    with loading:
-        predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
+    predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
     if args.camera_id != -1 or args.video_file:
