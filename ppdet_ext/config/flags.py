@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 DEVICES = ("gpu", "npu", "xpu", "mlu")
 #: what --visualize of infer.py can show beside boxes, see ``engine.looks``
 LOOKS = ("features", "sampling", "attention")
+#: see ``engine.progress``
+PROGRESS = ("auto", "rich", "plain")
 
 
 def boolean(text: str) -> bool:
@@ -48,6 +50,12 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
     """``-v``, of every tool; it is ``startup.quiet`` that looks for it, before anything is loaded."""
     parser.add_argument("-v", "--verbose", action="store_true",
                         help="show also what libraries say and nobody can act on (or: PPDET_EXT_VERBOSE=1)")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """``--progress``, of what trains and evaluates."""
+    parser.add_argument("--progress", choices=PROGRESS, help="one line that moves (rich), or "
+                        "PaddleDetection's log lines (plain); auto, the default: the line on a terminal")
 
 
 def require_others(parser: argparse.ArgumentParser, args: argparse.Namespace, needs: Mapping[str, str]) -> None:

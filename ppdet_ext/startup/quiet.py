@@ -1,9 +1,9 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """What the tools leave out: lines of libraries with which nobody can do anything; each is a row, with its reason.
 
-Whatever no row names is shown: errors, new warnings, and all that this package says. A row's line goes into the log file
-of the run, where there is one; ``-v`` or PPDET_EXT_VERBOSE=1 shows it. Importing this changes nothing: ``Tool`` does, as
-long as a tool runs, and ``imports`` for the imports of Paddle and ppdet.
+Whatever no row names is shown: errors, new warnings, and all that this package says. A row's line goes into the log
+file of the run, where there is one; ``-v`` or PPDET_EXT_VERBOSE=1 shows it. Importing this changes nothing: ``Tool``
+does, as long as a tool runs, and ``imports`` for the imports of Paddle and ppdet.
 
 Stands alone (standard library only, and of that as little as --help loads anyway), so that deployment can use it
 without the rest of the package.
@@ -56,6 +56,7 @@ ENVIRONMENT = (
 _lines: deque[str] = deque(maxlen=2000)  # for a log file that is not open yet
 _keep: Callable[[str], None] = _lines.append
 _tool: Tool | None = None
+_hears: Any = None
 
 
 def verbose() -> bool:
@@ -85,27 +86,28 @@ class Tool(imports):
         if any(flag in sys.argv[1:] for flag in FLAGS):
             os.environ[VERBOSE] = "1"  # processes that the tool starts know it, too
         super().__enter__()
-        if verbose():
-            return
-        for name, value, _reason in ENVIRONMENT:
-            os.environ.setdefault(name, value)
         self._logged: list[tuple[Any, Any]] = []
         _tool = self
+        if not verbose():
+            for name, value, _reason in ENVIRONMENT:
+                os.environ.setdefault(name, value)
 
     def __exit__(self, *error: object) -> None:
         global _tool
         super().__exit__(*error)
         _tool = None
-        for logger, own in getattr(self, "_logged", ()):
+        if self._logged:
+            leave_loggers()
+        for logger, own in self._logged:
             logger.removeFilter(own)
 
     def hold_loggers(self) -> None:
-        """LOGGED holds from here on."""
+        """See the function of that name."""
         import logging  # --help needs none
 
         for name, text, _reason in LOGGED:
             def shown(record: logging.LogRecord, text: str = text) -> bool:
-                hidden = re.match(text, record.getMessage())
+                hidden = not verbose() and re.match(text, record.getMessage())
                 if hidden:
                     _keep(record.getMessage())
                 return not hidden
@@ -115,9 +117,45 @@ class Tool(imports):
 
 
 def hold_loggers() -> None:
-    """In a tool: LOGGED holds from here on; elsewhere nothing. For when Paddle and ppdet are loaded."""
+    """In a tool, once Paddle and ppdet are loaded: LOGGED holds, and log lines are kept, too. Elsewhere nothing."""
     if _tool is not None:
         _tool.hold_loggers()
+        hear_loggers()
+
+
+def hear_loggers() -> None:
+    """From here on every line of ppdet's and this package's log is kept, too, as ppdet writes it."""
+    for logger in loggers():
+        logger.addHandler(_handler())
+
+
+def leave_loggers() -> None:
+    """The end of ``hear_loggers``."""
+    for logger in loggers():
+        logger.removeHandler(_handler())
+
+
+def loggers() -> list[Any]:
+    """ppdet's and this package's, whose lines do not reach others."""
+    import logging
+
+    from ppdet.utils.logger import logger_initialized
+
+    return [logging.getLogger(name) for name in dict.fromkeys(("ppdet", "ppdet_ext", *logger_initialized))]
+
+
+def _handler():
+    global _hears
+    if _hears is None:
+        import logging
+
+        class Keeps(logging.Handler):
+            def emit(self, record):
+                _keep(self.format(record))
+
+        _hears = Keeps()
+        _hears.setFormatter(logging.Formatter("[%(asctime)s] %(name)s %(levelname)s: %(message)s", "%m/%d %H:%M:%S"))
+    return _hears
 
 
 def keep_with(write: Callable[[str], None] | None) -> None:
