@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 from ..errors import UserError, masked
 from ..startup import quiet
@@ -33,7 +33,7 @@ class RunOutput:
 
     def __init__(self) -> None:
         self.is_open = False
-        self._file: TextIO | None = None
+        self._file: IO[str] | None = None
         self._live: Any = None
         self._drawn = 0.0
         self._handlers: list[tuple[logging.StreamHandler, int, Any]] = []
@@ -120,7 +120,7 @@ class RunOutput:
         if self._file is not None:
             self._file.write(f"{line.rpartition(CARRIAGE_RETURN)[2]}\n")  # of a bar that was drawn over its last state
 
-    def _start_line(self, terminal: TextIO) -> None:
+    def _start_line(self, terminal: IO[str]) -> None:
         from rich.console import Console
         from rich.live import Live
 

@@ -109,7 +109,7 @@ class Tool(imports):
             def shown(record: logging.LogRecord, text: str = text) -> bool:
                 hidden = not verbose() and re.match(text, record.getMessage())
                 if hidden:
-                    _keep(record.getMessage())
+                    _handler().handle(record)
                 return not hidden
             logger = logging.getLogger(name)
             logger.addFilter(shown)

@@ -1,11 +1,11 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The progress line of a run, and its train.log."""
+import contextlib
 import io
 import logging
 import os
 import sys
 import types
-import warnings
 
 import paddle
 import pytest
@@ -19,28 +19,34 @@ log = logging.getLogger("ppdet.engine")
 
 
 class Screen(io.StringIO):
-    """A terminal of 150 columns."""
+    """A terminal. ``with``: it is standard output and error, and what ppdet's loggers write to."""
 
     def isatty(self):
         return True
 
+    def __enter__(self):
+        self.handler = logging.StreamHandler(self)
+        log.addHandler(self.handler)
+        self.before = sys.stdout, sys.stderr
+        sys.stdout = sys.stderr = self
+
+    def __exit__(self, *_error):
+        left = sys.stdout is sys.stderr is self
+        sys.stdout, sys.stderr = self.before
+        log.removeHandler(self.handler)
+        assert left and self.handler.stream is self and self.handler.level == 0
+        assert quiet._handler() not in log.handlers
+
 
 @pytest.fixture
 def screen(monkeypatch):
-    """Standard output and error, and what ppdet's loggers write to."""
+    """A terminal of 150 columns, whose line is drawn each time."""
     monkeypatch.setenv("COLUMNS", "150")
     monkeypatch.setenv("TERM", "xterm")
-    shown = Screen()
-    monkeypatch.setattr(sys, "stdout", shown)
-    monkeypatch.setattr(sys, "stderr", shown)
-    handler = logging.StreamHandler(shown)
-    log.addHandler(handler)
     monkeypatch.setattr("ppdet_ext.engine.run_output.SECONDS", 0)
     quiet._lines.clear()
-    yield shown
-    log.removeHandler(handler)
-    assert sys.stdout is sys.stderr is shown and handler.stream is shown and handler.level == 0
-    assert quiet._handler() not in log.handlers
+    yield Screen()
+    quiet._lines.clear()
 
 
 class Rows:
@@ -77,7 +83,7 @@ def run(hook, error=None, epoch=0):
         print("somebody's own", end="")
         print(" line")
         log.warning("watch: this")
-        warnings.warn_explicit("new", UserWarning, "library.py", 1)
+        print("UserWarning: new", file=sys.stderr)
         quiet.keep("nobody's")
         hook.before_evaluation(status_of(epoch))
         hook.after_evaluation_step(status_of(epoch))
@@ -95,27 +101,29 @@ AP = " Average Precision  (AP) @[ IoU=0.50:0.95 ] = 0.250"
 
 
 def test_a_terminal_gets_one_line_and_the_file_all(tmp_path, screen):
-    print("before it")
     quiet.keep("from the start")
-    run(hook_of(tmp_path))
+    with screen:
+        print("before it")
+        run(hook_of(tmp_path))
     shown = screen.getvalue()
     line = "epoch 1/5  step 2/10  eta 0:01:38  loss 1.500  2.0 images/s  AP 0.250 (best 0.500)  "
-    for part in (line, "epoch 1/5  evaluation 1/2  eta 0:00:00  AP", "epoch 1/5  loss 1.500  AP 0.250  AP50 0.500  0:00",
+    for part in (line, "epoch 1/5  evaluation 1/2  eta 0:00:00  AP", "epoch 1/5  loss 1.500  AP 0.250  AP50 0.500  0",
                  "somebody's own line\n", "watch: this", "UserWarning: new", "the report\n", "after it\n"):
         assert part in shown, part
     for part in ("Epoch: [0]", "Eval iter", "Total sample", "Average Precision", "nobody's", "from the start"):
         assert part not in shown, part
     written = (tmp_path / "train.log").read_text()
-    for part in ("from the start\n", f"INFO: {PADDLES}", "\nsomebody's own line\n", "WARNING: watch: this", "\nnobody's\n",
-                 "UserWarning: new", "INFO: Eval iter: 0", AP, "INFO: Total sample number: 4, average FPS: 2.0",
-                 "\nthe report\n"):
+    for part in ("from the start\n", f"INFO: {PADDLES}", "\nsomebody's own line\n", "WARNING: watch: this",
+                 "\nnobody's\n", "UserWarning: new", "INFO: Eval iter: 0", AP, "\nthe report\n",
+                 "INFO: Total sample number: 4, average FPS: 2.0"):
         assert written.count(part) == 1, part
     assert "before it" not in written and "after it" not in written and "epoch 1/5" not in written
     assert "\x1b" not in written
 
 
 def test_elsewhere_the_lines_are_paddledetections_and_in_the_file_too(tmp_path, screen):
-    run(hook_of(tmp_path, "plain"))
+    with screen:
+        run(hook_of(tmp_path, "plain"))
     for part in (PADDLES, "somebody's own line\n", "Eval iter: 0", AP, "watch: this", "the report\n"):
         assert screen.getvalue().count(part) == 1 and (tmp_path / "train.log").read_text().count(part) == 1, part
     assert "\x1b" not in screen.getvalue() and "step 2/10" not in screen.getvalue()
@@ -125,7 +133,7 @@ def test_elsewhere_the_lines_are_paddledetections_and_in_the_file_too(tmp_path, 
     (UserError("the loss became nan"), ["error: the loss became nan"]), (KeyboardInterrupt(), ["interrupted"]),
     (ValueError("odd"), ["ValueError: odd"])])
 def test_an_error_ends_the_line_and_the_file(tmp_path, screen, error, said):
-    with pytest.raises(type(error)):
+    with screen, pytest.raises(type(error)):
         run(hook_of(tmp_path), error)
     written = (tmp_path / "train.log").read_text()
     assert written.splitlines()[-1:] == said and ("Traceback" in written) == isinstance(error, ValueError)
@@ -134,38 +142,39 @@ def test_an_error_ends_the_line_and_the_file(tmp_path, screen, error, said):
 
 def test_a_resumed_run_goes_on_with_the_file_and_a_new_one_begins_it(tmp_path, screen):
     for epoch, count in ((0, 1), (2, 2), (0, 1)):
-        run(hook_of(tmp_path, "plain"), epoch=epoch)
+        with screen:
+            run(hook_of(tmp_path, "plain"), epoch=epoch)
         assert (tmp_path / "train.log").read_text().count("the report") == count
 
 
-def test_errors_go_where_the_user_sends_them(tmp_path, screen, monkeypatch):
+def test_errors_go_where_the_user_sends_them(tmp_path, screen):
     """With ``2> file`` warnings go into that file, not to the terminal."""
     elsewhere = io.StringIO()
-    hook = hook_of(tmp_path)
-    monkeypatch.setattr(sys, "stderr", elsewhere)
-    with closing([hook]):
-        hook.before_train(status_of(0))
-        print("a warning", file=sys.stderr)
+    with screen, contextlib.redirect_stderr(elsewhere):
+        hook = hook_of(tmp_path)
+        with closing([hook]):
+            hook.before_train(status_of(0))
+            print("a warning", file=sys.stderr)
     assert elsewhere.getvalue() == "a warning\n" and "a warning" not in screen.getvalue()
     assert "a warning" in (tmp_path / "train.log").read_text()
-    monkeypatch.setattr(sys, "stderr", screen)
 
 
 def test_an_evaluations_result_comes_after_its_line(tmp_path, screen):
-    hook = hook_of(tmp_path)
-    with closing([hook]):
-        hook.before_evaluation(status_of(0))
-        for step in range(2):
-            assert hook.output.has_line
-            hook.after_evaluation_step(status_of(0, step))
-        log.info("mAP(0.50, 11point) = 85.2%")
-        hook.after_evaluation(status_of(0))
+    with screen:
+        hook = hook_of(tmp_path)
+        with closing([hook]):
+            hook.before_evaluation(status_of(0))
+            for step in range(2):
+                assert hook.output.has_line
+                hook.after_evaluation_step(status_of(0, step))
+            log.info("mAP(0.50, 11point) = 85.2%")
+            hook.after_evaluation(status_of(0))
     assert "evaluation 1/2" in screen.getvalue() and "mAP(0.50, 11point)" in screen.getvalue()
     assert not (tmp_path / "train.log").exists()
 
 
 def test_counted_parts(screen):
-    with progress.counted("evaluation", 4, "rich") as tell:
+    with screen, progress.counted("evaluation", 4, "rich") as tell:
         tell(2)
         print("in between")
     assert "evaluation 2/4  eta 0:00:00" in screen.getvalue() and "in between\n" in screen.getvalue()
@@ -177,23 +186,24 @@ def test_counted_parts(screen):
 def test_who_gets_a_line(kind, terminal, term, line, screen, monkeypatch):
     monkeypatch.setattr(screen, "isatty", lambda: terminal)
     monkeypatch.setenv("TERM", term)
-    assert progress.has_line(kind) == line
-    monkeypatch.setattr(progress.processes, "rank", lambda: 1)
-    assert not progress.has_line(kind)
+    with screen:
+        assert progress.has_line(kind) == line
+        monkeypatch.setattr(progress.processes, "rank", lambda: 1)
+        assert not progress.has_line(kind)
 
 
 def test_other_processes_say_and_write_nothing(tmp_path, screen, monkeypatch):
     monkeypatch.setattr(progress.processes, "rank", lambda: 1)
-    hook = hook_of(tmp_path)
-    call([hook], "before_train", status_of(0))
-    call([hook], "after_step", status_of(0))
-    call([hook], "after_train", status_of(0))
+    with screen:
+        hook = hook_of(tmp_path)
+        for point in ("before_train", "after_step", "after_train"):
+            call([hook], point, status_of(0))
     assert not screen.getvalue() and not list(tmp_path.iterdir())
 
 
 def test_a_readers_worker_writes_to_the_terminal_itself(tmp_path, screen):
     hook = hook_of(tmp_path, "plain")
-    with closing([hook, Hook()]):
+    with screen, closing([hook, Hook()]):
         hook.before_train(status_of(0))
         process = os.fork()
         if process == 0:
