@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 from ..data import coco
 from ..errors import UserError, printable
 from ..limits import limit, refuse
+from . import splits
 from .picture_set import ALL, Box, Complaints, Picture, PictureSet, ReadAsIs
-from .tree import ANNOTATION_FOLDERS, Tree, shown, split_of, split_of_path
+from .tree import ANNOTATION_FOLDERS, Tree, shown
 
 OTHER_TASKS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")
 LOOKED_AT = 20  # pictures of a file, to find their folder
@@ -69,7 +69,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
     Raises:
         UserError: a file is no COCO file, or several could be one split; with strict ``tell`` any mistake in it.
     """
-    files = {ALL: only} if only else by_split(files_of(tree), tree.root)
+    files = {ALL: only} if only else splits.by_file(files_of(tree), tree.root)
     found = PictureSet(tree.root, "COCO", (), {}, "" if ALL in files else shown(files.values()))
     classes = _Classes()
     contents = {split: _load(tree.path(path)) for split, path in files.items()}
@@ -83,39 +83,6 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
         found.as_is.clear()
         found.notes.append("the files list different classes, or in another order; they are matched by name")
     return found
-
-
-def by_split(files: Iterable[str], root: Path) -> dict[str, str]:
-    """{split: its file}. The name of a file counts before that of its folder; trainval goes with test, train with val.
-
-    Raises:
-        UserError: several files could each be one split, or none says what it is.
-    """
-    files = list(files)
-    kinds: dict[str, list[str]] = {}
-    for path in files:
-        name = os.path.splitext(path.rpartition("/")[2])[0]
-        kinds.setdefault(split_of(name) or split_of_path(path) or ALL, []).append(path)
-    if set(kinds) != {ALL}:
-        kinds.pop(ALL, None)
-    for split, paths in kinds.items():
-        exact = [path for path in paths if os.path.splitext(path.rpartition("/")[2])[0].lower() == split]
-        if len(exact or paths) > 1:
-            what = f"be the {split} set" if split != ALL else "be the data set"
-            raise UserError(f"--data '{root}': {', '.join(printable(path) for path in paths)} could each {what}; leave "
-                            "one, name the one file with --data, or write a config and name it with -c")
-        kinds[split] = exact or paths
-    return choose({split: paths[0] for split, paths in kinds.items()})
-
-
-def choose(found: dict[str, Any]) -> dict[str, Any]:
-    """Splits of Pascal VOC's naming as train, val and test: what is trained on is not evaluated on."""
-    whole = found.pop("trainval", None)
-    if whole is None:
-        return found
-    if "test" in found:
-        return {"train": whole, "val": found["test"]}
-    return found if {"train", "val"} <= set(found) else {ALL: whole}
 
 
 def root_of(path: Path) -> Path:

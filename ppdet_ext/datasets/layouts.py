@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from . import coco_layout, yolo_layout
+from . import coco_layout, csv_layout, voc_layout, yolo_layout
 from .picture_set import Complaints, PictureSet, Problem
 from .tree import Tree
 
@@ -37,10 +37,16 @@ def _parent(path: Path) -> Path:
 
 #: the first that recognises a folder reads it
 LAYOUTS = (
+    Layout("VOC lists", (), _parent, voc_layout.recognise_lists, voc_layout.read_lists,
+           "label_list.txt, train.txt and val.txt with '<image> <xml>' lines"),
     Layout("COCO", (".json",), coco_layout.root_of, coco_layout.recognise, coco_layout.read,
            "annotations/train.json and val.json"),
     Layout("YOLO", (".yaml", ".yml"), _parent, yolo_layout.recognise, yolo_layout.read,
            "data.yaml, images/ and labels/"),
+    Layout("VOC", (), _parent, voc_layout.recognise, voc_layout.read,
+           "JPEGImages/ and Annotations/, or pictures and XML files of the same names"),
+    Layout("CSV", (".csv",), _parent, csv_layout.recognise, csv_layout.read,
+           "a CSV with the columns filename, xmin, ymin, xmax, ymax, class"),
 )
 
 

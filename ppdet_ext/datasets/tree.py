@@ -36,17 +36,23 @@ class Tree:
         self.files = sorted(self._walk())
 
     def _walk(self):
-        most, found, seen = limit("FILES"), [], set()
-        for folder, folders, files in os.walk(self.root, followlinks=True):
-            real = os.path.realpath(folder)
-            if real in seen:  # a link to a folder above
-                folders.clear()
+        most, left, seen = limit("FILES"), [""], set()
+        found = []
+        while left:
+            folder = left.pop()
+            real = os.path.realpath(self.root / folder)
+            if real in seen:  # a link to a folder that is here already
                 continue
             seen.add(real)
-            folders[:] = [name for name in folders if not name.startswith(".") and name not in IGNORED]
-            here = os.path.relpath(folder, self.root).replace(os.sep, "/")
-            prefix = "" if here == "." else f"{here}/"
-            found += [f"{prefix}{name}" for name in files if not name.startswith(".")]
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name in IGNORED:
+                        continue
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    if entry.is_dir():
+                        left.append(path)
+                    elif entry.is_file():  # neither pipes nor devices
+                        found.append(path)
             if len(found) > most:
                 refuse("FILES", f"'{self.root}' holds more than {most} files")
         return found
@@ -112,23 +118,28 @@ def read_lines(path: Path, where: str, limit_name: str = "LABEL_BYTES") -> list[
     """Lines of a text file.
 
     Raises:
-        UserError: it cannot be read, is not UTF-8, or is larger than PPDET_EXT_MAX_<limit_name>.
+        UserError: it is not UTF-8, or see :func:`read_bytes`.
     """
-    return read_bytes(path, where, limit_name).decode(LIST_ENCODING).splitlines()
+    try:
+        return read_bytes(path, where, limit_name).decode(LIST_ENCODING).splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: cannot read '{path}' (not UTF-8 text)") from None
 
 
-def read_bytes(path: Path, where: str, limit_name: str) -> bytes:
-    """A text file's bytes, which are UTF-8; raises as :func:`read_lines`."""
+def read_bytes(path: Path, where: str, limit_name: str = "LABEL_BYTES") -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UserError: it cannot be read, is no regular file, or is larger than PPDET_EXT_MAX_<limit_name>.
+    """
     most = limit(limit_name)
     try:
         if not os.path.isfile(path):  # a pipe would wait for ever
             raise OSError(errno.EINVAL, "there is no such file")
         with open(path, "rb") as file:
             content = file.read(most + 1)
-        content.decode(LIST_ENCODING)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{where}: cannot read '{path}' ({getattr(error, 'strerror', None) or 'not UTF-8 text'})"
-                        ) from None
+    except OSError as error:
+        raise UserError(f"{where}: cannot read '{path}' ({error.strerror})") from None
     if len(content) > most:
         refuse(limit_name, f"{where}: '{path}' has more than {most} bytes")
     return content

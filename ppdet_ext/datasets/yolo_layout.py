@@ -15,11 +15,11 @@ from ..data import coco
 from ..deploy.image_files import upright_size
 from ..deploy.image_formats import UnreadableImage
 from ..errors import UserError, printable
+from .class_lists import NAME_FILES, distinct, listed_names
 from .picture_set import ALL, Box, Complaints, Picture, PictureSet
 from .tree import Tree, read_lines, shown, split_of_path
 
-NAME_FILES = ("classes.txt", "obj.names", "classes.names", "names.txt")
-LISTS = (*NAME_FILES, "labels.txt", "readme.txt", "requirements.txt")  # texts that label no picture
+LISTS = (*NAME_FILES, "readme.txt", "requirements.txt")  # texts that label no picture
 BOX_VALUES = 5  # class and box; more are the corners of a shape
 LEAST_POLYGON = 7
 OVER = 1.01  # a share beyond this one is not a rounded 1
@@ -75,7 +75,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
     """
     described = only or yaml_of(tree)
     found = PictureSet(tree.root, "YOLO", (), {}, "")
-    names, paths = _by_yaml(tree, described, tell, found.notes) if described else (_listed_names(tree),
+    names, paths = _by_yaml(tree, described, tell, found.notes) if described else (listed_names(tree),
                                                                                   _by_folders(tree))
     if ALL not in paths:
         found.splits_from = described or f"folders {shown(dict.fromkeys(map(_split_folder, paths.values())))}"
@@ -93,15 +93,6 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
 
 def _split_folder(pictures):
     return os.path.dirname(pictures[0]) if pictures else ""
-
-
-def _listed_names(tree):
-    """Names of a list in the root, or one folder below; None where there is none."""
-    lists = [path for path in tree.files if path.count("/") <= 1 and path.rpartition("/")[2].lower() in NAME_FILES]
-    for path in sorted(lists, key=lambda path: path.count("/")):
-        lines = [line.strip() for line in read_lines(tree.path(path), "--data")]
-        return _checked([line for line in lines if line], path)
-    return None
 
 
 def _by_folders(tree):
@@ -156,15 +147,7 @@ def _names(content: dict[Any, Any], where: str) -> list[str] | None:
         raise UserError(f"{where}: names is {printable(names)}, no list of class names")
     if isinstance(count, int) and count != len(names):
         raise UserError(f"{where}: nc is {count}, but there are {len(names)} names")
-    return _checked(["" if name is None else str(name) for name in names], where)
-
-
-def _checked(names, where):
-    twice = next((name for place, name in enumerate(names) if not name or names.index(name) != place), None)
-    if twice is not None or not names:
-        raise UserError(f"{where}: class '{printable(twice or '')}' is empty or there twice; each class needs a "
-                        "name of its own")
-    return names
+    return distinct(["" if name is None else str(name) for name in names], where)
 
 
 def _base(tree, path, given, where):
