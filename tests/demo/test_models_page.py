@@ -113,7 +113,7 @@ def test_a_client_gets_detections_and_one_line(server, photograph, no_picture):
         assert len(file.readlines()) == 1 + 2 * len(wanted)
     with open(as_json, encoding="utf-8") as file:
         assert [len(model["boxes"]) for model in json.load(file)["models"]] == [len(wanted)] * 2
-    status, *shown = client.predict(handle_file(no_picture), 0.2, [], api_name="/looked")
+    status, *_ = client.predict(handle_file(no_picture), 0.2, [], api_name="/looked")
     assert status.count("<p") == 1 and "notes.jpg" in status and "not an image" in status
     assert str(server.temporary) not in status  # where it lies on the server is nobody's concern
 

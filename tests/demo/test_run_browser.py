@@ -110,7 +110,8 @@ def test_a_page_elsewhere_links_to_the_runs(tmp_path):
 
 
 def test_a_curve_stays_in_its_picture():
-    points = [tuple(map(float, pair.split(","))) for pair in runs_page.sparkline([(1, 5.0), (2, 9.0), (3, 5.0)]).split()]
+    drawn = runs_page.sparkline([(1, 5.0), (2, 9.0), (3, 5.0)])
+    points = [tuple(map(float, pair.split(","))) for pair in drawn.split()]
     assert points[0][1] == points[2][1] == runs_page.HEIGHT - 2 and points[1][1] == 2
     assert all(0 <= x <= runs_page.WIDTH for x, _ in points)
     assert runs_page.sparkline([(1, 1.0)]) == "" and "nan" not in runs_page.sparkline([(1, 1.0), (2, 1.0)])
