@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..config import flags
 from ..deploy import command_line
 from ..startup import environment
 
@@ -37,6 +38,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "it)")
     add("--port", type=port, default=PORT, help=f"default {PORT}; a free one is taken where it is 0 or taken")
     command_line.add_engine_flags(parser)
+    flags.add_verbose(parser)
     args = parser.parse_args(argv)
     command_line.check_shapes(parser, args)
     if len(args.model_dir) > MOST:

@@ -113,6 +113,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
     add("--match_threshold", type=share, default=0.6, help="overlap from which nms drops the lower score")
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
+    add("-v", "--verbose", action="store_true", help="show also what libraries say and nobody can act on")
     args = parser.parse_args(argv)
     check_shapes(parser, args)
     return args
