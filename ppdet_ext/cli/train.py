@@ -27,6 +27,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_switch(parser, "--use_vdl", "record scalars for VisualDL")
     parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/scalar)")
     flags.add_switch(parser, "--use_wandb", "record to Weights & Biases")
+    flags.add_progress(parser)
     flags.add_switch(parser, "--enable_ce", "fix all random seeds to 0")
     flags.add_switch(parser, "--save_prediction_only", "evaluations write bbox.json and compute no AP")
     parser.add_argument("--profiler_options", metavar="KEY=VALUE;...", help="see ppdet/utils/profiler.py")

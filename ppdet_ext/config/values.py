@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import limits
 from ..errors import UserError
+from .flags import PROGRESS
 from .rules import (
     ANYTHING,
     FLAG,
@@ -96,6 +97,7 @@ TOP_LEVEL = {
     "ema_decay_type": one_of("threshold", "normal", "exponential"), "cycle_epoch": whole(1) | whole(-1, -1),
     "ema_black_list": TEXTS | NONE, "init_loss_scaling": POSITIVE,
     "custom_white_list": TEXTS | NONE, "custom_black_list": TEXTS | NONE, "profiler_options": TEXT | NONE,
+    "progress": one_of(*PROGRESS) | NONE,
     "norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE, "wandb": GROUP | NONE,
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
                      "print_flops", "print_params", "report", "save_prediction_only", "to_static", "use_ema",

@@ -34,7 +34,7 @@ from . import load_weights, memory_check, metrics, precision, predict, run_facts
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .history import History
-from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status
+from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status, closing
 from .loop import TrainingLoop, run_evaluation
 from .plots import Plots
 from .progress import Progress
@@ -297,9 +297,10 @@ class Trainer:
             with random_state.kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         memory_check.before_training(self, max(evaluation_bytes))
-        TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
-                     self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
+        with closing(self.hooks):
+            TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision,
+                         self.average, evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
+                         self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
@@ -320,7 +321,8 @@ class Trainer:
             loader = self.evaluation_loader
             # statistics of BatchNorm are each process's own; the checkpoint has the main one's
             processes.broadcast_from_main(self.model)
-        run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
+        with contextlib.nullcontext() if self.mode == "train" else closing(self.hooks):
+            run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
         self.ap = self.status.ap or self.ap
         return self.ap
 
