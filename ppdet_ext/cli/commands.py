@@ -42,6 +42,8 @@ COMMANDS = (
             "双向转换骨干网络和检测器的权重"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),
+    Command("convert-data", "cli.convert_dataset", "convert_dataset", "a data set in another layout: COCO, VOC, YOLO",
+            "把数据集转换为 COCO、VOC 或 YOLO 结构"),
     Command("verify", "cli.verify", "verify_backbone", "hold a backbone against what neck, weights and export need",
             "检查骨干网络是否满足颈部、权重和导出的要求"),
     Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",
