@@ -28,6 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from ..demo.page_address import HOST, PORT
 
     parser = command_line.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--model_dir", nargs="+", required=True, metavar="FOLDER", help="what tools/export_model.py wrote: a folder, "
         "or an .onnx file in it; two of them are shown side by side")
