@@ -39,7 +39,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "it)")
     add("--port", type=port, default=PORT, help=f"default {PORT}; a free one is taken where it is 0 or taken")
     command_line.add_engine_flags(parser)
-    flags.add_verbose(parser)
     args = parser.parse_args(argv)
     command_line.check_shapes(parser, args)
     if len(args.model_dir) > MOST:

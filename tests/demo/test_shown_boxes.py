@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""The page of models without a page: what is kept, tables and files of boxes, where it is served; no Gradio is needed."""
+"""The page of models without the page: what is kept, tables and files of boxes, where it is served; without Gradio."""
 import csv
 import io
 import json
