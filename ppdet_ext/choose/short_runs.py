@@ -21,7 +21,7 @@ import yaml
 
 from ..checkpoints import stamp
 from ..config import config_file
-from ..data import data_folder
+from ..datasets import data_folder
 from ..engine.metrics import main_ap
 from ..errors import UserError
 from ..files import atomic_path, require_writable
@@ -41,7 +41,7 @@ class Runs:
     Args:
         folder: gets NAME.yml, NAME.log and the runs' own folders.
         config: whose detector, readers and optimizer.
-        data: a data set's folder (see data_folder); None: what the config says.
+        data: a data set's folder or file (see data_folder); None: what the config says.
         steps: of each run, at least.
         pretrained: the backbones' own weights: 'true', 'auto', 'false'.
         device: 'cpu' or 'gpu'.
@@ -62,7 +62,7 @@ def shared_sections(runs: Runs) -> dict[str, Any]:
         UserError: there is no data set, or its files cannot be told apart.
     """
     cfg = config_file.read(runs.config)
-    made: dict[str, Any] = data_folder.sections(runs.data) if runs.data else {}
+    made: dict[str, Any] = data_folder.sections(runs.data, runs.folder / "data") if runs.data else {}
     config_file.merge(cfg, made)
     batch = cfg["TrainReader"]["batch_size"]
     epochs, pictures = _epochs(runs.steps, data_folder.count_pictures(cfg), batch)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..config.flags import add_slice_flags, add_switch, config_parser
 from ..errors import UserError
+from ..startup import quiet
 
 TYPE_CHECKING = False  # typing itself would take a fifth of the time of --help
 if TYPE_CHECKING:
@@ -38,7 +39,14 @@ def run(main: Callable[[], object]) -> None:
 
     Of several processes the launcher ends all when one fails. One that only notices the other's end (code 3) waits
     first, so that the launcher names the other one.
+
+    Meanwhile ``startup.quiet`` leaves out what libraries say to nobody.
     """
+    with quiet.Tool():
+        _run(main)
+
+
+def _run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:

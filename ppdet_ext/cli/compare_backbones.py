@@ -20,6 +20,7 @@ NEEDS = {"confirm": "memory", "data": "train", "steps": "train", "pretrained": "
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--arch", nargs="+", default=[], metavar="NAME", help="timm's or torchvision's names, with or without a tag: "
         "resnet50 resnet50.a1_in1k torchvision/resnet50")
@@ -40,7 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--confirm", action="store_true", help="with --memory: then measure that batch, too")
     add("--train", action="store_true", help="short trainings of the same steps, for the column AP")
     add("--steps", type=flags.above_zero, default=200, help="with --train: how many (default: 200)")
-    add("--data", metavar="DIR", help="with --train: a data set, COCO or VOC layout (default: the sample data set)")
+    add("--data", metavar="DIR_OR_FILE", help="with --train: a data set: COCO, VOC, YOLO or CSV, a "
+        "folder or its file (default: the sample data set)")
     add("--pretrained", default="auto", metavar="true|auto|false", help="with --train: the backbones' own weights "
         "(default: auto, random where they cannot be had)")
     add("--output", default="output/compare", metavar="DIR", help="gets compare.md, .csv, .json, .png")

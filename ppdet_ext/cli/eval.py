@@ -13,6 +13,7 @@ from ..config import flags
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
+    flags.add_data_flag(parser, "; evaluated on is its val split")
     parser.add_argument("--output_eval", metavar="FOLDER", help="where bbox.json and eval_report/ (page, plots) go "
                         "(default: the working directory)")
     flags.add_switch(parser, "--json_eval", "evaluate the bbox.json that is in --output_eval already")
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
     parser.add_argument("--batch_size", type=int, default=1, help="with --model_dir: images run together")
+    flags.add_progress(parser)
     flags.add_slice_flags(parser)
     return parser.parse_args(argv)
 

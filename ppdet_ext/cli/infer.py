@@ -13,6 +13,7 @@ from ..config import flags
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
+    flags.add_data_flag(parser, "; without --infer_img and --infer_dir, its val split's pictures are taken")
     parser.add_argument("--infer_img", metavar="FILE", help="a picture; goes before --infer_dir")
     parser.add_argument("--infer_dir", metavar="FOLDER", help="a folder of pictures")
     parser.add_argument("--infer_list", metavar="FILE", help="names in --infer_dir to take, one a line")
@@ -42,10 +43,12 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     from ..deploy.session import SOME_FAILED
     from ..engine.predict import find_images, predict, skip, transforms
     from ..engine.trainer import Trainer
-    from . import prepare
+    from . import own_data, prepare
 
-    images = find_images(args.infer_img, args.infer_dir, args.infer_list)
+    named = None if args.data and not (args.infer_img or args.infer_dir) else \
+        find_images(args.infer_img, args.infer_dir, args.infer_list)
     cfg = prepare.load_cfg(args, "test")
+    images = own_data.evaluated_pictures(cfg) if named is None else named
     cfg.setdefault("vdl_log_dir", "vdl_log_dir/image")
     weights = prepare.required_weights(cfg)
     trainer = Trainer(cfg, "test")

@@ -27,12 +27,13 @@ from ..distributed import processes
 from ..errors import UserError, masked
 from ..files import settle
 from ..weights.readers import READERS
-from . import commands
+from . import commands, own_data
 
 log = logging.getLogger("ppdet.engine")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "use_tensorboard", "use_mlflow",
-                "save_prediction_only", "profiler_options", "classwise", "output_eval", "bias", "enable_ce")
+                "save_prediction_only", "profiler_options", "classwise", "output_eval", "bias", "enable_ce",
+                "progress")
 AGES = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
 AUTO = "auto"  # of --resume
 NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names
@@ -72,6 +73,7 @@ def read_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     options = config_file.parse_options(args.opt)
     keys.check_options(cfg, options, config_file.read(args.config))
     keys.check_keys(cfg)
+    given = own_data.apply(cfg, args, options, mode)
     keys.check_needed(cfg, mode)
     for name in CONFIG_FLAGS:
         value = getattr(args, name, None)
@@ -79,7 +81,7 @@ def read_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
             cfg[name] = value
     cfg.setdefault("log_iter", 20)
     cfg["command"] = {"config": args.config, "opt": list(args.opt), "imports": list(args.imports),
-                      "programs": {name: commands.spelling(name) for name in NEXT_COMMANDS}}
+                      "programs": {name: commands.spelling(name) for name in NEXT_COMMANDS}, **given}
     set_device(cfg, args.device, asked="use_gpu" in options)
     return cfg
 

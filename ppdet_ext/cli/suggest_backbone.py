@@ -30,6 +30,7 @@ def ratio(text: str) -> float:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--like", required=True, metavar="NAME", help="a name of timm or torchvision: resnet50, torchvision/resnet50")
     add("--max-latency", type=ratio, metavar="1.2x", help="at most so many times its latency, as estimated")
@@ -43,7 +44,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "nearest of few families")
     data = parser.add_argument_group("try them: a short training each, of the same steps")
     add = data.add_argument
-    add("--data", metavar="DIR", help="a data set, COCO or VOC layout; 'sample': the one that the config names")
+    add("--data", metavar="DIR_OR_FILE", help="a data set: COCO, VOC, YOLO or CSV, a folder or its file; 'sample': "
+        "the one that the config names")
     add("-c", "--config", metavar="CONFIG", help="whose detector and readers (default: rtdetr_cspresnet.yml, a run of "
         "minutes at 128 pixels)")
     add("--steps", type=flags.above_zero, default=200, help="of each training (default: 200)")

@@ -15,6 +15,7 @@ from ..errors import UserError
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
+    flags.add_data_flag(parser)
     parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint; "
                         "auto: with the newest of this config's folder, or from the beginning where there is none")
     parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
@@ -29,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_switch(parser, "--use_wandb", "record to Weights & Biases")
     flags.add_switch(parser, "--use_tensorboard", "record scalars for TensorBoard")
     flags.add_switch(parser, "--use_mlflow", "record to MLflow")
+    flags.add_progress(parser)
     flags.add_switch(parser, "--enable_ce", "fix all random seeds to 0")
     flags.add_switch(parser, "--save_prediction_only", "evaluations write bbox.json and compute no AP")
     parser.add_argument("--profiler_options", metavar="KEY=VALUE;...", help="see ppdet/utils/profiler.py")

@@ -232,6 +232,17 @@ def registered_groups() -> set[str]:
     return set(_schemas)
 
 
+def replace_section(cfg: dict[str, Any], name: str, values: Mapping[str, Any]) -> None:
+    """Let a section of a loaded config say ``values`` and nothing else; what a YAML tag has built there is gone."""
+    schema = _schemas.get(name)
+    if schema is None:
+        cfg[name] = dict(values)
+        return
+    schema.clear()
+    schema.update(values)
+    cfg[name] = schema
+
+
 def load(path: str | Path, options: Iterable[str] = ()) -> dict[str, Any]:
     """Load a config file and ``-o`` options into ppdet's (emptied) global config and return that.
 

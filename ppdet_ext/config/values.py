@@ -106,7 +106,7 @@ TOP_LEVEL = {
     "IouType": one_of("bbox"), "num_classes": whole(1, MAX_WIDTH, 80), "save_dir": TEXT,
     "epoch": whole(1, MAX_EPOCHS, 12), "snapshot_epoch": whole(1), "log_iter": whole(1, MAX_STEPS, 20),
     "worker_num": whole(0, MAX_WORKERS, 2), "seed": whole(0, 2 ** 31 - 1) | NONE,
-    "weights": TEXT | NONE, "pretrain_weights": TEXT | NONE | OFF, "output_eval": TEXT | NONE,
+    "data": TEXT | NONE, "weights": TEXT | NONE, "pretrain_weights": TEXT | NONE | OFF, "output_eval": TEXT | NONE,
     "early_stopping": Rule(f"{{patience: EVALUATIONS, metric: NAME}} or one of the two ({', '.join(COCO_METRICS)})",
                            lambda value: isinstance(value, dict) and set(value) <= set(EARLY_STOPPING) and all(
                                rule.fits(value.get(key)) for key, rule in EARLY_STOPPING.items()),
@@ -121,6 +121,7 @@ TOP_LEVEL = {
     "ema_decay_type": one_of("threshold", "normal", "exponential"), "cycle_epoch": whole(1) | whole(-1, -1),
     "ema_black_list": TEXTS | NONE, "init_loss_scaling": POSITIVE,
     "custom_white_list": TEXTS | NONE, "custom_black_list": TEXTS | NONE, "profiler_options": TEXT | NONE,
+    "progress": one_of(*flags.PROGRESS) | NONE,
     "norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE, "wandb": GROUP | NONE,
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
                      "print_flops", "print_params", "report", "save_prediction_only", "to_static", "use_ema",

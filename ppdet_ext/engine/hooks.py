@@ -2,7 +2,8 @@
 """Hooks: what may happen around training besides moving weights, and the way for ppdet's callbacks to be one."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +107,9 @@ class Hook:
     def before_stop(self, status: Status) -> None:
         """A signal ends the run here, in place of ``after_train``; the model has the averaged weights."""
 
+    def close(self, error: BaseException | None) -> None:
+        """The run is over, by its end (None) or by an error; perhaps before anything else was called."""
+
     def after_picture(self, original: np.ndarray, drawn: np.ndarray) -> None:
         """In prediction: a picture [H, W, 3], and the same with its boxes."""
 
@@ -114,6 +118,17 @@ def call(hooks: Iterable[Hook], point: str, *arguments: Any) -> None:
     """Call the method ``point`` of every hook, in order."""
     for hook in hooks:
         getattr(hook, point)(*arguments)
+
+
+@contextlib.contextmanager
+def closing(hooks: Iterable[Hook]) -> Iterator[None]:
+    """Close every hook at the end, and where an error ends what is inside."""
+    try:
+        yield
+    except BaseException as error:
+        call(hooks, "close", error)
+        raise
+    call(hooks, "close", None)
 
 
 class CallbackHook(Hook):

@@ -21,6 +21,7 @@ from ppdet.metrics import Metric
 from .. import kernels
 from ..checkpoints.facts import Facts
 from ..checkpoints.stamp import Stamp
+from ..config import resolved
 from ..data import class_names, random_state
 from ..data.reading import parse_once
 from ..distributed import processes
@@ -34,7 +35,7 @@ from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
 from .early_stopping import EarlyStopping
 from .history import History
-from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status
+from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status, closing
 from .loop import TrainingLoop, run_evaluation
 from .plots import Plots
 from .progress import Progress
@@ -88,6 +89,7 @@ class Trainer:
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
         resumed: names of the runs that it goes on with.
+        resolved: the config as YAML, which alone repeats the run.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
         memory: what the run takes, from the start of training on (with ``batch_size: auto`` at once); None where that
@@ -114,6 +116,7 @@ class Trainer:
         if cfg.get("output_eval"):
             require_writable(cfg["output_eval"])
         _refuse(cfg)
+        self.resolved = resolved.as_yaml(cfg, whole=True)  # now: what is built goes into the config
         self.cfg = cfg.copy()
         # the optimizer's state is filed under parameter names; numbered from 0 they are the same in every run
         paddle.utils.unique_name.switch()
@@ -298,7 +301,8 @@ class Trainer:
         loop = TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision,
                             self.average, evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
                             self.watching.keeper() if self.watching else None)
-        loop.run(self.start_epoch, self.end_epoch, self.start_batch)
+        with closing(self.hooks):
+            loop.run(self.start_epoch, self.end_epoch, self.start_batch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
@@ -325,7 +329,8 @@ class Trainer:
             loader = self.evaluation_loader
             # statistics of BatchNorm are each process's own; the checkpoint has the main one's
             processes.broadcast_from_main(self.model)
-        run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
+        with contextlib.nullcontext() if self.mode == "train" else closing(self.hooks):
+            run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
         self.ap = self.status.ap or self.ap
         return self.ap
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from .metrics import main_ap, voc_boxes
 if TYPE_CHECKING:
     from .trainer import Trainer
 
+CONFIG_HEAD = "# Written by a training run, with all that its config, bases and options say; alone it"
+log = logging.getLogger("ppdet.engine")
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
                     "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "class_map", "worker_num",
@@ -46,6 +49,10 @@ class TrainingReport(Hook):
         self.trainer = trainer
         self.samples: dict[int, np.ndarray] = {}
         self.config = resolved.as_yaml(trainer.cfg)  # now: the file may change while the run goes on
+
+    def before_train(self, status: Status) -> None:
+        if processes.is_main():
+            write_config(self.trainer)
 
     @property
     def boxes_path(self) -> Path:
@@ -176,7 +183,9 @@ def next_commands(trainer: Trainer, name: str) -> list[str]:
     options = [masked(option) for option in command["opt"]
                if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
     imports = [word for file in command.get("imports", ()) for word in ("--import", str(file))]
-    base = shlex.join(["-c", str(command["config"]), *imports, "-o", *options,
+    # with --data the config file alone does not name the data
+    config = config_path(trainer) if command.get("data") else command["config"]
+    base = shlex.join(["-c", str(config), *imports, "-o", *options,
                        f"weights={trainer.output / name}.pdparams"])
     image = shlex.quote(_example_image(trainer))
     model_dir = shlex.quote(f"output_inference/{trainer.cfg['filename']}")
@@ -185,6 +194,21 @@ def next_commands(trainer: Trainer, name: str) -> list[str]:
             f"{programs['infer']} {base} --infer_img={image}",
             f"{programs['export']} {base}",
             f"{programs['deploy']} --model_dir={model_dir} --image_file={image}"]
+
+
+def config_path(trainer: Trainer) -> Path:
+    """The run's own config, beside its checkpoints. It has the run's name, so that its run has the same folder."""
+    return trainer.output / f"{trainer.cfg['filename']}.yml"
+
+
+def write_config(trainer: Trainer) -> None:
+    """Write the config that alone repeats the run; a config that somebody else wrote there stays."""
+    path = config_path(trainer)
+    if path.is_file() and not path.read_bytes().startswith(CONFIG_HEAD.encode()):
+        log.warning(f"'{path}' is not this run's: the config that repeats the run is not written; it is in {PAGE}")
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(f"{CONFIG_HEAD} repeats it: train -c {path}\n{trainer.resolved}", encoding="utf-8")
 
 
 def _example_image(trainer: Trainer) -> str:

@@ -109,7 +109,8 @@ class Watching(Hook):
 
     def after_evaluation(self, status: Status) -> None:
         self._evaluations += 1
-        line = {"kind": "eval", "step": self.step, "epoch": status.epoch, "metrics": dict(status.ap)}
+        line = {"kind": "eval", "step": self.step, "epoch": status.epoch, "metrics": dict(status.ap),
+                "evaluation": {"images": status.images, "seconds": round(status.seconds, 3)}}
         if self._raw_are_wanted(status):
             line["raw"] = self._raw()
         if self.active:

@@ -10,7 +10,7 @@ import pytest
 from ppdet_ext.checkpoints.facts import Facts
 from ppdet_ext.engine import recorders
 from ppdet_ext.engine.hooks import Status
-from ppdet_ext.errors import UserError
+from ppdet_ext.errors import Interrupted, UserError
 
 
 def trainer_of(folder, *keys):
@@ -19,7 +19,7 @@ def trainer_of(folder, *keys):
     return types.SimpleNamespace(cfg=cfg, mode="train", output=folder, run="ab12", facts=Facts(settings={"epoch": "3"}))
 
 
-def run(trainer, finished=True):
+def run(trainer, error=None):
     """Two steps, one of them to be written, an evaluation, a line of metrics.jsonl, and the end."""
     hooks, status = recorders.asked_for(trainer), Status(log_iter=2, steps_per_epoch=2, learning_rate=0.5)
     for hook in hooks:
@@ -35,7 +35,7 @@ def run(trainer, finished=True):
     for write in recorders.scalars_of(hooks):
         write({"watch/share/data": 0.125}, 2)
     for hook in hooks:
-        (hook.after_train if finished else hook.before_stop)(status)
+        hook.close(error)
 
 
 WANTED = {"train/loss": 3.5, "train/learning_rate": 0.5, "train/images_per_second": 2.0, "eval/AP": 0.25,
@@ -54,9 +54,10 @@ def mlflow(monkeypatch):
     return module
 
 
-@pytest.mark.parametrize("finished, state", [(True, "FINISHED"), (False, "KILLED")])
-def test_mlflow_gets_settings_numbers_and_the_end(mlflow, tmp_path, finished, state):
-    run(trainer_of(tmp_path, "use_mlflow"), finished)
+@pytest.mark.parametrize("error, state", [(None, "FINISHED"), (Interrupted("Ctrl-C"), "KILLED"),
+                                          (UserError("a full disk"), "FAILED")])
+def test_mlflow_gets_settings_numbers_and_the_end(mlflow, tmp_path, error, state):
+    run(trainer_of(tmp_path, "use_mlflow"), error)
     first, begin, settings, *written, end = mlflow.calls
     assert first == ("set_experiment", "digits", {})
     assert begin == ("start_run", {"run_name": "tiny", "tags": {"who": "me"}})
