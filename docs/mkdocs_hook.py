@@ -14,7 +14,7 @@ CHINESE = "_cn.md"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """docs/NAME instead of NAME for the files of docs/, and ``BESIDE`` beside them; README.md becomes the front page."""
+    """docs/NAME instead of NAME for the files of docs/, and ``BESIDE`` beside them; README.md is the front page."""
     own = [file for file in files if file.src_dir == config.docs_dir]
     paths = [REPOSITORY / "docs" / file.src_uri for file in own]
     for file in own:
