@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..config import flags
+
 TARGETS = ("coco", "voc", "yolo")
 
 
@@ -18,6 +20,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         "take no room, and copies where links are impossible")
     parser.add_argument("--split", action="store_true", help="divide a set that is not divided into train and val, as "
                         "a training does")
+    flags.add_verbose(parser)
     return parser.parse_args(argv)
 
 
