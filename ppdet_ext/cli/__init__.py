@@ -35,6 +35,8 @@ def __getattr__(name: str) -> Any:
 def run(main: Callable[[], object]) -> None:
     """Call ``main()``. A user's mistake ends the process with ``error: ...`` and code 2, Ctrl-C with code 130.
 
+    SIGTERM ends a training with code 143.
+
     Of several processes the launcher ends all when one fails. One that only notices the other's end (code 3) waits
     first, so that the launcher names the other one.
 
@@ -49,8 +51,8 @@ def _run(main: Callable[[], object]) -> None:
         main()
     except UserError as error:
         _leave(2, f"error: {_process()}{error}")
-    except KeyboardInterrupt:
-        _leave(130, "interrupted")
+    except KeyboardInterrupt as error:
+        _leave(getattr(error, "code", 130), f"{_process()}{error}" if str(error) else "interrupted")
     except Exception as error:
         from ..data import worker_threads
         from ..deploy import DeployError

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..config import flags
+
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
@@ -15,6 +17,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("folder", metavar="FOLDER", nargs="?", default="output",
                         help="where the runs are, at any depth: the save_dir of your trainings (default output)")
     parser.add_argument("--output", metavar="FILE", help="the page (default FOLDER/runs.html)")
+    flags.add_verbose(parser)
     return parser.parse_args(argv)
 
 

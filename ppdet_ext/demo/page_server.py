@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..deploy import Options, Predictor
 from ..errors import UserError
-from ..startup import environment
+from ..startup import quiet
 from . import page_address
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _open(args: Namespace, folder: Path) -> Models:
         print(f"loading {path}", flush=True)
         settings = {field.name: getattr(args, field.name) for field in fields(Options)
                     if field.name not in ("engine", "batch_size")}
-        with environment.quiet_imports():
+        with quiet.imports():
             predictor = Predictor(path, engine=engine, **settings)
         predictors.append(predictor)
         titles.append(f"{letter}: {path} ({predictor.model.program.name}, {predictor.engine})")

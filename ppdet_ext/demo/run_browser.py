@@ -19,8 +19,8 @@ COLUMNS: dict[str, Words] = {
     "minutes": ("minutes", "分钟"), "warnings": ("warnings", "警告"), "settings": ("differs in", "不同的设置")}
 PLACES = {"ap": 4, "ap50": 4, "eval_ms": 1, "train_ms": 1, "memory": 0, "minutes": 1}  # after the point
 NOTES: tuple[Words, ...] = (
-    ("A click on a column's head sorts by it. AP is the best evaluation's. Milliseconds are for one picture, as the run took "
-     "them, with its reading and in batches. Memory is the most that the process took, on a GPU its tensors. "
+    ("A click on a column's head sorts by it. AP is the best evaluation's. Milliseconds are for one picture, as the "
+     "run took them, with its reading and in batches. Memory is the most that the process took, on a GPU its tensors. "
      "Minutes are those of training. Not finished: it was stopped, or it still trains.",
      "点击表头即可排序。AP 取最好的一次评估。毫秒数是训练时每张图片所用的时间,含读图,按批次计。内存为进程的峰值,"
      "在 GPU 上为张量所占。分钟数是训练的时间。未完成:已中断,或仍在训练。"),)

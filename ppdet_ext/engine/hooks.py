@@ -33,6 +33,9 @@ class Status:
 
     Attributes:
         epoch, step: from 0; ``step`` counts batches, of the epoch or of the evaluation.
+        ends_early: why the run ends after this epoch; '' where it does not.
+        batches: where a signal ends the run: batches of the epoch that are done, 0 for all.
+        saved: the checkpoint to go on from, then.
         steps_per_epoch: batches of an epoch.
         learning_rate: of the last batch.
         losses: the last batch's and smoothed ones, by name (``losses.meters``).
@@ -50,6 +53,9 @@ class Status:
     images: int = 0
     seconds: float = 0.0
     ap: dict[str, float | None] = field(default_factory=dict)
+    ends_early: str = ""
+    batches: int = 0
+    saved: str = ""
     phases: Phases = field(default_factory=Phases)
 
     def __post_init__(self) -> None:
@@ -97,6 +103,9 @@ class Hook:
 
     def after_train(self, status: Status) -> None:
         """Once, after the last epoch."""
+
+    def before_stop(self, status: Status) -> None:
+        """A signal ends the run here, in place of ``after_train``; the model has the averaged weights."""
 
     def close(self, error: BaseException | None) -> None:
         """The run is over, by its end (None) or by an error; perhaps before anything else was called."""
@@ -158,6 +167,9 @@ class CallbackHook(Hook):
         self.callback.on_epoch_end(self._as_dict(status, "eval"))
 
     def after_train(self, status: Status) -> None:
+        self.callback.on_train_end(self._as_dict(status, "train"))
+
+    def before_stop(self, status: Status) -> None:
         self.callback.on_train_end(self._as_dict(status, "train"))
 
     def after_picture(self, original: np.ndarray, drawn: np.ndarray) -> None:
