@@ -167,11 +167,14 @@ def _base(tree, path, given, where):
 
 def _pictures(tree, base, entries, where, tell):
     """Pictures of one entry: a folder, a list of pictures, or several of them."""
-    found = []
+    found, seen = [], set()
     for entry in entries if isinstance(entries, list) else [entries]:
         if not isinstance(entry, str):
             raise UserError(f"{where} is {printable(entry)}; it takes a folder, a .txt list, or a list of them")
         place = _place(tree, base, entry)
+        if place in seen:
+            continue
+        seen.add(place)
         if place is None:
             tell.add("stray", where, f"'{printable(entry)}' leads out of the data set's folder '{tree.root}'")
         elif place in tree.names and place.lower().endswith(".txt"):
