@@ -93,11 +93,11 @@ def root_of(path: Path) -> Path:
 def _load(path):
     most = limit("ANNOTATION_BYTES")
     if os.path.isfile(path) and os.path.getsize(path) > most:
-        refuse("ANNOTATION_BYTES", f"--data: '{path}' has more than {most} bytes")
-    content = coco.load(path, "--data")
+        refuse("ANNOTATION_BYTES", f"data set: '{path}' has more than {most} bytes")
+    content = coco.load(path, "data set")
     for section in ("images", "annotations", "categories"):
         if not isinstance(content.get(section), list):
-            raise UserError(f"--data: '{path}' is not in COCO format: it has no list '{section}'")
+            raise UserError(f"data set: '{path}' is not in COCO format: it has no list '{section}'")
     return content
 
 

@@ -88,7 +88,8 @@ def test_options_that_say_otherwise(option, message, load):
 
 
 def test_the_resolved_config_says_the_same_without_the_flag(load, tmp_path):
-    cfg, options = load(["LearningRate.schedulers=[!PiecewiseDecay {milestones: [3], gamma: 0.1}, !LinearWarmup {steps: 2}]"])
+    schedule = "[!PiecewiseDecay {milestones: [3], gamma: 0.1}, !LinearWarmup {steps: 2}]"
+    cfg, options = load([f"LearningRate.schedulers={schedule}"])
     own_data.apply(cfg, flags(data="mine"), options, "train")
     text = resolved.as_yaml(cfg, whole=True)
     (tmp_path / "again").mkdir()
