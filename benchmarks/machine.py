@@ -1,18 +1,15 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Where and with what a measurement was made: goes into its JSON file."""
-import os
 import platform
 from importlib import metadata
 from pathlib import Path
 
+from ppdet_ext.startup import environment
+
 
 def cpu():
     """The processor's name and the cores that this process may use."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{environment.cpu_model()}, {environment.cores()} cores"
 
 
 def memory(name):

@@ -42,11 +42,11 @@ def setup() -> None:
 
 def _make_ready():
     from .patches import ledger
-    from .startup import environment, requirements
+    from .startup import environment, quiet, requirements
 
     late = "paddle" in sys.modules
     chosen = environment.setup()
-    with environment.quiet_imports():
+    with quiet.imports():
         requirements.check_environment()
         ledger.switched_off()  # a mistake there is said before the long imports
         requirements.preload()
@@ -56,6 +56,7 @@ def _make_ready():
 
         from .registry import names
 
+    quiet.hold_loggers()
     names.announce_replaced()
     if late and chosen:
         names.logger.warning("Paddle was imported before ppdet_ext.setup(), so %s has no effect and a CPU may run "

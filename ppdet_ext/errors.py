@@ -21,6 +21,18 @@ class UserError(Exception):
         return text if len(text) <= LONGEST else f"{text[:LONGEST // 2]} ... {text[-LONGEST // 2:]}"
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the work at a place from which it can go on; the message is one line that says how.
+
+    Attributes:
+        code: the exit code that this signal stands for.
+    """
+
+    def __init__(self, message: str, code: int = 130) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class Unsupported(UserError):
     """What no other input and no other size would mend: an operation or a layer that no table has, or such code."""
 

@@ -91,7 +91,25 @@ def _rename(paths, prefix, complete):
     for suffix, path in paths.items():
         if path.exists():
             os.replace(path, f"{prefix}{suffix}")
+            path.unlink(missing_ok=True)  # of two links to one file, a rename leaves both
     complete.unlink(missing_ok=True)
+
+
+def link_set(source: str | os.PathLike[str], target: str | os.PathLike[str], suffixes: Sequence[str]) -> None:
+    """Give the files ``source`` + suffix the names ``target`` + suffix too, all or none, as :func:`atomic_set` does.
+
+    They are hard links, which take no room; copies where the file system has none, or the folders lie on two.
+
+    Raises:
+        UserError: see :func:`atomic_path`.
+    """
+    with atomic_set(target, suffixes) as paths:
+        for suffix, path in paths.items():
+            path.unlink()
+            try:
+                os.link(f"{source}{suffix}", path)
+            except OSError:
+                shutil.copy2(f"{source}{suffix}", path)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ppdet_ext"
-ENVIRONMENT = PACKAGE / "startup" / "environment.py"
+STARTUP = PACKAGE / "startup"
 
 
 def load_by_path(name, path):
@@ -32,16 +32,21 @@ def load_deploy():
 parse_args = load_by_path("ppdet_ext_deploy_command_line", PACKAGE / "deploy" / "command_line.py").parse_args
 
 
+def load_startup(name):
+    """ppdet_ext/startup/NAME.py; None where the folder deploy/ was copied alone."""
+    path = STARTUP / f"{name}.py"
+    return load_by_path(f"ppdet_ext_{name}", path) if path.is_file() else None
+
+
 def main(argv=None):
     args = parse_args(argv)
-    loading = contextlib.nullcontext()
-    if ENVIRONMENT.is_file():  # where the folder deploy/ was copied alone, it is not there
-        environment = load_by_path("ppdet_ext_environment", ENVIRONMENT)
+    environment, quiet = load_startup("environment"), load_startup("quiet")
+    if environment:
         environment.setup()
-        loading = environment.quiet_imports()
     load_deploy()
     from ppdet_ext_deploy import session
-    session.run(args, loading)
+    with quiet.Tool() if quiet else contextlib.nullcontext():
+        session.run(args)
 
 
 def run(main):

@@ -23,6 +23,9 @@ SUFFIXES = (WEIGHTS, OPTIMIZER, MODEL)
 LONGEST = 1 << 20  # bytes of the line
 LINE = re.compile(rb"\nppdet_ext (\{[^\n]*\})\n\Z")
 SHOWN = 3  # whole checkpoints that a message names
+BEST, LAST, INTERRUPTED = "best_model", "model_final", "interrupted"
+#: names that a run gives to its checkpoints: an epoch's number, or one of the three
+OWN_NAME = re.compile(rf"\d+|{BEST}|{LAST}|{INTERRUPTED}")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Stamp:
     Attributes:
         run: a run's own name, drawn at its start.
         epochs, step: epochs and steps of the optimizer done.
+        batches: of the next epoch, those done; 0 between two epochs.
         files: suffixes of the checkpoint's files.
         facts: what the checkpoint belongs to.
     """
@@ -41,9 +45,20 @@ class Stamp:
     step: int
     files: tuple[str, ...]
     facts: Facts = field(default=Facts(), compare=False)
+    batches: int = 0
 
     def __str__(self) -> str:
-        return f"epoch {self.epochs - 1} (step {self.step}, run {self.run})"
+        return f"{self.place} (step {self.step}, run {self.run})"
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch, from 0, that is at least partly done."""
+        return self.epochs if self.batches else self.epochs - 1
+
+    @property
+    def place(self) -> str:
+        """'epoch 3': that epoch, from 0, is done; 'epoch 3, batch 20': so many batches of it are."""
+        return f"epoch {self.epoch}, batch {self.batches}" if self.batches else f"epoch {self.epoch}"
 
 
 def write(path: str | Path, stamp: Stamp) -> None:
@@ -68,7 +83,7 @@ def read(path: str | Path) -> Stamp | None:
         values: Any = json.loads(found.group(1)) if found else None
         run, files = re.sub(r"\W", "_", str(values["run"])[:16]), values["files"]  # both become part of paths
         return Stamp(run, int(values["epochs"]), int(values["step"]), tuple(one for one in files if one in SUFFIXES),
-                     Facts.of(values.get("facts")))
+                     Facts.of(values.get("facts")), int(values.get("batches", 0)))
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
 
@@ -111,14 +126,35 @@ def _text(stamp):
     return "an unknown epoch (no stamp)" if stamp is None else str(stamp)
 
 
-def _whole(folder):
-    """Which checkpoints of ``folder`` can be used instead, the latest first."""
-    found = []
-    for path in folder.glob(f"*{WEIGHTS}"):
+def whole(folder: str | Path) -> dict[Path, Stamp]:
+    """{.pdparams: stamp} of the checkpoints in ``folder`` whose files are all there, and of one epoch and run."""
+    found = {}
+    for path in Path(folder).glob(f"*{WEIGHTS}"):
         own = read(path)
         others = [Path(f"{path.with_suffix('')}{suffix}") for suffix in (own.files if own else ())]
         if own and all(other.is_file() and read(other) == own for other in others):
-            found.append((own.epochs, own.step, f"'{path.with_suffix('')}' (epoch {own.epochs - 1})"))
+            found[path] = own
+    return found
+
+
+def newest(folder: str | Path) -> tuple[Path, Stamp] | None:
+    """(.pdparams, stamp) of the checkpoint that the last run in ``folder`` would go on with; None where there is none.
+
+    The last run is that of the file written last; of its checkpoints it is the one with the most steps. Names that no
+    run gives (copies, another run's best_model that was moved aside) do not count.
+    """
+    found = {path: own for path, own in whole(folder).items() if OWN_NAME.fullmatch(path.stem)}
+    if not found:
+        return None
+    run = found[max(found, key=lambda path: path.stat().st_mtime_ns)].run
+    of_run = [(own.step, own.epochs, path) for path, own in found.items() if own.run == run]
+    path = max(of_run)[-1]
+    return path, found[path]
+
+
+def _whole(folder):
+    """Which checkpoints of ``folder`` can be used instead, the latest first."""
+    found = [(own.epochs, own.step, f"'{path.with_suffix('')}' ({own.place})") for path, own in whole(folder).items()]
     if not found:
         return "no whole checkpoint is beside them; to use the weights alone, copy the .pdparams to another folder"
     return f"take one that is whole: {', '.join(text for *_, text in sorted(found, reverse=True)[:SHOWN])}"

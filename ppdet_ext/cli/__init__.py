@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from ..config.flags import add_slice_flags, add_switch, config_parser
 from ..errors import UserError
+from ..startup import quiet
 
 TYPE_CHECKING = False  # typing itself would take a fifth of the time of --help
 if TYPE_CHECKING:
@@ -34,15 +35,24 @@ def __getattr__(name: str) -> Any:
 def run(main: Callable[[], object]) -> None:
     """Call ``main()``. A user's mistake ends the process with ``error: ...`` and code 2, Ctrl-C with code 130.
 
+    SIGTERM ends a training with code 143.
+
     Of several processes the launcher ends all when one fails. One that only notices the other's end (code 3) waits
     first, so that the launcher names the other one.
+
+    Meanwhile ``startup.quiet`` leaves out what libraries say to nobody.
     """
+    with quiet.Tool():
+        _run(main)
+
+
+def _run(main: Callable[[], object]) -> None:
     try:
         main()
     except UserError as error:
         _leave(2, f"error: {_process()}{error}")
-    except KeyboardInterrupt:
-        _leave(130, "interrupted")
+    except KeyboardInterrupt as error:
+        _leave(getattr(error, "code", 130), f"{_process()}{error}" if str(error) else "interrupted")
     except Exception as error:
         from ..data import worker_threads
         from ..deploy import DeployError

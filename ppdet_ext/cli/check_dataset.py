@@ -35,6 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--num_queries", type=flags.above_zero, help=f"queries of that detector (default: those of -c, else {QUERIES})")
     add("--workers", type=flags.above_zero, help="processes that read pictures (default: one for each core)")
     add("--output_dir", default="output/check_data", help=f"where {PAGE} and {FACTS} go (default output/check_data)")
+    flags.add_verbose(parser)
     return parser.parse_args(argv)
 
 

@@ -20,6 +20,7 @@ NEEDS = {"confirm": "memory", "data": "train", "steps": "train", "pretrained": "
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--arch", nargs="+", default=[], metavar="NAME", help="timm's or torchvision's names, with or without a tag: "
         "resnet50 resnet50.a1_in1k torchvision/resnet50")

@@ -18,6 +18,7 @@ from typing import Callable
 # what imports Paddle or numpy is loaded where a command runs: --help answers without them
 from .. import setup
 from ..checkpoints import PROJECTS
+from ..config import flags
 from ..errors import UserError
 from ..x2paddle import SHAPE
 
@@ -151,7 +152,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the three subcommands to ``parser``."""
     commands = parser.add_subparsers(dest="command", required=True, metavar="{" + ",".join(COMMANDS) + "}")
     for name, (title, arguments, _) in COMMANDS.items():
-        arguments(commands.add_parser(name, help=title, description=title))
+        command = commands.add_parser(name, help=title, description=title)
+        arguments(command)
+        flags.add_verbose(command)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..deploy import session
 from ..deploy.command_line import parse_args
-from ..startup import environment
+from ..startup import environment, quiet
 
 __all__ = ["main", "parse_args"]
 
@@ -15,4 +15,5 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Detect as the command line says."""
     args = parse_args(argv)
     environment.setup()
-    session.run(args, environment.quiet_imports())
+    with quiet.imports():
+        session.run(args)

@@ -30,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_switch(parser, "--enable_mkldnn", "with --model_dir: oneDNN on the CPU", default=False)
     parser.add_argument("--cpu_threads", type=int, help="with --model_dir: threads on the CPU (default: all cores)")
     parser.add_argument("--batch_size", type=int, default=1, help="with --model_dir: images run together")
+    flags.add_progress(parser)
     flags.add_slice_flags(parser)
     return parser.parse_args(argv)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ..config import flags
 from ..data import digit_pictures, sample
 from ..files import atomic_path
 
@@ -23,6 +24,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                         help="height of the digits as fractions of the shorter side (default: the difficulty's)")
     parser.add_argument("--force", action="store_true", help="make it again even where it is complete")
     parser.add_argument("--preview", metavar="PNG", help="also draw a grid of samples with their boxes")
+    flags.add_verbose(parser)
     return parser.parse_args(argv)
 
 

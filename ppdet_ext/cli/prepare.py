@@ -25,14 +25,16 @@ from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
 from ..distributed import processes
 from ..errors import UserError, masked
+from ..files import settle
 from ..weights.readers import READERS
 from . import commands, own_data
 
 log = logging.getLogger("ppdet.engine")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
-CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "save_prediction_only", "profiler_options",
-                "classwise", "output_eval", "bias", "enable_ce")
+CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "use_tensorboard", "use_mlflow",
+                "save_prediction_only", "profiler_options", "classwise", "output_eval", "bias", "enable_ce", "progress")
 AGES = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+AUTO = "auto"  # of --resume
 NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names
 
 
@@ -173,6 +175,28 @@ def required_weights(cfg: dict[str, Any]) -> str:
                     f"checkpoint: -o weights={found[1]}")
 
 
+def newest_checkpoint(cfg: dict[str, Any]) -> str | None:
+    """For ``-r auto``: the newest whole checkpoint of this config's folder; a line says which. None: there is none.
+
+    Raises:
+        UserError: there are checkpoints, but none of them is known to be whole.
+    """
+    folder = Path(cfg.get("save_dir", "output")) / cfg["filename"]
+    settle(folder)
+    found = stamp.newest(folder)
+    if found:
+        path, own = found
+        log.info("-r auto: goes on from '%s', %s, written %s", path, own, _age_of(path))
+        return str(path)
+    others = sorted(path.name for path in folder.glob(f"*{stamp.WEIGHTS}") if stamp.OWN_NAME.fullmatch(path.stem))
+    if others:
+        raise UserError(f"-r auto: none of the checkpoints in '{folder}' is whole, or says of which run it is "
+                        f"({', '.join(others[:3])}); name one (-r {folder / others[0]}), or move them away to begin "
+                        "anew")
+    log.info("-r auto: there is no checkpoint in '%s': training starts from the beginning", folder)
+    return None
+
+
 def _is_there(weights):
     path = os.path.expanduser(weights)
     return "://" in weights or any(os.path.exists(f"{path}{suffix}") for suffix in ("", stamp.WEIGHTS))
@@ -191,9 +215,13 @@ def _chosen(weights, why):
 def _history_of(path):
     """Of which epoch a checkpoint is, and how long ago it was written."""
     own = stamp.read(path)
+    return f"{f'{own}, ' if own else ''}written {_age_of(path)}"
+
+
+def _age_of(path):
     age = max(time.time() - path.stat().st_mtime, 0)
     size, unit = next(((size, unit) for size, unit in AGES if age >= size), AGES[-1])
-    return f"{f'{own}, ' if own else ''}written {int(age / size)} {unit} ago"
+    return f"{int(age / size)} {unit} ago"
 
 
 def _warn_of_other_run(first, *others):

@@ -30,6 +30,7 @@ def ratio(text: str) -> float:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--like", required=True, metavar="NAME", help="a name of timm or torchvision: resnet50, torchvision/resnet50")
     add("--max-latency", type=ratio, metavar="1.2x", help="at most so many times its latency, as estimated")

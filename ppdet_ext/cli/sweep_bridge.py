@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import setup
+from ..config import flags
 from ..errors import UserError
 
 LIBRARIES = ("timm", "torchvision")
@@ -30,6 +31,7 @@ def positive(kind: type) -> Callable[[str], float]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--filter", nargs="+", default=["*"], metavar="GLOB", help="names: 'vit_*' 'torchvision/*' (default: all)")
     add("--library", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), help="default: both")

@@ -16,7 +16,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line, by default this process's own."""
     parser = flags.config_parser(__doc__)
     flags.add_data_flag(parser)
-    parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint")
+    parser.add_argument("-r", "--resume", metavar="CHECKPOINT", help="go on with the run that wrote this checkpoint; "
+                        "auto: with the newest of this config's folder, or from the beginning where there is none")
     parser.add_argument("--replay", metavar="FILE", help="run a step that a training kept (not_finite.safetensors) "
                         "again, and name the layer that is first not finite")
     flags.add_switch(parser, "--eval", "evaluate during training (also: validate: true in the config)")
@@ -27,6 +28,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     flags.add_switch(parser, "--use_vdl", "record scalars for VisualDL")
     parser.add_argument("--vdl_log_dir", help="folder of the VisualDL record (default vdl_log_dir/scalar)")
     flags.add_switch(parser, "--use_wandb", "record to Weights & Biases")
+    flags.add_progress(parser)
+    flags.add_switch(parser, "--use_tensorboard", "record scalars for TensorBoard")
+    flags.add_switch(parser, "--use_mlflow", "record to MLflow")
     flags.add_switch(parser, "--enable_ce", "fix all random seeds to 0")
     flags.add_switch(parser, "--save_prediction_only", "evaluations write bbox.json and compute no AP")
     parser.add_argument("--profiler_options", metavar="KEY=VALUE;...", help="see ppdet/utils/profiler.py")
@@ -59,10 +63,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             print(replay(cfg, args.replay))
         return
     prepare.start_workers(cfg)
-    if args.resume:
+    checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
+    if checkpoint:
         with without_pretrained():
             trainer = Trainer(cfg, "train")
-        trainer.resume_weights(args.resume)
+        trainer.resume_weights(checkpoint)
     else:
         trainer = Trainer(cfg, "train")
         if cfg.get("pretrain_weights"):

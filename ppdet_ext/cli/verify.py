@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -51,7 +50,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> Report:
     """Verify as the command line says; ends the process with code 1 where a check failed."""
     args = parse_args(argv)
-    os.environ.setdefault("GLOG_minloglevel", "2")  # Paddle tells of its executor, which is nobody's concern here
     setup()
     from ..verify import feature_picture, input_picture, run_checks, show
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 DEVICES = ("gpu", "npu", "xpu", "mlu")
 #: what --visualize of infer.py can show beside boxes, see ``engine.looks``
 LOOKS = ("features", "sampling", "attention")
+#: see ``engine.progress``
+PROGRESS = ("auto", "rich", "plain")
 
 
 def boolean(text: str) -> bool:
@@ -42,6 +44,18 @@ def amount_of_memory(units: Mapping[str, float]) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"'{text}' is no amount of memory; write 8GB or 600MB")
         return float(found.group(1)) * units[found.group(2)]
     return amount
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """``-v``, of every tool; it is ``startup.quiet`` that looks for it, before anything is loaded."""
+    parser.add_argument("-v", "--verbose", action="store_true",
+                        help="show also what libraries say and nobody can act on (or: PPDET_EXT_VERBOSE=1)")
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """``--progress``, of what trains and evaluates."""
+    parser.add_argument("--progress", choices=PROGRESS, help="one line that moves (rich), or "
+                        "PaddleDetection's log lines (plain); auto, the default: the line on a terminal")
 
 
 def require_others(parser: argparse.ArgumentParser, args: argparse.Namespace, needs: Mapping[str, str]) -> None:
@@ -97,4 +111,5 @@ def config_parser(description: str | None, needs_config: bool = True) -> argpars
                         "you name is run, so give only files that you trust; may be given several times")
     parser.add_argument("--device", choices=("auto", "cpu", *DEVICES), default="auto",
                         help="where to run; auto: the GPU if the config does not forbid it and one is there")
+    add_verbose(parser)
     return parser

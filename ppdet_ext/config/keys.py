@@ -28,12 +28,14 @@ TOP_LEVEL = frozenset([
     "save_proposals", "slim", "unstructured_prune"])
 # keys that nothing reads -> what to do; PaddleDetection has most of them, for tasks that are not here
 UNREAD = {
-    **dict.fromkeys(("early_stopping", "early_stop", "patience"), "training runs all epochs, and best_model is kept"),
+    **dict.fromkeys(("early_stop", "patience"), "write 'early_stopping: {patience: 10, metric: AP}'"),
     **dict.fromkeys(("max_iter", "max_iters", "max_steps"), "training is counted in epochs: write 'epoch: 12'"),
     **dict.fromkeys(("eval_interval", "save_interval", "save_epoch", "eval_epoch"),
                     "evaluation and checkpoints follow 'snapshot_epoch: 1'"),
     **dict.fromkeys(("target_metrics", "keep_best_weight", "save_best"),
-                    "best_model is the one with the highest AP, of a training with --eval"),
+                    "best_model is the one with the highest AP, of a training with --eval; another metric is named by "
+                    "'early_stopping: {metric: AP50}'"),
+    **dict.fromkeys(("max_keep_ckpts", "save_total_limit", "keep_checkpoint_max"), "write 'keep_checkpoints: 2'"),
     **dict.fromkeys(("ema_skip_names", "use_simple_ema", "ema_start_iters"), "the average of weights has 'use_ema', "
                     "'ema_decay', 'ema_decay_type', 'cycle_epoch', 'ema_black_list' and 'ema_filter_no_grad'"),
     **dict.fromkeys(("infer_dir", "infer_img", "output_dir", "visualize", "proposals_path"),

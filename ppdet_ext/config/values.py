@@ -6,10 +6,12 @@ setting of every class of ppdet, Paddle and this package. Limits keep a small fi
 """
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 from .. import limits
 from ..errors import UserError
+from . import flags
 from .rules import (
     ANYTHING,
     FLAG,
@@ -39,6 +41,15 @@ def _is_side(value):
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= limits.limit("SIDE")
 
 
+def memory_bytes(value: Any) -> int:
+    """Bytes of '2GB', '500MB'; 0 where it is no such text."""
+    try:
+        return int(_amount(value)) if isinstance(value, str) and len(value) < 40 else 0
+    except argparse.ArgumentTypeError:
+        return 0
+
+
+_amount = flags.amount_of_memory({"mb": 2 ** 20, "mib": 2 ** 20, "gb": 2 ** 30, "gib": 2 ** 30})
 SIDE = Rule(f"a number of pixels from 1 to {MAX_SIDE} (more with {limits.variable('SIDE')})", _is_side, "640")
 FREE = Rule("-1 (any size)", lambda value: value == -1 or value is None, "-1")
 SIDES = each(SIDE, [2])
@@ -76,9 +87,17 @@ DISTORTION = Rule("[LOW, HIGH, CHANCE]", lambda value: each(number(), [3]).fits(
 FIELDS = each(one_of("image", "gt_bbox", "gt_class", "is_crowd", "difficult", "gt_score", "gt_poly", "gt_track_id",
                      "gt_ide", "gt_keypoint", "keypoint_ignore", "semantic"),
               example="[image, gt_bbox, gt_class, is_crowd]")
+MEMORY = Rule("an amount of memory such as 2GB or 500MB", lambda value: memory_bytes(value) > 0, "2GB")
 NORMALIZATION = Rule("{mean: [r, g, b], std: [r, g, b]} in 0..1", lambda value: isinstance(value, dict) and set(
     value) == {"mean", "std"} and each(number(), [3]).fits(value["mean"]) and each(POSITIVE, [3]).fits(value["std"]),
                      "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}")
+
+# the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
+COCO_METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
+                "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
+VOC_METRICS = ("AP50",)
+EARLY_STOPPING = {"patience": whole(1, MAX_EPOCHS, 10) | NONE, "metric": one_of(*COCO_METRICS) | NONE}
+ALL = "all"
 
 EXPORT = ("post_process", "nms", "benchmark", "fuse_conv_bn")  # see engine.export.ExportOptions
 
@@ -88,6 +107,12 @@ TOP_LEVEL = {
     "epoch": whole(1, MAX_EPOCHS, 12), "snapshot_epoch": whole(1), "log_iter": whole(1, MAX_STEPS, 20),
     "worker_num": whole(0, MAX_WORKERS, 2), "seed": whole(0, 2 ** 31 - 1) | NONE,
     "data": TEXT | NONE, "weights": TEXT | NONE, "pretrain_weights": TEXT | NONE | OFF, "output_eval": TEXT | NONE,
+    "early_stopping": Rule(f"{{patience: EVALUATIONS, metric: NAME}} or one of the two ({', '.join(COCO_METRICS)})",
+                           lambda value: isinstance(value, dict) and set(value) <= set(EARLY_STOPPING) and all(
+                               rule.fits(value.get(key)) for key, rule in EARLY_STOPPING.items()),
+                           "{patience: 10, metric: AP}") | NONE,
+    "keep_checkpoints": whole(0, MAX_EPOCHS, 2) | one_of(ALL),
+    "tensorboard_log_dir": TEXT | NONE, "mlflow": GROUP | NONE,
     "vdl_log_dir": TEXT | NONE, "allow_missing": TEXTS | NONE, "class_map": GROUP | NONE,
     "export": table(FLAG, example="{post_process: true}", only=EXPORT) | NONE,
     "normalization": NORMALIZATION | NONE, "normalization_mismatch": one_of("error", "warn") | NONE,
@@ -96,11 +121,12 @@ TOP_LEVEL = {
     "ema_decay_type": one_of("threshold", "normal", "exponential"), "cycle_epoch": whole(1) | whole(-1, -1),
     "ema_black_list": TEXTS | NONE, "init_loss_scaling": POSITIVE,
     "custom_white_list": TEXTS | NONE, "custom_black_list": TEXTS | NONE, "profiler_options": TEXT | NONE,
+    "progress": one_of(*flags.PROGRESS) | NONE,
     "norm_type": one_of("bn", "sync_bn", "gn", "ln") | NONE, "wandb": GROUP | NONE,
     **dict.fromkeys(("amp", "bias", "classwise", "enable_ce", "ema_filter_no_grad", "find_unused_parameters", "fleet",
                      "print_flops", "print_params", "report", "save_prediction_only", "to_static", "use_ema",
-                     "use_focal_loss", "use_fused_allreduce_gradients", "use_gpu", "use_mlu", "use_npu", "use_vdl",
-                     "use_wandb", "use_xpu", "validate", "watch"), FLAG | NONE),
+                     "use_focal_loss", "use_fused_allreduce_gradients", "use_gpu", "use_mlflow", "use_mlu", "use_npu",
+                     "use_tensorboard", "use_vdl", "use_wandb", "use_xpu", "validate", "watch"), FLAG | NONE),
 }
 
 CLASSES = {
@@ -109,6 +135,7 @@ CLASSES = {
     "*.shuffle": SWITCH, "*.drop_last": SWITCH,
     "*.sample_transforms": each(ANYTHING, example="[Decode: {}]"), "*.batch_transforms": LIST,
     "*.transform_schedulers": EPOCHS_OF_A_TRANSFORM, "*.inputs_def": GROUP,
+    "*.memory_cache": MEMORY | NONE,
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,
     **dict.fromkeys(("*.mixup_epoch", "*.cutmix_epoch", "*.mosaic_epoch", "*.pre_img_epoch"), whole(-1, MAX_EPOCHS)),
     "*.dataset_dir": TEXT | NONE, "*.anno_path": TEXT | NONE, "*.image_dir": TEXT | NONE,

@@ -81,6 +81,17 @@ def read_places(reader: Any, dataset: Any, places: Sequence[int]) -> dict[str, A
     return raise_if_failed(reader._batch_transforms([dataset[place] for place in places]))
 
 
+def parse_once(dataset: Any) -> None:
+    """Read the annotations of a data set now; its reader, which will ask for that again, finds it done."""
+    dataset.check_or_download_dataset()
+    dataset.parse_dataset()
+    dataset.parse_dataset = _read_already
+
+
+def _read_already():
+    """In place of a data set's ``parse_dataset``, which its reader calls again."""
+
+
 def as_tensors(value: Any) -> Any:
     """The same with Paddle's tensors, as its DataLoader gives them; what is no array of numbers stays."""
     import paddle
@@ -122,7 +133,9 @@ def decode_strictly(apply: Callable) -> Callable:
     @functools.wraps(apply)
     def strict(self, sample, context=None):
         from_file = "image" not in sample
-        image = _image_of(sample)
+        cache = getattr(self, "memory_cache", None)
+        image = cache.get(sample["im_file"], self.cached_dataset._epoch, lambda: _image_of(sample)) \
+            if cache is not None and from_file else _image_of(sample)
         if sample.get("keep_ori_im"):
             sample["ori_image"] = image[..., ::-1]
         for key, side in (("h", image.shape[0]), ("w", image.shape[1])):

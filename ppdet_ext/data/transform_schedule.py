@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import random_state, worker_threads
+from . import memory_cache, random_state, worker_threads
+from .reading import parse_once
 
 KEY = "transform_schedulers"
 
@@ -59,10 +60,13 @@ def tell(reader: Any, dataset: Any) -> None:
 
 
 def tell_dataset(call: Callable) -> Callable:
-    """For ``BaseDataLoader.__call__``: scheduled transforms learn the data set before workers are made."""
+    """For ``BaseDataLoader.__call__``: what transforms need of the data set, they get before workers are made."""
     @functools.wraps(call)
     def told(self, dataset, *args, **kwargs):
         tell(self, dataset)
+        if self.kwargs.get(memory_cache.KEY):
+            parse_once(dataset)
+            memory_cache.attach(self, dataset)
         return call(self, dataset, *args, **kwargs)
     return told
 

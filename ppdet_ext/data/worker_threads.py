@@ -12,10 +12,12 @@ them at its end, and Paddle, which is not told, warns of workers that "exit unex
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import re
+import signal
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..startup import environment
@@ -67,11 +69,29 @@ def remember(init_workers: Callable) -> Callable:
     @functools.wraps(init_workers)
     def remembered(self):
         environment.give_back_freed_memory()
-        init_workers(self)
+        with _held_back(signal.SIGINT):
+            init_workers(self)
         atexit.unregister(end_all)  # registered last, it runs before what Python itself does about workers
         atexit.register(end_all)
         _living.add(self)
     return remembered
+
+
+@contextlib.contextmanager
+def _held_back(number: int) -> Iterator[None]:
+    """Inside, a signal waits; in what is forked here it waits for ever.
+
+    A terminal sends Ctrl-C to all processes. Workers go on: the main process may need them for the step that it ends
+    with, and it ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where nothing is forked
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def end_all() -> None:

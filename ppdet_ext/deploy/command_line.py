@@ -92,8 +92,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", required=True, help="folder written by tools/export_model.py, or an .onnx file in it")
     add("--engine", help="paddle, onnxruntime or openvino (default: the first of them that reads the model)")
-    add("--precision", default="fp32", help="fp32, or bf16: backbone and encoder in bfloat16, on processors that have "
-        "it, by paddle or openvino (default fp32)")
     add("--image_file", help="a picture")
     add("--image_dir", help="a folder of pictures")
     add("--video_file", help="a video, or an http, https or rtsp address of one; goes before pictures")
@@ -102,24 +100,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch_size", type=whole("batch_size"), default=1, help="pictures or frames that run together (default 1)")
     add("--threshold", type=share, default=0.5, help="least score of what is drawn and printed (default 0.5)")
     add("--output_dir", default="output", help="where results go (default output)")
-    add("--run_mode", default="paddle", help="paddle, trt_fp32, trt_fp16 or trt_int8 (default paddle)")
-    add("--device", default="cpu", help="CPU, GPU, XPU, NPU or MLU (default CPU)")
-    add("--cpu_threads", type=whole("cpu_threads"), help="threads on the CPU (default: all cores)")
-    for name, default, text in (
-            ("enable_mkldnn", False, "oneDNN on the CPU"),
-            ("enable_mkldnn_bfloat16", False, "as --precision bf16, by oneDNN"),
-            ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
-            ("save_images", True, "write pictures or the video with boxes"),
-            ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),
-            ("use_coco_category", False, "bbox.json with COCO's category numbers, and image numbers from file names"),
-            ("trt_calib_mode", False, "TensorRT int8 calibration"),
-            ("collect_trt_shape_info", False, "collect the shapes for TensorRT into --tuned_trt_shape_file")):
-        add(f"--{name}", type=boolean, nargs="?", const=True, default=default, metavar="BOOL",
-            help=f"{text} (default {default})")
-    for name, side in (("min", 1), ("max", 1280), ("opt", 640)):
-        add(f"--trt_{name}_shape", type=whole(f"trt_{name}_shape"), default=side,
-            help=f"TensorRT's {name} side (default {side})")
-    add("--tuned_trt_shape_file", default="shape_range_info.pbtxt", help="shapes for TensorRT, used where it exists")
+    _add_booleans(parser, (
+        ("run_benchmark", False, "time one batch: 10 runs to warm up, 100 that count"),
+        ("save_images", True, "write pictures or the video with boxes"),
+        ("save_results", False, "write bbox.json: COCO results of all boxes, whatever their score"),
+        ("use_coco_category", False, "bbox.json with COCO's category numbers, and image numbers from file names")))
+    add_engine_flags(parser)
     add("--slice_infer", action="store_true", help="cut pictures into overlapping slices and merge, for small objects")
     add("--slice_size", type=whole("slice_size"), nargs=2, default=[640, 640], metavar=("W", "H"),
         help="width and height of a slice")
@@ -127,8 +113,39 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--combine_method", default="nms", choices=("nms", "concat"), help="how the slices' boxes are merged")
     add("--match_threshold", type=share, default=0.6, help="overlap from which nms drops the lower score")
     add("--match_metric", default="ios", choices=("iou", "ios"), help="overlap over union, or over the smaller box")
+    add("-v", "--verbose", action="store_true", help="show also what libraries say and nobody can act on")
     args = parser.parse_args(argv)
+    check_shapes(parser, args)
+    return args
+
+
+def _add_booleans(parser: argparse.ArgumentParser, rows: Sequence[tuple[str, bool, str]]) -> None:
+    for name, default, text in rows:
+        parser.add_argument(f"--{name}", type=boolean, nargs="?", const=True, default=default, metavar="BOOL",
+                            help=f"{text} (default {default})")
+
+
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
+    """How the model runs: the fields of ``engines.Options`` but ``engine`` and ``batch_size``, which a tool words."""
+    add = parser.add_argument
+    add("--precision", default="fp32", help="fp32, or bf16: backbone and encoder in bfloat16, on processors that have "
+        "it, by paddle or openvino (default fp32)")
+    add("--run_mode", default="paddle", help="paddle, trt_fp32, trt_fp16 or trt_int8 (default paddle)")
+    add("--device", default="cpu", help="CPU, GPU, XPU, NPU or MLU (default CPU)")
+    add("--cpu_threads", type=whole("cpu_threads"), help="threads on the CPU (default: all cores)")
+    _add_booleans(parser, (
+        ("enable_mkldnn", False, "oneDNN on the CPU"),
+        ("enable_mkldnn_bfloat16", False, "as --precision bf16, by oneDNN"),
+        ("trt_calib_mode", False, "TensorRT int8 calibration"),
+        ("collect_trt_shape_info", False, "collect the shapes for TensorRT into --tuned_trt_shape_file")))
+    for name, side in (("min", 1), ("max", 1280), ("opt", 640)):
+        add(f"--trt_{name}_shape", type=whole(f"trt_{name}_shape"), default=side,
+            help=f"TensorRT's {name} side (default {side})")
+    add("--tuned_trt_shape_file", default="shape_range_info.pbtxt", help="shapes for TensorRT, used where it exists")
+
+
+def check_shapes(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """End with the parser's error where TensorRT's sides do not rise."""
     if not args.trt_min_shape <= args.trt_opt_shape <= args.trt_max_shape:
         parser.error("argument --trt_min_shape: with --trt_opt_shape and --trt_max_shape it must rise, not "
                      f"{args.trt_min_shape}, {args.trt_opt_shape}, {args.trt_max_shape}")
-    return args

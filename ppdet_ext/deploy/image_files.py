@@ -25,8 +25,8 @@ from .deploy_error import DeployError
 from .image_formats import Format, UnreadableImage, recognise, require_good_header, require_size, require_whole_jpeg
 
 log = logging.getLogger("ppdet_ext")
-# bytes of a file that a decoder reads whole before its size is known
-_WHOLE_BYTES = 1 << 28
+#: bytes of a file that a decoder reads whole before its size is known
+WHOLE_BYTES = 1 << 28
 # bits per channel that cameras and scanners have
 _DEPTHS = (8, 10, 12, 14, 16)
 #: EXIF orientations from this one on exchange width and height
@@ -161,8 +161,8 @@ def _imdecode(kind: Format, file: BinaryIO, name: object, flags: int) -> np.ndar
 
 def _by_pillow(kind: Format, file: BinaryIO, name: object, use: Callable[[Any], Any]) -> Any:
     """What ``use`` makes of the opened picture."""
-    if kind.pillow != "TIFF" and file.seek(0, io.SEEK_END) > _WHOLE_BYTES:
-        raise UnreadableImage(name, f"a {kind.name} file of more than {_WHOLE_BYTES >> 20} MiB")
+    if kind.pillow != "TIFF" and file.seek(0, io.SEEK_END) > WHOLE_BYTES:
+        raise UnreadableImage(name, f"a {kind.name} file of more than {WHOLE_BYTES >> 20} MiB")
     try:
         with _strict_pillow(), _pillow_image(kind, file) as image:
             require_size(image.width, image.height, name)

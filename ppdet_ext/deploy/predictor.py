@@ -36,10 +36,14 @@ class Timings:
             self.batches.append([(end - start) * 1000 for start, end in zip(moments, moments[1:])])
             self.images += images
 
-    def summary(self) -> dict:
-        """``{stage: {'mean', 'median'}}`` in ms per batch, 'total' for all stages, and the numbers of both."""
+    def summary(self, part: slice = slice(None)) -> dict:
+        """``{stage: {'mean', 'median'}}`` in ms per batch, 'total' for all stages, and the numbers of both.
+
+        Args:
+            part: the batches that count; 'images' is the number of all.
+        """
         with self._lock:
-            batches, images = list(self.batches), self.images
+            batches, images = self.batches[part], self.images
         rows = dict(zip(self.STAGES, map(list, zip(*batches))))
         rows["total"] = [sum(batch) for batch in batches]
         table = {name: {"mean": statistics.fmean(values), "median": statistics.median(values)}

@@ -30,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image_dir", required=True, help="pictures like those to come, such as training pictures")
     parser.add_argument("--output_dir", help="where model.xml goes (default: the model's folder with _int8 after it)")
     parser.add_argument("--count", type=int, default=300, help="pictures that are looked at (default 300)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show also what libraries say")
     return parser.parse_args(argv)
 
 

@@ -17,32 +17,26 @@ from .predictor import Predictor, Timings
 
 #: the exit code of a run that did all pictures but some
 SOME_FAILED = 4
-_AS_IT_IS = contextlib.nullcontext()
 
 
-def run(args: Namespace, loading: contextlib.AbstractContextManager = _AS_IT_IS) -> None:
-    """Detect as the command line says.
-
-    Args:
-        args: what ``command_line.parse_args`` returned.
-        loading: the context within which the engine's package is imported and the model opened.
+def run(args: Namespace) -> None:
+    """Detect as the command line says: what ``command_line.parse_args`` returned.
 
     Raises:
         DeployError: a user's mistake, or no picture could be read.
         SystemExit: some pictures failed (SOME_FAILED); the others are done.
     """
     try:
-        _run(args, loading)
+        _run(args)
     except OSError as error:  # a name that is too long, a folder without permission, a full disk
         raise DeployError(f"'{error.filename or args.output_dir}': {error.strerror or error}") from None
 
 
-def _run(args, loading):
+def _run(args):
     if args.run_benchmark and args.slice_infer:
         raise DeployError("--run_benchmark times whole pictures: leave out --slice_infer")
     _say(f"loading {args.model_dir}")  # the first line is ours: a GPU's driver may have something to say, too
-    with loading:
-        predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
+    predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
     if args.camera_id != -1 or args.video_file:
@@ -51,7 +45,7 @@ def _run(args, loading):
     paths = media.find_images(args.image_file, args.image_dir)
     print(f"found {len(paths)} picture{'s' if len(paths) > 1 else ''}", flush=True)
     if args.run_benchmark:
-        print_timings(predictor.benchmark(paths))
+        print_timings(predictor.benchmark(paths), warm=True)
         return
     _pictures(predictor, paths, args)
 
@@ -126,7 +120,7 @@ def _video(predictor, args):
     clip = video.Video(source)
     print(f"fps: {clip.fps:.0f}, frame_count: {clip.count}", flush=True)
     if args.run_benchmark:
-        print_timings(predictor.benchmark(list(itertools.islice(clip, args.batch_size))))
+        print_timings(predictor.benchmark(list(itertools.islice(clip, args.batch_size))), warm=True)
         return
     target = video.video_target(source, args.output_dir) if args.save_images else None
     records, seen, skipped, stopped = [], 0, 0, False
@@ -192,8 +186,12 @@ def _drop(_frame):
     """For who wants no video."""
 
 
-def print_timings(timings: Timings) -> None:
-    """PaddleDetection's lines, then mean and median of each stage."""
+def print_timings(timings: Timings, warm: bool = False) -> None:
+    """PaddleDetection's lines over all batches, then the stages: of the first batch, and of the others.
+
+    Args:
+        warm: the engine was warm before the first batch, so that all are alike.
+    """
     summary = timings.summary()
     images, total = summary["images"], summary["total"]["mean"] * summary["batches"]
     print("------------------ Inference Time Info ----------------------")
@@ -201,5 +199,18 @@ def print_timings(timings: Timings) -> None:
     print(f"average latency time(ms): {total / images:.2f}, QPS: {images / total * 1000:.2f}")
     print(", ".join(f"{stage}_time(ms): {summary[stage]['mean'] * summary['batches'] / images:.2f}"
                     for stage in timings.STAGES))
-    print(f"per batch (ms), mean/median of {summary['batches']}: " + ", ".join(
-        f"{name} {summary[name]['mean']:.2f}/{summary[name]['median']:.2f}" for name in (*timings.STAGES, "total")))
+    if warm:
+        print(f"per batch (ms), mean/median of {summary['batches']}: {_means(summary)}")
+        return
+    first, others = timings.summary(slice(1)), timings.summary(slice(1, None))
+    print("first batch (ms), in which the engine also warms up: " + ", ".join(
+        f"{name} {first[name]['mean']:.2f}" for name in (*timings.STAGES, "total")))
+    if others["batches"]:
+        print(f"per batch (ms), mean/median of the other {others['batches']}: {_means(others)}")
+    else:
+        print("there was one batch only, so these times say little about speed; --run_benchmark measures it")
+
+
+def _means(summary):
+    return ", ".join(f"{name} {summary[name]['mean']:.2f}/{summary[name]['median']:.2f}"
+                     for name in (*Timings.STAGES, "total"))

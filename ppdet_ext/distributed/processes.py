@@ -133,9 +133,9 @@ def all_reduce_sum(tensor: paddle.Tensor, wait: bool = True) -> paddle.Tensor:
     return _all_reduce(tensor, dist.ReduceOp.SUM, wait)
 
 
-def all_reduce_max(number: int) -> int:
-    """The largest of the processes' integers; all call."""
-    return int(_all_reduce(paddle.to_tensor([number]), dist.ReduceOp.MAX)) if count() > 1 else number
+def all_reduce_max(number: int, wait: bool = True) -> int:
+    """The largest of the processes' integers; all call. ``wait``: see :func:`all_reduce_sum`."""
+    return int(_all_reduce(paddle.to_tensor([number]), dist.ReduceOp.MAX, wait)) if count() > 1 else number
 
 
 def _all_reduce(tensor: paddle.Tensor, operation: Any, wait: bool = True) -> paddle.Tensor:

@@ -5,7 +5,6 @@ Several processes share the pictures of the first two.
 """
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ import numpy as np
 import paddle
 from ppdet.core.workspace import create
 from ppdet.metrics.coco_utils import json_eval_results
-from tqdm import tqdm
 
 from .. import kernels
 from ..deploy import Predictor, slicing
@@ -23,7 +21,7 @@ from ..distributed.shared_evaluation import DistributedMetric
 from ..errors import UserError
 from ..files import require_writable
 from ..report.class_results import coco_results
-from . import class_table, run_facts
+from . import class_table, progress, run_facts
 from .metrics import ap_values, box_metric
 from .predict import WindowPredictor
 
@@ -86,10 +84,12 @@ def _score(cfg: dict[str, Any], dataset: Any, detect: Callable[[Sequence[str]], 
         require_writable(cfg["output_eval"])
     metric = DistributedMetric([box_metric(cfg, dataset)])
     records = dataset.roidbs[processes.rank()::processes.count()]
-    for start in tqdm(range(0, len(records), chunk), disable=not sys.stderr.isatty()):
-        part = records[start:start + chunk]
-        for record, boxes in zip(part, detect([record["im_file"] for record in part])):
-            metric.update(_inputs(record), {"bbox": boxes, "bbox_num": np.array([len(boxes)])})
+    with progress.counted("evaluation", len(records), cfg.get("progress")) as tell:
+        for start in range(0, len(records), chunk):
+            part = records[start:start + chunk]
+            for record, boxes in zip(part, detect([record["im_file"] for record in part])):
+                metric.update(_inputs(record), {"bbox": boxes, "bbox_num": np.array([len(boxes)])})
+            tell(start + len(part))
     metric.accumulate()
     metric.log()
     return ap_values([metric])

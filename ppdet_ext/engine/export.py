@@ -129,7 +129,7 @@ def _write(model: nn.Layer, folder: Path, *, cfg: dict[str, Any], options: Expor
 
 def _origin(mark: Stamp) -> dict[str, Any]:
     """Which checkpoint of which run was exported, for infer_cfg.yml."""
-    return {"run": mark.run, "epoch": mark.epochs - 1, "step": mark.step,
+    return {"run": mark.run, "epoch": mark.epoch, "step": mark.step,
             "steps_per_epoch": mark.facts.steps_per_epoch, "data": mark.facts.data}
 
 

@@ -2,7 +2,8 @@
 """Hooks: what may happen around training besides moving weights, and the way for ppdet's callbacks to be one."""
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,9 @@ class Status:
 
     Attributes:
         epoch, step: from 0; ``step`` counts batches, of the epoch or of the evaluation.
+        ends_early: why the run ends after this epoch; '' where it does not.
+        batches: where a signal ends the run: batches of the epoch that are done, 0 for all.
+        saved: the checkpoint to go on from, then.
         steps_per_epoch: batches of an epoch.
         learning_rate: of the last batch.
         losses: the last batch's and smoothed ones, by name (``losses.meters``).
@@ -49,6 +53,9 @@ class Status:
     images: int = 0
     seconds: float = 0.0
     ap: dict[str, float | None] = field(default_factory=dict)
+    ends_early: str = ""
+    batches: int = 0
+    saved: str = ""
     phases: Phases = field(default_factory=Phases)
 
     def __post_init__(self) -> None:
@@ -97,6 +104,12 @@ class Hook:
     def after_train(self, status: Status) -> None:
         """Once, after the last epoch."""
 
+    def before_stop(self, status: Status) -> None:
+        """A signal ends the run here, in place of ``after_train``; the model has the averaged weights."""
+
+    def close(self, error: BaseException | None) -> None:
+        """The run is over, by its end (None) or by an error; perhaps before anything else was called."""
+
     def after_picture(self, original: np.ndarray, drawn: np.ndarray) -> None:
         """In prediction: a picture [H, W, 3], and the same with its boxes."""
 
@@ -105,6 +118,17 @@ def call(hooks: Iterable[Hook], point: str, *arguments: Any) -> None:
     """Call the method ``point`` of every hook, in order."""
     for hook in hooks:
         getattr(hook, point)(*arguments)
+
+
+@contextlib.contextmanager
+def closing(hooks: Iterable[Hook]) -> Iterator[None]:
+    """Close every hook at the end, and where an error ends what is inside."""
+    try:
+        yield
+    except BaseException as error:
+        call(hooks, "close", error)
+        raise
+    call(hooks, "close", None)
 
 
 class CallbackHook(Hook):
@@ -143,6 +167,9 @@ class CallbackHook(Hook):
         self.callback.on_epoch_end(self._as_dict(status, "eval"))
 
     def after_train(self, status: Status) -> None:
+        self.callback.on_train_end(self._as_dict(status, "train"))
+
+    def before_stop(self, status: Status) -> None:
         self.callback.on_train_end(self._as_dict(status, "train"))
 
     def after_picture(self, original: np.ndarray, drawn: np.ndarray) -> None:

@@ -157,8 +157,8 @@ def resume(trainer: Trainer, spec: str | Path) -> int:
     if trainer.use_ema:
         resume_average(trainer.ema, average, trainer.lr.last_epoch)
         resume_state.restore_average(trainer.ema, more)
-    _move_schedule(trainer, epoch, bool(changed & set(run_facts.SCHEDULE)))
     resume_state.restore(trainer, more, epoch, paths[stamp.OPTIMIZER])
+    _move_schedule(trainer, epoch, bool(changed & set(run_facts.SCHEDULE)))
     return epoch
 
 
@@ -175,11 +175,12 @@ def _check_facts(trainer, mark, weights):
 def _move_schedule(trainer, epoch, changed):
     """Schedules count steps: with another batch size they go on where the same epoch ends, not the same step."""
     lr, each = trainer.lr, trainer.accumulation.steps_per_epoch
-    wanted = epoch * each
+    wanted = epoch * each + trainer.start_batch // trainer.accumulation.every
     if lr.last_epoch != wanted:
-        log.warning(f"the checkpoint's {epoch} epochs had {lr.last_epoch} steps, of this run {each} make one (another "
-                    f"batch size, accumulate_steps, number of processes or data): the learning rate's schedule goes on "
-                    f"at step {wanted}, the end of the same epoch")
+        begun = " and a part of one" if trainer.start_batch else ""
+        log.warning(f"the checkpoint's {epoch} epochs{begun} had {lr.last_epoch} steps, of this run {each} make one "
+                    f"(another batch size, accumulate_steps, number of processes or data): the learning rate's "
+                    f"schedule goes on at step {wanted}, the {'same place' if begun else 'end of the same epoch'}")
     if changed or lr.last_epoch != wanted:
         lr.step(wanted)
 

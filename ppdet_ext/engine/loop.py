@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,12 +17,14 @@ from ppdet.metrics import Metric
 
 from ..distributed import processes
 from ..distributed.gradients import average_gradients
+from ..errors import Interrupted
 from .accumulation import GradientAccumulation
 from .divergence import Watch
 from .hooks import Hook, Status, call
 from .metrics import ap_values
 from .precision import Precision, widen_gradients
 from .replay import Keeper
+from .stopping import StopRequest
 from .weight_average import WeightAverage
 
 
@@ -40,6 +42,7 @@ class TrainingLoop:
         average: the average of weights.
         evaluate: called after every snapshot epoch.
         keeper: explains and keeps a step whose numbers are not finite.
+        request: whether a signal has asked the run to end.
         own_scaler: the loss scale, of a resumed run perhaps; None: a new one of ``precision``.
         snapshot_epochs: every so many epochs, and the last one, are snapshots: the model has the averaged weights while
             hooks and evaluation see it.
@@ -58,12 +61,23 @@ class TrainingLoop:
     status: Status = field(default_factory=Status)
     own_scaler: paddle.amp.GradScaler | None = None
     keeper: Keeper | None = None
+    request: StopRequest = field(default_factory=StopRequest)
 
-    def run(self, first: int, end: int) -> None:
-        """Train the epochs from ``first`` to ``end`` - 1.
+    def run(self, first: int, end: int, done: int = 0) -> None:
+        """Train the epochs from ``first`` to ``end`` - 1; fewer where a hook says so.
 
         Several processes: all call, with equal weights.
+
+        Args:
+            done: batches of the epoch ``first`` that an interrupted run has trained; they are read and left.
+        Raises:
+            Interrupted: a signal came; hooks have seen ``before_stop``.
         """
+        with self.request.listening():
+            self._run(first, end, done)
+
+    def _run(self, first: int, end: int, done: int) -> None:
+        self.status.ends_early, self.status.batches, self.status.saved = "", 0, ""
         self.scaler = self.own_scaler or self.precision.scaler()
         self.watch = Watch(self.model, self.loader.dataset, self.keeper)
         self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
@@ -71,31 +85,67 @@ class TrainingLoop:
         call(self.hooks, "before_train", self.status)
         for epoch in range(first, end):
             self.status.epoch = epoch
-            self._train_epoch()
+            self._train_epoch(done if epoch == first else 0)
             is_snapshot = (epoch + 1) % self.snapshot_epochs == 0 or epoch == end - 1
             with self.average.in_model() if self.average and is_snapshot else contextlib.nullcontext():
                 call(self.hooks, "after_epoch", self.status)
                 if self.evaluate and is_snapshot:
                     self.evaluate()
+            if self.status.ends_early:
+                break
+            processes.barrier()
+            if epoch < end - 1 and self.request.agreed():
+                self._stop(0)
         call(self.hooks, "after_train", self.status)
 
-    def _train_epoch(self) -> None:
+    def _stop(self, batches: int) -> None:
+        """End here, with this many batches of the epoch done; 0: all."""
+        status = self.status
+        status.batches = batches
+        with self.average.in_model(counts=False) if self.average else contextlib.nullcontext():
+            call(self.hooks, "before_stop", status)
+        place = f"epoch {status.epoch}" + (f", step {batches}" if batches else "")
+        how = f"saved as '{status.saved}'; to go on: the same command with -r auto" if status.saved else "nothing saved"
+        raise Interrupted(f"interrupted after {place}; {how}", self.request.code)
+
+    def _train_epoch(self, done: int = 0) -> None:
         status = self.status
         call(self.hooks, "before_epoch", status)
         self.loader.dataset.set_epoch(status.epoch)
         self.model.train()
         start = time.time()
-        for step, data in enumerate(self.loader):
+        for step, data in enumerate(self._read()):
+            if step < done:
+                continue
             status.step = step
             status.data_time.update(time.time() - start)
             call(self.hooks, "before_step", status)
             processes.barrier()  # reading data can take one process long
+            # between two groups of batches, and not before this process has trained anything
+            if step > done and self.accumulation.ends_group(step - 1) and self.request.agreed():
+                self._stop(step)
+            if isinstance(data, Exception):
+                raise data
             data["epoch_id"] = status.epoch
             losses = self._train_batch(data)
             status.losses.update(losses)
             status.batch_time.update(time.time() - start)
             call(self.hooks, "after_step", status)
             start = time.time()
+
+    def _read(self) -> Iterator[Any]:
+        """The epoch's batches. After a signal, which a reader's workers may have heard too, an error comes as one."""
+        batches = iter(self.loader)
+        while True:
+            try:
+                data = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                if not self.request.signal:
+                    raise
+                data = error
+            yield data
 
     def _train_batch(self, data: dict[str, Any]) -> dict[str, paddle.Tensor]:
         """Forward, backward and, where the batch ends a group, a step; the losses."""

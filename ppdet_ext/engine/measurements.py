@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from ..measure.memory_there import resident_peak
+from ..measure import memory_there
 
 MB = 2**20
 SAMPLED, NUMBERS = 16, 65536  # weights that are looked at in each part of a network, and numbers of each
 STATISTICS = ("_mean", "_variance")  # ends of their names, in every BatchNorm
-# file of a container's limit -> that of what it uses, and its statistics (control groups, version 2 and 1)
-CONTAINERS = {"/sys/fs/cgroup/memory.max": ("memory.current", "inactive_file"),
-              "/sys/fs/cgroup/memory/memory.limit_in_bytes": ("memory.usage_in_bytes", "total_inactive_file")}
 
 
 def learning_parts(model: nn.Layer) -> dict[str, dict[str, paddle.Tensor]]:
@@ -36,10 +32,14 @@ def gradient_norm(parameters: Iterable[paddle.Tensor], scale: float = 1.0) -> fl
     Args:
         scale: what the loss was multiplied by (float16).
     """
-    squares = [(gradient * gradient).sum() for gradient in (p.grad.astype("float32") for p in parameters
-                                                            if p.grad is not None)]
+    squares = [_squared(p.grad.astype("float32")) for p in parameters if p.grad is not None]
     # in float64: the sum of squares of a large gradient is more than float32 holds
     return math.sqrt(float(paddle.stack(squares).astype("float64").sum())) / scale if squares else 0.0
+
+
+def _squared(tensor):
+    """Sum of squares, by the operation that clips gradients: a tenth of the time of a product and a sum."""
+    return paddle._C_ops.squared_l2_norm(tensor).reshape([])
 
 
 class Updates:
@@ -70,7 +70,7 @@ class Updates:
         sums = []
         for part, before in self._before.items():
             for old, new in zip(before, _some(self.parts[part], masters)):
-                sums += [((new - old) * (new - old)).sum(), (old * old).sum()]
+                sums += [_squared(new - old), _squared(old)]
         if not sums:
             return {}
         pairs, found = iter(paddle.stack(sums).numpy().astype("float64").reshape(-1, 2)), {}
@@ -123,7 +123,7 @@ def memory() -> dict[str, int]:
     """MiB: 'resident_mb' and 'peak_mb' of this process; 'gpu_mb', the most that Paddle's tensors took, on a GPU."""
     import psutil
 
-    now, most = psutil.Process().memory_info().rss // MB, resident_peak() // MB
+    now, most = psutil.Process().memory_info().rss // MB, memory_there.resident_peak() // MB
     found = {"resident_mb": now, "peak_mb": max(now, most)}  # the system counts the peak less often
     if paddle.get_device().startswith("gpu"):
         found["gpu_mb"] = paddle.device.cuda.max_memory_allocated() // MB
@@ -132,26 +132,10 @@ def memory() -> dict[str, int]:
 
 def share_taken(taken: Mapping[str, int]) -> float:
     """Share of the memory that this process has, or could have, that it has: of the GPU's where it runs on one."""
-    import psutil
-
     if "gpu_mb" in taken:
-        return taken["gpu_mb"] * MB / paddle.device.cuda.get_device_properties().total_memory
-    free = min([psutil.virtual_memory().available, *_free_in_containers()])
+        return taken["gpu_mb"] * MB / memory_there.gpu().total
     resident = taken["resident_mb"] * MB
-    return resident / max(resident + free, 1)
-
-
-def _free_in_containers():
-    """Bytes that a container's limit leaves; files that are only cached do not count as used."""
-    for limit, (usage, cached) in CONTAINERS.items():
-        path = Path(limit)
-        try:
-            allowed, used = path.read_text().strip(), int(path.with_name(usage).read_text())
-            rows = dict(row.split() for row in path.with_name("memory.stat").read_text().splitlines())
-        except (OSError, ValueError):
-            continue
-        if allowed.isdigit():
-            yield max(int(allowed) - used + int(rows.get(cached, 0)), 0)
+    return resident / max(resident + memory_there.ram().free, 1)
 
 
 def average_age(kind: str, decay: float, steps: int) -> float:

@@ -17,8 +17,8 @@ from paddle import nn
 from ppdet.core.workspace import create
 
 from .. import kernels
-from ..data import random_state
-from ..data.reading import as_tensors, read_batch, restore_empty
+from ..data import memory_cache, random_state
+from ..data.reading import as_tensors, parse_once, read_batch, restore_empty
 from ..distributed import processes
 from ..errors import UserError
 from ..measure import memory_profile, memory_there
@@ -26,7 +26,6 @@ from ..measure.memory_estimate import RunMemory, size
 from ..measure.memory_profile import Allocations
 from ..registry.weights_wanted import without_pretrained
 from ..startup import environment
-from .rehearsal import parse_once
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -118,7 +117,8 @@ def before_training(trainer: Trainer, evaluation: int = 0) -> None:
     if tried is None:
         return
     run = trainer.memory = dataclasses.replace(tried, evaluation=evaluation,
-                                               workers=cfg["worker_num"] * (2 if evaluation else 1))
+                                               workers=cfg["worker_num"] * (2 if evaluation else 1),
+                                               pictures=_pictures(trainer, evaluation > 0))
     there = _there(run)
     if processes.is_main():
         parts = ", ".join(f"{name} {size(count)}" for name, count in run.parts(images).items())
@@ -146,7 +146,7 @@ def _warn(run, there, images):
         log.warning(f"memory: TOO LITTLE: about {size(run.peak(images))} of {there.kind} are needed and "
                     f"{size(there.most)} are there; {remedy}; {HELP}")
     if run.on_gpu:
-        ram, needed = memory_there.ram(), run.process + run.readers(images)
+        ram, needed = memory_there.ram(), run.process + run.readers(images) + run.pictures
         if needed > ram.most:
             log.warning(f"memory: TOO LITTLE: about {size(needed)} of RAM are needed for this process and its readers, "
                         f"and {size(ram.most)} are there; -o worker_num=1; {HELP}")
@@ -197,7 +197,14 @@ def _try(trainer: Trainer, model: nn.Layer, optimizer: paddle.optimizer.Optimize
     if on_gpu:
         paddle.device.cuda.empty_cache()
     return RunMemory(tried, type(optimizer).__name__, bool(cfg.get("use_ema")), cfg.get("accumulate_steps", 1) > 1,
-                     precision.half_weights, 0, cfg["worker_num"], process, on_gpu)
+                     precision.half_weights, 0, cfg["worker_num"], process, on_gpu, _pictures(trainer, False))
+
+
+def _pictures(trainer, evaluates):
+    """Bytes that the readers' memory_cache will hold."""
+    cfg = trainer.cfg
+    found = memory_cache.planned(cfg["TrainReader"], trainer.dataset.roidbs or ())
+    return found + (memory_cache.planned(cfg["EvalReader"], cfg["EvalDataset"].roidbs or ()) if evaluates else 0)
 
 
 def _there(run):

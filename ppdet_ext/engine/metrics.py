@@ -9,14 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from ppdet.metrics import Metric, VOCMetric
 
+from ..config.values import COCO_METRICS, VOC_METRICS
 from ..report.class_results import coco_results
 from . import class_table
 from .whole_results import WholeCOCOMetric as COCOMetric
-
-# the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
-COCO_NAMES = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
-              "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
-VOC_NAMES = ("AP50",)
 
 
 def box_metric(cfg: dict[str, Any], dataset: Any) -> Metric:
@@ -100,7 +96,7 @@ def ap_values(metrics: Iterable[Metric]) -> dict[str, float | None]:
     for metric in metrics:
         values = (metric.get_results() or {}).get("bbox")
         if values is not None and len(values):
-            names = COCO_NAMES if len(values) == len(COCO_NAMES) else VOC_NAMES
+            names = COCO_METRICS if len(values) == len(COCO_METRICS) else VOC_METRICS
             return {name: float(value) if value > -1 else None for name, value in zip(names, values)}
     return {}
 

@@ -23,7 +23,7 @@ from ..distributed import processes
 from ..errors import NotFinite, UserError
 from ..files import atomic_path, require_writable
 from ..nn.norms import batch_norms
-from . import quick_causes, quick_setup
+from . import quick_causes, quick_setup, recorders
 from .draw import beside
 from .hooks import Hook, Status
 from .loop import run_evaluation
@@ -115,7 +115,8 @@ def run(cfg: dict[str, Any], recipe: Recipe = Recipe()) -> Verdict:  # noqa: B00
         (folder / name).unlink(missing_ok=True)
     rate = float(cfg["LearningRate"]["base_lr"])
     cfg.update({"save_dir": str(folder.parent), "filename": FOLDER, "output_eval": str(folder), "log_iter": 20})
-    cfg.update(dict.fromkeys(("use_vdl", "use_wandb", "classwise", "save_prediction_only", "profiler_options"), False))
+    cfg.update(dict.fromkeys((*(row.key for row in recorders.RECORDERS), "classwise", "save_prediction_only",
+                              "profiler_options", "early_stopping"), False))
     dataset, changes = quick_setup.take_images(cfg, recipe)
     changes += quick_setup.adjust(cfg, dataset, recipe)
     for line in changes:

@@ -13,8 +13,8 @@ from ppdet.core.workspace import create
 from ppdet.optimizer.optimizer import LinearWarmup, PiecewiseDecay
 
 from ..config.reader_keys import MIXING, READERS, TRANSFORM_LISTS
+from ..data.reading import parse_once
 from ..errors import UserError
-from .rehearsal import parse_once
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import paddle
 from paddle import nn
 from ppdet.core.workspace import create
 
-from ..data.reading import read_batch
+from ..data.reading import parse_once, read_batch
 from ..errors import UserError
 from .precision import Precision
 
@@ -42,17 +42,6 @@ def rehearse(model: nn.Layer, dataset: Any, batch_size: int, precision: Precisio
     finally:
         for layer, flag in flags:
             layer.training = flag
-
-
-def parse_once(dataset: Any) -> None:
-    """Read the annotations of a data set now; its reader, which will ask for that again, finds it done."""
-    dataset.check_or_download_dataset()
-    dataset.parse_dataset()
-    dataset.parse_dataset = _read_already
-
-
-def _read_already():
-    """In place of a data set's ``parse_dataset``, which its reader calls again."""
 
 
 def _extremes(records):

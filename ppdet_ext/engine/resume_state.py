@@ -31,7 +31,9 @@ def random_of_all(trainer: Trainer) -> list[dict[str, Any]]:
 def collect(trainer: Trainer, random: list[dict[str, Any]]) -> dict[str, Any]:
     """What is to be kept, as plain values and arrays; ``random`` is :func:`random_of_all`'s."""
     state: dict[str, Any] = {"random": random, "scaler": trainer.scaler.state_dict()}
-    ema = trainer.ema
+    status, ema = trainer.status, trainer.ema
+    if status.batches:  # an epoch is under way
+        state["epoch"] = {"batches": status.batches, "of": status.steps_per_epoch, **trainer.history.of_epoch()}
     if ema is not None:
         state["average"] = {"step": ema.step, "epoch": ema.epoch}
         if ema.ema_decay_type != "exponential":  # .pdparams then has it divided, which cannot be undone to the bit
@@ -41,7 +43,7 @@ def collect(trainer: Trainer, random: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: str | Path) -> None:
-    """Put back what :func:`collect` gave at the end of epoch ``epoch`` - 1, and begin to read epoch ``epoch``.
+    """Put back what :func:`collect` gave at the end of epoch ``epoch`` - 1 or within ``epoch``, and begin to read that.
 
     Args:
         state: None where the checkpoint is an older version's.
@@ -53,6 +55,7 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
     own, why = _own(state)
     try:
         _restart_reader(trainer.loader, epoch, own.get("reader"))
+        trainer.start_batch = _batches(trainer, (state or {}).get("epoch"))
         if own and not random_state.restore_paddle(own["paddle"]):
             why = "it is of other devices, or of Paddle 2.6 on a CPU"
         scaler = (state or {}).get("scaler")
@@ -63,6 +66,19 @@ def restore(trainer: Trainer, state: dict[str, Any] | None, epoch: int, path: st
     if why:
         log.warning(f"'{path}' has no random numbers for this run ({why}): augmentation and stochastic depth go on "
                     "with others than an unbroken run would draw")
+
+
+def _batches(trainer, begun):
+    """Batches of the first epoch that are done. Where epochs have other lengths now, the same share of it."""
+    if not begun:
+        return 0
+    done, of, every = int(begun["batches"]), int(begun["of"]), trainer.accumulation.every
+    if not 0 < done < of:
+        raise ValueError(f"batch {done} of {of}")
+    if of == trainer.accumulation.batches and done % every == 0:
+        trainer.history.go_on(begun)
+        return done
+    return done * trainer.accumulation.batches // of // every * every
 
 
 def restore_average(ema: Any, state: dict[str, Any] | None) -> None:
@@ -86,6 +102,7 @@ def _restart_reader(loader, epoch, state):
     worker_threads.stop(loader.loader)
     if state is not None:
         random_state.restore_reader(state)
+    loader.random_state = random_state.of_reader()  # an interruption within this epoch keeps it
     # the sampler shuffles by its own epoch number
     loader.dataset.set_epoch(epoch)
     loader._batch_sampler.set_epoch(epoch)

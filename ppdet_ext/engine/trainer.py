@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import logging
 import secrets
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import paddle
 import ppdet.optimizer
 from paddle import nn
 from ppdet.core.workspace import create
-from ppdet.engine.callbacks import Callback, VisualDLWriter, WandbCallback
+from ppdet.engine.callbacks import Callback
 from ppdet.metrics import Metric
 
 from .. import kernels
@@ -24,17 +23,19 @@ from ..checkpoints.facts import Facts
 from ..checkpoints.stamp import Stamp
 from ..config import resolved
 from ..data import class_names, random_state
+from ..data.reading import parse_once
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
 from ..errors import UserError
 from ..files import require_writable
 from ..measure.memory_estimate import RunMemory
 from ..registry.weights_wanted import without_pretrained
-from . import load_weights, memory_check, metrics, precision, predict, run_facts, schedule_checks
+from . import load_weights, memory_check, metrics, precision, predict, recorders, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
+from .early_stopping import EarlyStopping
 from .history import History
-from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status
+from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status, closing
 from .loop import TrainingLoop, run_evaluation
 from .plots import Plots
 from .progress import Progress
@@ -45,11 +46,6 @@ from .weight_average import WeightAverage
 
 log = logging.getLogger("ppdet.engine")
 
-# config key that asks for it -> (module it needs, ppdet's callback, modes it serves)
-EXTRAS = {
-    "use_vdl": ("visualdl", VisualDLWriter, ("train", "test")),
-    "use_wandb": ("wandb", WandbCallback, ("train",)),
-}
 # keys of PaddleDetection that this trainer has nothing for
 REFUSED = {
     "to_static": "training runs layer by layer here, and export is tools/export_model.py",
@@ -101,6 +97,7 @@ class Trainer:
         trial: a batch of one image to tell it from, until it is told.
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
+        start_epoch, start_batch: where training begins; batches of that epoch are done where a run was interrupted.
     Raises:
         UserError: the output folder cannot be written, what a flag asks for is not installed or not supported, or
             settings exclude each other.
@@ -126,6 +123,7 @@ class Trainer:
         self.precision = precision.Precision.of(cfg)
         self.status = Status(cfg.get("log_iter", 20))
         self.start_epoch, self.end_epoch = 0, cfg.get("epoch", 0)
+        self.start_batch = 0
         self.loader: Any = None
         self.optimizer: Any = None
         self.lr: Any = None
@@ -151,7 +149,10 @@ class Trainer:
             self.trial = memory_check.trial_batch(self.cfg, self.dataset)
             if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
                 memory_check.choose_batch(self)
+            parse_once(self.dataset)
+            random = random_state.of_reader()  # the reader begins to draw at once
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
+            self.loader.random_state = random
             if len(self.loader) == 0:
                 raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
@@ -178,18 +179,14 @@ class Trainer:
         hooks: list[Hook] = [] if self.mode == "test" else [Progress(self)]
         if self.mode == "train":
             self.history = History(self)
-            hooks += [self.history, Checkpointer(self), Plots(self), TrainingReport(self), GiveBackOnce()]
+            hooks += [self.history, EarlyStopping(self), Checkpointer(self), Plots(self), TrainingReport(self),
+                      GiveBackOnce()]
             if self.cfg.get("watch") is not False:
                 self.watching = Watching(self)
                 hooks.append(self.watching)
             if self.cfg.get("profiler_options"):
                 hooks.append(Profile(self.cfg["profiler_options"]))
-        for key, (module, callback, modes) in EXTRAS.items():
-            if self.cfg.get(key) and self.mode in modes and processes.is_main():
-                if importlib.util.find_spec(module) is None:
-                    raise UserError(f"{key} needs {module}: pip install {module}")
-                hooks.append(CallbackHook(callback(self)))
-        return hooks
+        return hooks + recorders.asked_for(self)
 
     def register_callbacks(self, callbacks: Sequence[Callback]) -> None:
         """Let ppdet's callbacks take part."""
@@ -265,14 +262,15 @@ class Trainer:
             raise UserError(f"'{weights}' has done {self.start_epoch} of {self.end_epoch} epochs: nothing is left; "
                             f"for more: -o epoch={self.start_epoch + 10}")
         self._resume_history(Path(weights).parent)
-        self.started_from = f"checkpoint {weights} (resumed at epoch {self.start_epoch})"
-        log.info(f"Resume from {weights}: epoch {self.start_epoch}, learning rate {self.optimizer.get_lr():.6f}")
+        place = f"epoch {self.start_epoch}" + (f", batch {self.start_batch}" if self.start_batch else "")
+        self.started_from = f"checkpoint {weights} (resumed at {place})"
+        log.info(f"Resume from {weights}: {place}, learning rate {self.optimizer.get_lr():.6f}")
 
     def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
         self.history.load(folder / "curves.json", before=self.start_epoch)
         if self.watching is not None:
-            self.watching.resume(folder, self.start_epoch)
+            self.watching.resume(folder, self.start_epoch, self.start_batch)
         best = self.history.best()
         if best is not None and not take_over_best(folder, self.output, best["epoch"]):
             self.history.first = self.start_epoch
@@ -286,6 +284,9 @@ class Trainer:
         if validate or self.cfg.get("validate"):
             self.cfg["EvalDataset"] = create("EvalDataset")()
             evaluate = self.evaluate
+        elif (self.cfg.get("early_stopping") or {}).get("patience"):
+            raise UserError("early_stopping.patience counts evaluations, and this run makes none: add --eval, or "
+                            "'validate: true' to the config")
         if processes.count() > 1:
             if self.cfg.get("norm_type") == "sync_bn":
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
@@ -294,12 +295,14 @@ class Trainer:
         evaluation_bytes = [0]
         if evaluate:
             self._keep_boxes_apart()
-            with random_state.kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
+            with self._random_kept(), memory_check.evaluation_noted(self.cfg, evaluation_bytes):
                 rehearse(self.model, self.cfg["EvalDataset"], self.cfg["EvalReader"]["batch_size"], self.precision)
         memory_check.before_training(self, max(evaluation_bytes))
-        TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision, self.average,
-                     evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
-                     self.watching.keeper() if self.watching else None).run(self.start_epoch, self.end_epoch)
+        loop = TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision,
+                            self.average, evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
+                            self.watching.keeper() if self.watching else None)
+        with closing(self.hooks):
+            loop.run(self.start_epoch, self.end_epoch, self.start_batch)
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:
@@ -307,9 +310,15 @@ class Trainer:
 
         It leaves training's random numbers alone: a run with evaluations trains as one without, and as a resumed one.
         """
-        # each iteration over workers draws a number; without workers it is the training reader that draws meanwhile
-        with random_state.kept() if self.mode == "train" and self.cfg["worker_num"] else contextlib.nullcontext():
+        with self._random_kept():
             return self._evaluate()
+
+    def _random_kept(self) -> contextlib.AbstractContextManager:
+        """Around what reads for an evaluation: the reader's random numbers are training's.
+
+        Each iteration over workers draws a number. Without workers it is the training reader that draws meanwhile.
+        """
+        return random_state.kept() if self.mode == "train" and self.cfg["worker_num"] else contextlib.nullcontext()
 
     def _evaluate(self) -> dict[str, float | None]:
         loader = self.loader
@@ -320,7 +329,8 @@ class Trainer:
             loader = self.evaluation_loader
             # statistics of BatchNorm are each process's own; the checkpoint has the main one's
             processes.broadcast_from_main(self.model)
-        run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
+        with contextlib.nullcontext() if self.mode == "train" else closing(self.hooks):
+            run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
         self.ap = self.status.ap or self.ap
         return self.ap
 

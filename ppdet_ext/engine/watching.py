@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..distributed import processes
 from ..distributed.shared_evaluation import DistributedMetric
 from ..startup import environment
-from . import measurements, metrics, replay
-from .hooks import CallbackHook, Hook, Status
+from . import measurements, metrics, recorders, replay
+from .hooks import Hook, Status
 from .loop import run_evaluation
 from .metrics_file import MetricsFile
 from .optimizer import empty_groups
@@ -46,14 +46,14 @@ class Watching(Hook):
         self.active = processes.is_main()
         self.file = MetricsFile(trainer.output)
         self.sight = Sight(Run())
-        self.writer: Any = None
+        self.writers: list[recorders.Scalars] = []
         self.step, self._evaluations = 0, 0
-        self._resumed: tuple[Path, int] | None = None
+        self._resumed: tuple[Path, int, int] | None = None
         self._said: set[str] = set()
 
-    def resume(self, folder: Path, epoch: int) -> None:
-        """Go on with the lines of the run in ``folder``, up to the beginning of ``epoch``."""
-        self._resumed = folder, epoch
+    def resume(self, folder: Path, epoch: int, batches: int = 0) -> None:
+        """Go on with the lines of the run in ``folder``, up to that many batches of ``epoch``."""
+        self._resumed = folder, epoch, batches
 
     def keeper(self) -> replay.Keeper | None:
         """Who explains numbers that are not finite. Several processes find out after the weights have moved: None."""
@@ -68,14 +68,13 @@ class Watching(Hook):
         self._evaluations = 0
         if not self.active:
             return
-        folder, epoch = self._resumed or (None, 0)
-        self.step = epoch * status.steps_per_epoch
+        folder, epoch, batches = self._resumed or (None, 0, 0)
+        self.step = epoch * status.steps_per_epoch + batches
         self._said = self.file.begin(folder, self.step)
         self.parts = measurements.learning_parts(trainer.model)
         self.updates = measurements.Updates(self.parts)
         self.statistics = measurements.Statistics(trainer.model)
-        self.writer = next((hook.callback.vdl_writer for hook in trainer.hooks if isinstance(hook, CallbackHook)
-                            and hasattr(hook.callback, "vdl_writer")), None)
+        self.writers = recorders.scalars_of(trainer.hooks)
         self.sight = Sight(run_of(trainer, list(self.parts)))
         self._start = time.time()
         self._restart(status)
@@ -110,7 +109,8 @@ class Watching(Hook):
 
     def after_evaluation(self, status: Status) -> None:
         self._evaluations += 1
-        line = {"kind": "eval", "step": self.step, "epoch": status.epoch, "metrics": dict(status.ap)}
+        line = {"kind": "eval", "step": self.step, "epoch": status.epoch, "metrics": dict(status.ap),
+                "evaluation": {"images": status.images, "seconds": round(status.seconds, 3)}}
         if self._raw_are_wanted(status):
             line["raw"] = self._raw()
         if self.active:
@@ -165,9 +165,10 @@ class Watching(Hook):
 
     def _write(self, line):
         self.file.write(line)
-        if self.writer is not None:
-            for name, value in _scalars(line):
-                self.writer.add_scalar(f"watch/{name}", value, line["step"])
+        if self.writers:
+            found = {f"watch/{name}": value for name, value in _scalars(line)}
+            for write in self.writers:
+                write(found, line["step"])
 
     def _apply(self, when):
         """Say what rules find, each once a run."""

@@ -38,10 +38,14 @@ class WeightAverage:
         self.ema.update(types.SimpleNamespace(state_dict=lambda: weights))
 
     @contextlib.contextmanager
-    def in_model(self) -> Iterator[None]:
-        """Inside, the model has the averaged weights."""
+    def in_model(self, counts: bool = True) -> Iterator[None]:
+        """Inside, the model has the averaged weights. ``counts``: as the end of an epoch, for ``cycle_epoch``."""
+        ema = self.ema
+        before = ema.step, ema.epoch, dict(ema.state_dict)
         self._own = copy.deepcopy(self.model.state_dict())
-        self._applied = precision.widened(self.ema.apply())
+        self._applied = precision.widened(ema.apply())
+        if not counts:
+            ema.step, ema.epoch, ema.state_dict = before
         self.model.set_state_dict(precision.fitting(self._applied, self.model))
         try:
             yield

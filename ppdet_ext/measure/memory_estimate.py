@@ -38,6 +38,7 @@ class RunMemory:
         workers: processes that read data.
         process: bytes of RAM that the process has without tensors.
         on_gpu: tensors are in a GPU's memory.
+        pictures: bytes of RAM that readers' memory_cache holds.
     """
 
     profile: ImageMemory
@@ -49,13 +50,15 @@ class RunMemory:
     workers: int = 0
     process: int = 0
     on_gpu: bool = False
+    pictures: int = 0
 
     def parts(self, images: int) -> dict[str, int]:
         """{what: bytes} at the peak of a step with this many images, where the tensors are; their sum is the peak."""
         found = {"weights": self.profile.weights, "optimizer": self._optimizer(), "average (EMA)": self._averaged(),
                  "activations and gradients": self._step(images)}
         if not self.on_gpu:
-            found.update({"process": self.process + COMPILED, "readers": self.readers(images)})
+            found.update({"process": self.process + COMPILED, "readers": self.readers(images),
+                          "memory_cache": self.pictures})
         return {name: size for name, size in found.items() if size}
 
     def _optimizer(self):

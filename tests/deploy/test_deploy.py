@@ -32,6 +32,7 @@ from ppdet_ext.deploy import (
     video,
     visualize,
 )
+from ppdet_ext.deploy.predictor import Timings
 from ppdet_ext.engine import draw, export, predict, verify_export
 from ppdet_ext.engine.trainer import Trainer
 from ppdet_ext.errors import UserError
@@ -165,6 +166,26 @@ def test_detections_are_in_pixels_of_the_original_and_batches_do_not_mix(known_m
     summary = predictor.timings.summary()
     assert summary["images"] == 3 and summary["batches"] == 1
     assert summary["total"]["mean"] == pytest.approx(sum(summary[s]["mean"] for s in predictor.timings.STAGES))
+
+
+def test_the_first_batch_is_told_apart(capsys):
+    """100 ms for the first of three batches, 10 and 20 for the others; PaddleDetection's lines are about all."""
+    timings = Timings()
+    for milliseconds in (100, 10, 20):
+        timings.add([0, 0, milliseconds / 1000, milliseconds / 1000], 2)
+    session.print_timings(timings)
+    *paddles, first, others = capsys.readouterr().out.splitlines()
+    assert paddles[1] == "total_time(ms): 130.0, img_num: 6" and len(paddles) == 4
+    assert first.startswith("first batch (ms)") and first.endswith("inference 100.00, postprocess 0.00, total 100.00")
+    assert "of the other 2: " in others and others.endswith("total 15.00/15.00")
+    session.print_timings(timings, warm=True)
+    assert capsys.readouterr().out.splitlines()[4:] == [
+        "per batch (ms), mean/median of 3: preprocess 0.00/0.00, inference 43.33/20.00, postprocess 0.00/0.00, "
+        "total 43.33/20.00"]
+    alone = Timings()
+    alone.add([0, 0, 0.1, 0.1], 1)
+    session.print_timings(alone)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("there was one batch only")
 
 
 def test_pictures_of_different_input_sizes_do_not_share_a_batch(known_model, pictures, tmp_path):

@@ -1,6 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """The Trainer's plumbing: checkpoints, exact weights, resuming, history, progress, report."""
-import io
 import json
 import types
 
@@ -199,8 +198,9 @@ class Result:
         return {"bbox": self.stats}
 
 
-def trainer_stub(tmp_path):
-    return types.SimpleNamespace(output=tmp_path, cfg={"epoch": 5, "log_iter": 2, "TrainReader": {"batch_size": 4}})
+def trainer_stub(tmp_path, batches=4):
+    return types.SimpleNamespace(output=tmp_path, cfg={"epoch": 5, "log_iter": 2, "TrainReader": {"batch_size": 4}},
+                                 loader=range(batches), evaluation_loader=range(batches), history=None)
 
 
 def epoch(history, number, losses, ap=None):
@@ -258,7 +258,7 @@ def test_training_stops_at_a_loss_that_is_no_number(tmp_path, loss):
 
 
 def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
-    shown = progress.Progress(trainer_stub(tmp_path), terminal=False)
+    shown = progress.Progress(trainer_stub(tmp_path, batches=1), line=False)
     progress.log.addHandler(caplog.handler)
     try:
         for step in range(4):
@@ -272,19 +272,6 @@ def test_log_lines_have_paddledetections_fields_and_memory(tmp_path, caplog):
     assert lines[1].startswith("Epoch: [1] [ 2/10] learning_rate: 0.001000 loss: 1.500000 loss_bbox: 0.750000 "
                                "eta: 0:01:16 batch_cost: 2.0000 data_cost: 2.0000 ips: 2.0000 images/s, max_mem: ")
     assert lines[2:] == ["Eval iter: 0", "Total sample number: 4, average FPS: 2.0"]
-
-
-def test_a_terminal_gets_a_bar(tmp_path, monkeypatch):
-    screen = io.StringIO()
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(progress.sys, "stderr", screen)
-    shown = progress.Progress(trainer_stub(tmp_path), terminal=True)
-    shown.before_epoch(status_of(epoch=1))
-    shown.bar.mininterval = 0
-    shown.after_step(status_of(1.5, 1, 0))
-    shown.after_epoch(status_of(epoch=1))
-    for part in ("Epoch 2/5", "loss=1.500", "lr=1.00e-03", "MB", "eta=0:01:20"):
-        assert part in screen.getvalue()
 
 
 # ---------------------------------------------------------------- AP, pictures

@@ -131,7 +131,7 @@ def test_a_wrong_number_is_refused(every):
 def test_a_loss_that_is_no_number_stops_the_run(rows, tmp_path):
     rows[5] = np.nan
     seen = Recorder()
-    _, loop = loop_of(rows, 2, hooks=[History(types.SimpleNamespace(output=tmp_path)), seen])
+    _, loop = loop_of(rows, 2, hooks=[History(types.SimpleNamespace(output=tmp_path, cfg={})), seen])
     with pytest.raises(UserError, match=r"the loss became nan at epoch 0, step 2"):
         loop.run(0, 3)
     assert seen.calls[-1] == ("before_step", 0, 2)

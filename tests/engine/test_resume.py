@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 
 import numpy as np
 import paddle
@@ -14,7 +15,8 @@ from ppdet_ext import kernels
 from ppdet_ext.checkpoints import stamp
 from ppdet_ext.data import random_state, worker_threads
 from ppdet_ext.engine import checkpointer, load_weights, metrics_file, precision, resume_state, training_report
-from ppdet_ext.errors import UserError
+from ppdet_ext.engine.hooks import Hook
+from ppdet_ext.errors import Interrupted, UserError
 
 # every kind of chance: transforms with Python's and NumPy's numbers, stochastic depth, denoising
 CHANCE = ["TrainReader.sample_transforms=[Decode: {}, RandomDistort: {prob: 0.8}, RandomExpand: {fill_value: [0, 0, 0]}"
@@ -89,6 +91,50 @@ def assert_the_same_run(config, tmp_path, options, evaluate):
 ], ids=["workers", "accumulation"])
 def test_a_resumed_run_is_the_unbroken_one(tiny_config, tmp_path, options, evaluate):
     assert_the_same_run(tiny_config, tmp_path, options, evaluate)
+
+
+# what reads, sums up and averages in another way
+INTERRUPTED = {"workers": ["worker_num=2"],
+               "accumulation": ["worker_num=0", "accumulate_steps=2", "ema_decay_type=normal"],
+               "second epoch": ["worker_num=0", "ema_decay_type=threshold", "cycle_epoch=1"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", INTERRUPTED)
+def test_an_interrupted_run_goes_on_to_the_bit(tiny_config, tmp_path, kind):
+    """Ctrl-C comes during a step; the checkpoint is of the end of its group, within an epoch of 8 batches."""
+    options = [*CHANCE, *INTERRUPTED[kind], "TrainReader.batch_size=1"]
+    seed(1)
+    straight = trainer_of(tiny_config, [*options, f"save_dir={tmp_path / 'straight'}"])
+    train(straight, True)
+    seed(1)
+    broken = trainer_of(tiny_config, [*options, f"save_dir={tmp_path / 'resumed'}"])
+    place = (1, 2) if kind == "second epoch" else (0, 2)
+    done = 4 if kind == "accumulation" else 3
+
+    class CtrlC(Hook):
+        def after_step(self, status):
+            if (status.epoch, status.step) == place:
+                os.kill(os.getpid(), signal.SIGINT)
+    broken.hooks.append(CtrlC())
+    with pytest.raises(Interrupted, match=rf"after epoch {place[0]}, step {done}; .*interrupted.* auto") as end:
+        train(broken, True)
+    assert end.value.code == 130
+    worker_threads.stop(broken.loader.loader)
+    seed(2)
+    resumed = trainer_of(tiny_config, [*options, f"save_dir={tmp_path / 'resumed'}"])
+    path, mark = stamp.newest(resumed.output)
+    assert path.stem == "interrupted" and (mark.epochs, mark.batches) == (place[0], done)
+    resumed.resume_weights(path)
+    assert (resumed.start_epoch, resumed.start_batch) == (place[0], done)
+    train(resumed, True)
+    for one, other in zip(straight.history.rows, resumed.history.rows):
+        assert {**one, "seconds": 0} == {**other, "seconds": 0}
+    for suffix in stamp.SUFFIXES:
+        ends = [arrays(tmp_path / run / f"tiny/model_final{suffix}") for run in ("straight", "resumed")]
+        assert ends[0].keys() == ends[1].keys() and len(ends[0]) > 400
+        different = [name for name, value in ends[0].items() if not np.array_equal(value, ends[1][name])]
+        assert not different, different
 
 
 def test_a_resumed_run_in_half_precision_is_the_unbroken_one(half, tiny_config, tmp_path):

@@ -13,6 +13,7 @@ from support.trainers import trainer_of
 from ppdet_ext.engine import measurements, metrics_file, phases
 from ppdet_ext.engine.metrics_file import MetricsFile
 from ppdet_ext.engine.watch_rules import RULES
+from ppdet_ext.measure.memory_there import MemoryThere
 
 
 class Parts(nn.Layer):
@@ -66,20 +67,12 @@ def test_statistics_of_batch_norm_grow(model):
     assert measurements.Statistics(nn.Linear(2, 2)).growth() == (0.0, "")
 
 
-def test_memory_of_a_container_counts(tmp_path, monkeypatch):
-    import psutil
-    for name, text in (("memory.max", "8000000"), ("memory.current", "7000000"),
-                       ("memory.stat", "anon 5000000\ninactive_file 1500000\n")):
-        (tmp_path / name).write_text(text)
-    resident = measurements.memory()["resident_mb"]
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=resident * measurements.MB))
-    monkeypatch.setattr(measurements, "CONTAINERS", {})
-    assert measurements.share_taken({"resident_mb": resident}) == pytest.approx(0.5)
-    monkeypatch.setattr(measurements, "CONTAINERS", {str(tmp_path / "memory.max"): ("memory.current", "inactive_file")})
-    assert measurements.share_taken({"resident_mb": 10}) == pytest.approx(10 * measurements.MB / (
-        10 * measurements.MB + 2500000))
-    (tmp_path / "memory.max").write_text("max\n")  # no limit
-    assert measurements.share_taken({"resident_mb": resident}) == pytest.approx(0.5)
+def test_what_is_free_decides_the_share(monkeypatch):
+    there = MemoryThere("RAM", 8000 * measurements.MB, 10 * measurements.MB, 30 * measurements.MB)
+    monkeypatch.setattr(measurements.memory_there, "ram", lambda: there)
+    monkeypatch.setattr(measurements.memory_there, "gpu", lambda: there)
+    assert measurements.share_taken({"resident_mb": 10}) == pytest.approx(0.25)
+    assert measurements.share_taken({"resident_mb": 10, "gpu_mb": 4000}) == pytest.approx(0.5)
 
 
 def test_phases_count_only_when_asked_and_wait_for_a_device(monkeypatch):

@@ -1,12 +1,10 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Importing: needs no torch, sets the runtime but not over the user, says each environment mistake in one line."""
-import builtins
 import os
 import platform
 import subprocess
 import sys
 import types
-import warnings
 
 import numpy as np
 import pytest
@@ -59,51 +57,6 @@ def test_runtime_sets_threads_but_not_over_the_users():
     done = subprocess.run([sys.executable, "-c", code], env=unset, text=True, capture_output=True)
     assert done.stdout.strip() == str(len(os.sched_getaffinity(0)))
     assert python(code, OMP_NUM_THREADS="7") == (0, "7\n")
-
-
-def test_the_first_line_is_our_own_and_python_is_as_before():
-    code = ("import builtins, warnings; before = builtins.print\n"
-            "import ppdet_ext; ppdet_ext.setup()\n"
-            "texts = [entry[1].pattern for entry in warnings.filters if entry[1]]\n"
-            "print(builtins.print is before, [text for text in texts if 'ccache' in text or 'pkg_res' in text])")
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "2"}, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    first, last = done.stdout.splitlines()
-    assert "ppdet_ext INFO: using ppdet_ext's" in first and last == "True []"
-
-
-def test_only_what_is_listed_is_not_shown(capsys):
-    warnings.simplefilter("always")  # pytest puts the filters back
-    filters, printed = list(warnings.filters), builtins.print
-    with warnings.catch_warnings(record=True) as warned, environment.quiet_imports():
-        for line in (*environment.PRINTED, "Warning: Unable to use CUDA", 1, ""):
-            print(line, "...", end=";")
-        print()
-        for line in (*environment.WARNED, "something else"):
-            warnings.warn(line, stacklevel=1)
-    assert capsys.readouterr().out == "Warning: Unable to use CUDA ...;1 ...; ...;\n"
-    assert [str(each.message) for each in warned] == ["something else"]
-    assert (warnings.filters, builtins.print) == (filters, printed)
-
-
-def test_quiet_imports_leave_what_was_changed_meanwhile(monkeypatch):
-    warnings.filterwarnings("ignore", message=next(iter(environment.WARNED)))
-    before = list(warnings.filters)
-    monkeypatch.setattr(builtins, "print", builtins.print)
-
-    @environment.quiet_imports()
-    def failing_import():
-        builtins.print = others
-        warnings.filterwarnings("error", message="mine")
-        raise ImportError
-
-    def others(*values):
-        """Somebody's own."""
-
-    with pytest.raises(ImportError):
-        failing_import()
-    assert builtins.print is others
-    assert warnings.filters[0][0] == "error" and warnings.filters[1:] == before
 
 
 def test_paddle_imported_first_is_said():

@@ -1,0 +1,62 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Ctrl-C, and SIGTERM as clusters send it: a training ends between two steps, with a checkpoint to go on from."""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from ..distributed import processes
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOTICE = (b"\ninterrupted: this step is finished and a checkpoint is written (an evaluation is finished first); "
+          b"Ctrl-C again ends at once\n")
+
+
+class StopRequest:
+    """Whether a signal has asked the run to end.
+
+    Attributes:
+        signal: the first signal that came; 0 before.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self._process = os.getpid()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Inside, signals are noted instead of ending the process. Only the main thread can listen."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self.signal = 0
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        """A second Ctrl-C ends at once. A second SIGTERM does not: Paddle's launcher sends three within a second."""
+        if os.getpid() != self._process:  # a reader's worker: Ctrl-C is for the main process, which ends it
+            return
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.signal and processes.is_main():
+            os.write(2, NOTICE)  # logging could wait for a lock that this very thread holds
+        self.signal = self.signal or number
+
+    def agreed(self) -> bool:
+        """Whether any process was asked; the same answer in all, which all ask. They have waited for each other."""
+        self.signal = processes.all_reduce_max(self.signal, wait=False)
+        return bool(self.signal)
+
+    @property
+    def code(self) -> int:
+        """The exit code that stands for the signal: 130 or 143."""
+        return 128 + self.signal
