@@ -61,13 +61,14 @@ def test_commands_of_the_docs_exist_with_their_flags(flags_of):
             if not (TOOLS / f"{name}.py").is_file():
                 wrong.append(f"{path.name}: no command '{file or command}'")
             elif name in FILES.values():
-                wrong += [f"{path.name}: {name} has no {flag}" for flag in FLAG.findall(rest) if flag not in flags_of(name)]
+                wrong += [f"{path.name}: {name} has no {flag}" for flag in set(FLAG.findall(rest)) - flags_of(name)]
     assert wrong == [] and seen > 150
 
 
 def test_files_that_the_docs_name_exist():
-    named = {(page.name, name) for page in PAGES for name in PATH.findall(text_of(page)) if not PLACEHOLDER.search(name)}
-    assert [each for each in sorted(named) if not (REPO / each[1]).exists()] == [] and len(named) > 50
+    named = {(path.name, name) for path in PAGES for name in PATH.findall(text_of(path))}
+    absent = [each for each in sorted(named) if not PLACEHOLDER.search(each[1]) and not (REPO / each[1]).exists()]
+    assert absent == [] and len(named) > 50
 
 
 def test_each_page_has_both_languages_and_a_place_in_the_site():
