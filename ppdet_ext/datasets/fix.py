@@ -34,16 +34,15 @@ def require_new(out: str | Path, root: Path) -> Path:
     """The folder to write, where it is one.
 
     Raises:
-        UserError: something is there, or it lies within the data set or the other way round.
+        UserError: something is there, or it lies within the data set.
     """
     target = Path(os.path.abspath(Path(out).expanduser()))
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"--fix '{out}': something is there; name a folder that is new or empty, as a copy is written "
                         "whole or not at all")
-    real, source = target.resolve(), root.resolve()
-    if real == source or source in real.parents or real in source.parents:
-        raise UserError(f"--fix '{out}': it lies within the data set's folder, or around it; name one beside it: the "
-                        "data set stays as it is")
+    if root.resolve() in target.resolve().parents:
+        raise UserError(f"--fix '{out}': it lies within the data set's folder; name one beside it: the data set stays "
+                        "as it is")
     return target
 
 
