@@ -81,7 +81,7 @@ def _main(words: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(f"  {command.name:12}{command.help} | {command.help_cn}" for command in COMMANDS)
+    rows = "\n".join(f"  {command.name:13}{command.help} | {command.help_cn}" for command in COMMANDS)
     parser = argparse.ArgumentParser(
         prog=PROGRAM, usage=f"{PROGRAM} COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="timm and torchvision backbones under RT-DETR, natively in PaddlePaddle.",
