@@ -32,7 +32,8 @@ from . import commands, own_data
 log = logging.getLogger("ppdet.engine")
 # flags that ppdet's Trainer and readers look up in the config; a flag left out never overrides the config's own value
 CONFIG_FLAGS = ("amp", "fleet", "use_vdl", "vdl_log_dir", "use_wandb", "use_tensorboard", "use_mlflow",
-                "save_prediction_only", "profiler_options", "classwise", "output_eval", "bias", "enable_ce", "progress")
+                "save_prediction_only", "profiler_options", "classwise", "output_eval", "bias", "enable_ce",
+                "progress")
 AGES = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
 AUTO = "auto"  # of --resume
 NEXT_COMMANDS = ("eval", "infer", "export", "deploy")  # those that a training report names

@@ -60,7 +60,7 @@ def num_queries(objects: np.ndarray) -> Recommended | None:
         return None
     wanted = -(-PER_OBJECT * most // STEP) * STEP
     queries = int(np.clip(wanted, *QUERIES))
-    text = (f"the fullest picture has {most:,} objects", f"目标最多的图片有 {most:,} 个")
+    text = (f"objects of the fullest picture: {most:,}", f"目标最多的图片有 {most:,} 个")
     if PER_OBJECT * most > queries:
         text = (f"{text[0]}: cut such pictures into smaller ones", f"{text[1]}：请把这类图片切小")
     return Recommended(queries, text)

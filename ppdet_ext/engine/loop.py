@@ -80,7 +80,7 @@ class TrainingLoop:
         self.status.ends_early, self.status.batches, self.status.saved = "", 0, ""
         self.scaler = self.own_scaler or self.precision.scaler()
         self.watch = Watch(self.model, self.loader.dataset, self.keeper)
-        self.status.epoch, self.status.step, self.status.steps_per_epoch = first, 0, self.accumulation.batches
+        self.status.epoch, self.status.step, self.status.steps_per_epoch = first, done, self.accumulation.batches
         self.status.start_clocks()
         call(self.hooks, "before_train", self.status)
         for epoch in range(first, end):

@@ -61,7 +61,7 @@ class Progress(Hook):
     def before_train(self, status: Status) -> None:
         if self.shown:
             self._trains = True
-            self.output.open(self.line, self.trainer.output / NAME, append=status.epoch > 0)
+            self.output.open(self.line, self.trainer.output / NAME, append=status.epoch + status.step > 0)
 
     def before_epoch(self, status: Status) -> None:
         self._start = time.monotonic()

@@ -25,10 +25,10 @@ Scalars = Callable[[Mapping[str, float], int], None]
 
 
 class Sink(NamedTuple):
-    """What one package offers a run: writing numbers, and the end (True: the run was finished)."""
+    """What one package offers a run: writing numbers, and the end (with the error that ended it, None without)."""
 
     scalars: Scalars
-    end: Callable[[bool], None]
+    end: Callable[[BaseException | None], None]
 
 
 def tensorboard(trainer: Trainer) -> Sink:
@@ -40,7 +40,7 @@ def tensorboard(trainer: Trainer) -> Sink:
     def scalars(values: Mapping[str, float], step: int) -> None:
         _each(writer, values, step)
         writer.flush()
-    return Sink(scalars, lambda finished: writer.close())
+    return Sink(scalars, lambda error: writer.close())
 
 
 def mlflow(trainer: Trainer) -> Sink:
@@ -53,7 +53,8 @@ def mlflow(trainer: Trainer) -> Sink:
     mlflow.start_run(**{"run_name": trainer.cfg["filename"], **experiment})
     mlflow.log_params({"run": trainer.run, **trainer.facts.settings})
     return Sink(lambda values, step: mlflow.log_metrics(dict(values), step=step),
-                lambda finished: mlflow.end_run("FINISHED" if finished else "KILLED"))
+                lambda error: mlflow.end_run("FINISHED" if error is None else "KILLED" if isinstance(
+                    error, KeyboardInterrupt) else "FAILED"))
 
 
 class SinkHook(Hook):
@@ -83,15 +84,9 @@ class SinkHook(Hook):
     def after_evaluation(self, status: Status) -> None:
         self.scalars({f"eval/{name}": value for name, value in status.ap.items() if value is not None}, self.step)
 
-    def after_train(self, status: Status) -> None:
-        self._end(True)
-
-    def before_stop(self, status: Status) -> None:
-        self._end(False)
-
-    def _end(self, finished: bool) -> None:
+    def close(self, error: BaseException | None) -> None:
         if self.sink:
-            self.sink.end(finished)
+            self.sink.end(error)
         self.sink = None
 
 

@@ -3,12 +3,17 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
+import time
 import types
 from pathlib import Path
 
 import paddle
+import psutil
 import pytest
 from paddle import nn
+from support.paths import REPO
 
 from ppdet_ext import files
 from ppdet_ext.checkpoints import stamp
@@ -260,3 +265,64 @@ def test_auto_takes_the_newest_whole_checkpoint(tmp_path, monkeypatch, log):
         path.unlink()
     with pytest.raises(UserError, match=r"none of the checkpoints in .* is whole.*; name one \(-r .*/0.pdparams"):
         prepare.newest_checkpoint(cfg)
+
+
+# ---------------------------------------------------------------- whole runs
+def wait_for_steps(folder, number):
+    """Until a run has measured itself this many times."""
+    end = time.time() + 240
+    while sum('"train"' in line for line in _lines(folder / "metrics.jsonl")) < number:
+        assert time.time() < end, "the run makes no steps"
+        time.sleep(0.05)
+
+
+def _lines(path):
+    return path.read_text().splitlines() if path.is_file() else []
+
+
+def started(command, log, **settings):
+    with open(log, "wb") as file:
+        return subprocess.Popen([sys.executable, "-W", "ignore", *command], stdout=file, stderr=subprocess.STDOUT,
+                                env={**os.environ, "PYTHONPATH": str(REPO)}, **settings)
+
+
+LONG = ["-o", "epoch=200", "worker_num=2", "TrainReader.batch_size=1", "snapshot_epoch=100"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_goes_to_all_and_auto_goes_on(tiny_config, tmp_path):
+    """As a terminal sends it: to the reader's workers, too. Then -r auto, and SIGTERM to the main process alone."""
+    folder, log = tmp_path / "output/tiny", tmp_path / "log.txt"
+    command = ["-m", "ppdet_ext.cli", "train", "-c", str(tiny_config)]
+    run = started([*command, *LONG], log, start_new_session=True)
+    wait_for_steps(folder, 12)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(60) == 130
+    place, mark = stamp.newest(folder)
+    said = [line for line in log.read_text().splitlines() if "Ctrl-C again" in line or "same command" in line]
+    assert len(said) == 2 and place.stem == "interrupted" and "Traceback" not in log.read_text()
+    assert said[1].endswith(f"saved as '{folder / 'interrupted'}'; to go on: the same command with -r auto")
+
+    run = started([*command, "-r", "auto", *LONG], log)
+    wait_for_steps(folder, mark.step + 4)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(60) == 143 and f"goes on from '{place}', {mark}" in log.read_text()
+    assert stamp.newest(folder)[1].step > mark.step and stamp.newest(folder)[1].facts.resumed == (mark.run,)
+
+
+@pytest.mark.slow
+@pytest.mark.multiproc
+def test_all_processes_stop_at_one_step(tiny_config, tmp_path):
+    """The signal comes to one of them."""
+    log = tmp_path / "log.txt"
+    run = started(["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log"),
+                   str(REPO / "tools/train.py"), "-c", str(tiny_config), *LONG], log, cwd=tmp_path)
+    wait_for_steps(tmp_path / "output/tiny", 5)
+    ranks = [child for child in psutil.Process(run.pid).children() if "train.py" in " ".join(child.cmdline())]
+    by_rank = {child.environ().get("PADDLE_TRAINER_ID"): child for child in ranks}
+    by_rank["1"].send_signal(signal.SIGTERM)
+    assert run.wait(120) != 0
+    logs = [_lines(tmp_path / f"log/workerlog.{rank}") for rank in range(2)]
+    ends = [[line.partition(": ")[2] for line in lines if "interrupted after" in line] for lines in logs]
+    assert ends[0] == ends[1] and len(ends[0]) == 1, ends
+    assert stamp.newest(tmp_path / "output/tiny")[0].stem == "interrupted"
