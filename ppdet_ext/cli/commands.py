@@ -42,6 +42,12 @@ COMMANDS = (
             "双向转换骨干网络和检测器的权重"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),
+    Command("convert-data", "cli.convert_dataset", "convert_dataset", "a data set in another layout: COCO, VOC, YOLO",
+            "把数据集转换为 COCO、VOC 或 YOLO 结构"),
+    Command("check-data", "cli.check_dataset", "check_dataset", "look a data set over; --fix writes a mended copy",
+            "训练前检查数据集;--fix 写出修正后的副本"),
+    Command("browse-data", "cli.browse_dataset", "browse_dataset", "a grid of pictures after the training transforms",
+            "训练变换之后的图片网格,带框"),
     Command("verify", "cli.verify", "verify_backbone", "hold a backbone against what neck, weights and export need",
             "检查骨干网络是否满足颈部、权重和导出的要求"),
     Command("sweep", "cli.sweep_bridge", "sweep_bridge", "hold every timm and torchvision name against its original",
@@ -75,7 +81,7 @@ def _main(words: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    rows = "\n".join(f"  {command.name:12}{command.help} | {command.help_cn}" for command in COMMANDS)
+    rows = "\n".join(f"  {command.name:13}{command.help} | {command.help_cn}" for command in COMMANDS)
     parser = argparse.ArgumentParser(
         prog=PROGRAM, usage=f"{PROGRAM} COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="timm and torchvision backbones under RT-DETR, natively in PaddlePaddle.",

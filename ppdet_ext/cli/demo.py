@@ -28,6 +28,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from ..demo.page_address import HOST, PORT
 
     parser = command_line.Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_verbose(parser)
     add = parser.add_argument
     add("--model_dir", nargs="+", required=True, metavar="FOLDER", help="what tools/export_model.py wrote: a folder, "
         "or an .onnx file in it; two of them are shown side by side")
@@ -38,7 +39,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "it)")
     add("--port", type=port, default=PORT, help=f"default {PORT}; a free one is taken where it is 0 or taken")
     command_line.add_engine_flags(parser)
-    flags.add_verbose(parser)
     args = parser.parse_args(argv)
     command_line.check_shapes(parser, args)
     if len(args.model_dir) > MOST:

@@ -69,7 +69,8 @@ def _replaced(cfg: Mapping[str, Any], options: Mapping[str, Any], made: Mapping[
         if key in options:
             raise UserError(f"-o {key}={old}, but --data has {key} {new}; leave -o {key} out")
     words = [f"{key} {new} (not {old})" for key, (old, new) in changed.items()]
-    sets = [section for section in data_folder.SECTIONS.values() if section in made and cfg.get(section)]
+    sets = [section for section in data_folder.SECTIONS.values() if section in made and cfg.get(section) not in (
+        None, {})]
     return [f"in the config's place: {', '.join([*words, *sets])}"] if words or sets else []
 
 

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import UserError
-from . import coco, dataset_config, reader_checks, reading, voc
+from . import coco, contents, dataset_config, reader_checks, reading, voc
 
 logger = logging.getLogger("ppdet.engine")
 
 # class counts for which ppdet knows the names without a file
 BUILT_IN = {"COCO": 80, "VOC": 20}
-# pycocotools' maxDets, which is of each class
-MOST_COUNTED = 100
 CHECKS = {"COCODataSet": coco.check, "VOCDataSet": voc.check}
 
 
@@ -95,19 +93,24 @@ def _checked(cfg, data):
 
 def _check_room(cfg, data, found):
     """One line where a picture has more objects than can be found, or counted."""
-    heads = {name: cfg[name] for name in cfg if isinstance(cfg[name], dict)}
-    used = [str(part) for part in heads.get(str(cfg.get("architecture")), {}).values() if isinstance(part, str)]
-    limits = [(f"{name}.{key} is {heads[name][key]}", found.most, heads[name][key])
-              for name in used for key in (("num_queries",) if data.trains else ("num_queries", "num_top_queries"))
-              if isinstance(heads.get(name, {}).get(key), int)]
+    limits = [(f"{key} is {limit}", found.most, limit)
+              for key, limit in rooms(cfg, ("num_queries",) if data.trains else ("num_queries", "num_top_queries"))]
     if not data.trains and str(cfg.get("metric", "")).upper() == "COCO":
-        limits.append((f"pycocotools counts {MOST_COUNTED} detections of a class in a picture", found.most_of_class,
-                       MOST_COUNTED))
+        limits.append((f"pycocotools counts {contents.MOST_COUNTED} detections of a class in a picture",
+                       found.most_of_class, contents.MOST_COUNTED))
     short = [words for words, there, limit in limits if there > limit]
     if short:
         logger.warning("'%s' has up to %d objects in a picture (%d of one class; fullest: '%s'), but %s: the others "
                        "cannot be found, or count as missed; raise the setting, or cut the pictures into smaller ones",
                        data.anno_file, found.most, found.most_of_class, found.example, ", and ".join(short))
+
+
+def rooms(cfg: dict, keys: Sequence[str]) -> list[tuple[str, int]]:
+    """('RTDETRTransformer.num_queries', 300), ... of the parts that the config's architecture uses."""
+    heads = {name: cfg[name] for name in cfg if isinstance(cfg[name], dict)}
+    used = [str(part) for part in heads.get(str(cfg.get("architecture")), {}).values() if isinstance(part, str)]
+    return [(f"{name}.{key}", heads[name][key]) for name in used for key in keys
+            if isinstance(heads.get(name, {}).get(key), int)]
 
 
 def _label_names(cfg, data):

@@ -26,6 +26,8 @@ FATES = {"iscrowd: 1": ("left out", "neither hit nor miss"),
          "background images": ("left out; allow_empty: true keeps them", "counted")}
 # those of them that training and evaluation cannot use
 UNUSED = {True: ("iscrowd: 1", "ignore: 1", "without area"), False: ("iscrowd: 1", "difficult: 1", "without area")}
+# pycocotools' maxDets, which is of each class
+MOST_COUNTED = 100
 # a set of which so many boxes reach over the border is not only drawn carelessly
 MANY_OVER = 0.25
 

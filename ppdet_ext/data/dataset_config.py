@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..config.reader_keys import name_of_dataset
 from ..errors import UserError
 
 _FIELDS = ("dataset_dir", "image_dir", "anno_path", "label_list", "allow_empty", "load_crowd")
@@ -58,6 +57,8 @@ def read(cfg: dict, section: str) -> Source | None:
     if value is None or value == {}:
         return None
     if isinstance(value, dict):
+        from ..config.reader_keys import name_of_dataset  # loads Paddle, which this file's other users do without
+
         kind = name_of_dataset(section, value)
         values = {field: value.get(field) for field in _FIELDS}
     else:

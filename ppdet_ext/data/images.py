@@ -24,6 +24,13 @@ DIFFERENCES = {
     "other": "have another size than annotated, so their boxes may be wrong"}
 
 
+def difference(written: tuple[int, ...], upright: tuple[int, ...], orientation: int) -> str:
+    """How an annotated (width, height) differs from that of the upright picture: a key of ``DIFFERENCES``."""
+    if written != upright[::-1]:
+        return "other"
+    return "turned" if orientation >= FIRST_LYING else "exchanged"
+
+
 def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, float]]) -> None:
     """Read the headers of up to ``SAMPLE`` images, evenly spaced.
 
@@ -48,8 +55,8 @@ def check_headers(paths: Sequence[str | Path], sizes: Sequence[tuple[float, floa
             raise UserError(f"image {str(path)!r} is unreadable: {error.reason}") from None
         written = tuple(map(int, size))
         if written != (width, height):
-            kind = "other" if written != (height, width) else "turned" if orientation >= FIRST_LYING else "exchanged"
-            found[kind].append(f"'{path}' is {width}x{height}, its annotation says {size[0]:g}x{size[1]:g}")
+            found[difference(written, (width, height), orientation)].append(
+                f"'{path}' is {width}x{height}, its annotation says {size[0]:g}x{size[1]:g}")
         elif orientation > 1 and (orientation < FIRST_LYING or width == height):
             hidden.append(str(path))
     _tell(found, len(paths[::step]))

@@ -67,6 +67,20 @@ def read_batch(reader: Any, records: Sequence[dict]) -> dict[str, Any]:
     return raise_if_failed(reader._batch_transforms(samples))
 
 
+def read_places(reader: Any, dataset: Any, places: Sequence[int]) -> dict[str, Any]:
+    """The same of pictures of a parsed data set, which in its epoch may mix others into them (Mosaic, Mixup, Cutmix).
+
+    Raises:
+        UserError: as ``read_batch``.
+    """
+    from . import transform_schedule  # loads Paddle, which other users of this file do without
+
+    dataset.set_transform(reader._sample_transforms)
+    dataset.set_kwargs(**reader.kwargs)
+    transform_schedule.tell(reader, dataset)
+    return raise_if_failed(reader._batch_transforms([dataset[place] for place in places]))
+
+
 def parse_once(dataset: Any) -> None:
     """Read the annotations of a data set now; its reader, which will ask for that again, finds it done."""
     dataset.check_or_download_dataset()

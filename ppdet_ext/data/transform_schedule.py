@@ -51,14 +51,19 @@ def schedule_transforms(init: Callable) -> Callable:
     return scheduled
 
 
+def tell(reader: Any, dataset: Any) -> None:
+    """Let a reader's scheduled transforms know the data set, whose epoch counts."""
+    for compose in (reader._sample_transforms, reader._batch_transforms):
+        for transform in compose.transforms_cls:
+            if isinstance(transform, Scheduled):
+                transform.dataset = dataset
+
+
 def tell_dataset(call: Callable) -> Callable:
     """For ``BaseDataLoader.__call__``: what transforms need of the data set, they get before workers are made."""
     @functools.wraps(call)
     def told(self, dataset, *args, **kwargs):
-        for compose in (self._sample_transforms, self._batch_transforms):
-            for transform in compose.transforms_cls:
-                if isinstance(transform, Scheduled):
-                    transform.dataset = dataset
+        tell(self, dataset)
         if self.kwargs.get(memory_cache.KEY):
             parse_once(dataset)
             memory_cache.attach(self, dataset)

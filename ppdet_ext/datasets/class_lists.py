@@ -19,7 +19,7 @@ def listed_names(tree: Tree) -> list[str] | None:
     """
     found = [path for path in tree.files if path.count("/") <= 1 and path.rpartition("/")[2].lower() in NAME_FILES]
     for path in sorted(found, key=lambda path: path.count("/")):
-        lines = [line.strip() for line in read_lines(tree.path(path), "--data")]
+        lines = [line.strip() for line in read_lines(tree.path(path), "data set")]
         return distinct([line for line in lines if line], f"'{tree.path(path)}'")
     return None
 

@@ -56,8 +56,9 @@ def content(names: Sequence[str], pictures: Sequence[Picture], folder: Path, eva
 
 
 def require_inside(box: Box, width: int, height: int, picture: Path) -> None:
-    """Raise UserError for a box that ppdet could not take, and that no clipping mends."""
-    if box.x2 < box.x1 or box.y2 < box.y1 or box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0:
+    """Raise UserError for a box that cannot be meant, as data.coco does; one without area is only left out later."""
+    negative, area = box.x2 < box.x1 or box.y2 < box.y1, box.x2 > box.x1 and box.y2 > box.y1
+    if negative or (area and (box.x1 >= width or box.y1 >= height or box.x2 <= 0 or box.y2 <= 0)):
         raise UserError(f"{box.where or picture}: the box [{box.x1:g}, {box.y1:g}, {box.x2:g}, {box.y2:g}] (two "
                         f"corners, in pixels) lies outside the {width}x{height} picture '{picture}', or has a negative "
                         "size")

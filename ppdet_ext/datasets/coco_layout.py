@@ -2,7 +2,6 @@
 """COCO's layout in any usual naming: annotations/*.json, Roboflow's and Label Studio's folders, one .json file."""
 from __future__ import annotations
 
-import math
 import mmap
 import os
 from dataclasses import dataclass, field
@@ -27,16 +26,17 @@ PPDET_NEEDS = {"images": ("width", "height"), "annotations": ("id", "area", "isc
 class _Classes:
     """Classes of all files of a set, numbered in the order in which they come."""
 
-    names: list[str] = field(default_factory=list)
+    numbers: dict[str, int] = field(default_factory=dict)
     same: bool = True  # every file lists these, in this order
 
     def take(self, path: Path, content: dict[str, Any], tell: Complaints) -> dict[Any, int]:
         """{category id: class id} of a file; classes that are new are added."""
         pairs = _categories(path, content, tell)
-        names = [name for _, name in pairs]
-        self.same &= not self.names or names == self.names
-        self.names += [name for name in names if name not in self.names]
-        return {number: self.names.index(name) for number, name in pairs}
+        names = list(pairs.values())
+        self.same &= not self.numbers or names == list(self.numbers)
+        for name in names:
+            self.numbers.setdefault(name, len(self.numbers))
+        return {number: self.numbers[name] for number, name in pairs.items()}
 
 
 def recognise(tree: Tree) -> str | None:
@@ -78,7 +78,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
         found.splits[split], as_is = _File(tree, path, contents[split], tell).read(classes)
         if as_is is not None:
             found.as_is[split] = as_is
-    found.names = tuple(classes.names)
+    found.names = tuple(classes.numbers)
     if not classes.same:
         found.as_is.clear()
         found.notes.append("the files list different classes, or in another order; they are matched by name")
@@ -93,11 +93,11 @@ def root_of(path: Path) -> Path:
 def _load(path):
     most = limit("ANNOTATION_BYTES")
     if os.path.isfile(path) and os.path.getsize(path) > most:
-        refuse("ANNOTATION_BYTES", f"--data: '{path}' has more than {most} bytes")
-    content = coco.load(path, "--data")
+        refuse("ANNOTATION_BYTES", f"data set: '{path}' has more than {most} bytes")
+    content = coco.load(path, "data set")
     for section in ("images", "annotations", "categories"):
         if not isinstance(content.get(section), list):
-            raise UserError(f"--data: '{path}' is not in COCO format: it has no list '{section}'")
+            raise UserError(f"data set: '{path}' is not in COCO format: it has no list '{section}'")
     return content
 
 
@@ -106,7 +106,8 @@ def _drop_group(contents, notes):
     contents = list(contents)
     groups = set()
     for content in contents:
-        records = [record for record in content["categories"] if isinstance(record, dict)]
+        records = [record for record in content["categories"] if isinstance(record, dict)
+                   and _hashable(record.get("id")) and isinstance(record.get("name"), str)]
         used = {record.get("category_id") for record in content["annotations"] if isinstance(record, dict)
                 and isinstance(record.get("category_id"), (int, str))}
         groups.add(next((record.get("name") for record in records if len(records) > 1 and record.get("id") not in used
@@ -116,24 +117,26 @@ def _drop_group(contents, notes):
         return
     group, = groups
     for content in contents:
-        content["categories"] = [record for record in content["categories"] if record.get("name") != group]
+        content["categories"] = [record for record in content["categories"] if not isinstance(record, dict)
+                                 or record.get("name") != group]
         content["dropped"] = True  # the file is not what ppdet should read
     notes.append(f"class '{printable(group)}' is the group of all others and has no box: left out")
 
 
 def _categories(path, content, tell):
-    pairs = []
+    pairs, names = {}, set()
     for place, record in enumerate(content["categories"]):
         where = f"'{path}': categories[{place}]"
         if not isinstance(record, dict) or not _hashable(record.get("id")) or not isinstance(record.get("name"), str):
             tell.add("class", where, "it is no object with an id and a name")
-        elif record["id"] in [number for number, _ in pairs]:
+        elif record["id"] in pairs:
             tell.add("id", where, f"category id {record['id']} is there twice")
-        elif record["name"] in [name for _, name in pairs]:
+        elif record["name"] in names:
             tell.add("class", where, f"two categories are called '{printable(record['name'])}'; give them different "
                      "names, or make them one")
         else:
-            pairs.append((record["id"], record["name"]))
+            pairs[record["id"]] = record["name"]
+            names.add(record["name"])
     if not pairs:
         raise UserError(f"'{path}' has no categories; a detector needs at least one")
     return pairs
@@ -237,8 +240,7 @@ class _File:
 
 
 def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and \
-        abs(value) <= coco.LARGEST
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= coco.LARGEST  # nan is not
 
 
 def image_folder(tree: Tree, annotations: str, names: list[Any]) -> str | None:

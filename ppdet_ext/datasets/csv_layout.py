@@ -69,7 +69,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
         UserError: a file has no such header, or several could be one split; with strict ``tell`` any mistake in a line.
     """
     if only and _header(tree, only) is None:
-        raise UserError(f"--data '{tree.path(only)}': its first line must name the columns: filename, xmin, ymin, "
+        raise UserError(f"data set '{tree.path(only)}': its first line must name the columns: filename, xmin, ymin, "
                         "xmax, ymax, class")
     files = {ALL: only} if only else splits.by_file(files_of(tree), tree.root)
     rows: dict[str, dict[str, _Row]] = {}
@@ -82,7 +82,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
     names = listed_names(tree) or sorted({name for of_split in rows.values() for row in of_split.values()
                                           for name, _, _ in row.objects})
     if not names:
-        raise UserError(f"--data '{tree.root}': no line of {shown(files.values())} has a box")
+        raise UserError(f"data set '{tree.root}': no line of {shown(files.values())} has a box")
     found = PictureSet(tree.root, "CSV", tuple(names), {}, "" if ALL in rows else shown(files.values()))
     numbers = {name: number for number, name in enumerate(names)}
     for split, pictures in splits.chosen(rows).items():
@@ -123,7 +123,7 @@ class _File:
 
     def _lines(self):
         try:
-            text = read_bytes(self.path, "--data", "ANNOTATION_BYTES").decode(LIST_ENCODING)
+            text = read_bytes(self.path, "data set", "ANNOTATION_BYTES").decode(LIST_ENCODING)
             reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.separator)
             next(reader)
             for values in reader:
@@ -132,7 +132,7 @@ class _File:
                     if len(values) > self.places["name"]:
                         yield where, values
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"--data: '{self.path}' is no CSV that can be read ({error})") from None
+            raise UserError(f"data set: '{self.path}' is no CSV that can be read ({error})") from None
 
     def _picture(self, folder: str | None, name: str, where: str) -> str | None:
         inside = self.tree.inside(folder or "", name)

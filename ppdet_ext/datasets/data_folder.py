@@ -68,7 +68,7 @@ def read(path: str | Path, folder: str | Path, trains: bool = True) -> Data:
             written.append(folder / f"{split}.json")
             coco_file.write(written[-1], coco_file.content(found.names, pictures, found.root, evaluates=split == "val"))
             as_is = ReadAsIs("COCO", str(written[-1]), "")
-        made[SECTIONS[split]] = _section(found.root, as_is)
+        made[SECTIONS[split]] = _section(found.root, as_is, learns=split == "train")
     made["TestDataset"] = {"name": "ImageFolder", "dataset_dir": str(found.root), "anno_path": made["EvalDataset"].get(
         "label_list", made["EvalDataset"]["anno_path"])}
     return Data(made, _lines(found, wanted, written), [picture.path for picture in wanted["val"]])
@@ -86,11 +86,13 @@ def _metric(found: PictureSet) -> str:
     return "VOC" if kinds == {"VOC"} else "COCO"
 
 
-def _section(root: Path, file: ReadAsIs) -> dict[str, Any]:
+def _section(root: Path, file: ReadAsIs, learns: bool) -> dict[str, Any]:
     given = {"dataset_dir": str(root), "anno_path": file.anno_path, "image_dir": file.image_dir}
     if file.metric == "VOC":
         return {"name": "VOCDataSet", **given, "label_list": "label_list.txt", "data_fields": VOC_FIELDS}
-    return {"name": "COCODataSet", **given, "data_fields": COCO_FIELDS, "allow_empty": True}
+    # an evaluation reads boxes from the file itself; in its batches lists of different lengths make no array
+    fields = {"data_fields": COCO_FIELDS} if learns else {}
+    return {"name": "COCODataSet", **given, **fields, "allow_empty": True}
 
 
 def _lines(found: PictureSet, used: dict[str, list[Picture]], written: Sequence[Path]) -> list[str]:

@@ -64,7 +64,7 @@ def read(path: str | Path, problems: list[Problem] | None = None) -> PictureSet:
         tree = Tree(given)
         fits = [(layout, evidence) for layout in LAYOUTS if (evidence := layout.recognise(tree))]
         if not fits:
-            raise UserError(f"--data '{given}': no data set is recognised here; one has "
+            raise UserError(f"data set '{given}': no data set is recognised here; one has "
                             f"{'; or '.join(f'{layout.needs} ({layout.name})' for layout in LAYOUTS)}; "
                             "docs/custom_dataset.md shows them")
         (layout, _), *others = fits
@@ -74,9 +74,9 @@ def read(path: str | Path, problems: list[Problem] | None = None) -> PictureSet:
         tree = Tree(layout.root(given.absolute()))
         only = tree.inside("", str(given.absolute()))
     else:
-        raise UserError(f"--data '{given}': there is no such folder or file")
+        raise UserError(f"data set '{given}': there is no such folder or file")
     found = layout.read(tree, Complaints(problems), only)
-    found.notes += [f"the folder looks like {other.name}, too ({evidence}); to take that, name its file with --data"
+    found.notes += [f"the folder looks like {other.name}, too ({evidence}); to take that, name its file"
                     for other, evidence in others]
     return found
 
@@ -85,5 +85,5 @@ def _of_file(path):
     fits = [layout for layout in LAYOUTS if path.name.lower().endswith(layout.suffixes)]
     if not fits:
         known = ", ".join(suffix for layout in LAYOUTS for suffix in layout.suffixes)
-        raise UserError(f"--data '{path}': a file must be one of {known}; or name the data set's folder")
+        raise UserError(f"data set '{path}': a file must be one of {known}; or name the data set's folder")
     return fits[0]

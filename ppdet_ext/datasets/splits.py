@@ -35,8 +35,8 @@ def by_file(files: Iterable[str], root: Path) -> dict[str, str]:
         exact = [path for path in paths if _stem(path).lower() == split] or paths
         if len(exact) > 1:
             what = f"be the {split} set" if split != ALL else "be the data set"
-            raise UserError(f"--data '{root}': {', '.join(printable(path) for path in exact)} could each {what}; leave "
-                            "one, name the one file with --data, or write a config and name it with -c")
+            raise UserError(f"data set '{root}': {', '.join(printable(path) for path in exact)} could each {what}; "
+                            "leave one, or name the one file instead of the folder")
         kinds[split] = exact
     return chosen({split: paths[0] for split, paths in kinds.items()})
 
@@ -65,8 +65,8 @@ def completed(found: PictureSet) -> PictureSet:
     whole = {split: pictures for split, pictures in found.splits.items() if pictures}
     train = whole.get("train") or whole.get(ALL)
     if train is None:
-        raise UserError(f"--data '{found.root}': {'only ' + ', '.join(whole) if whole else 'no picture'} is there; to "
-                        "train, it needs pictures to learn from (train)")
+        raise UserError(f"data set '{found.root}': {'only ' + ', '.join(whole) if whole else 'no picture'} is there; "
+                        "to train, it needs pictures to learn from (train)")
     if "val" in whole:
         return found
     if "test" in whole:
@@ -98,7 +98,8 @@ def divide(pictures: Sequence[Picture], root: Path) -> tuple[list[Picture], list
     for digest, picture in zip(digests, pictures):
         groups.setdefault(hashlib.sha256(f"{SEED} {digest}".encode()).hexdigest(), []).append(picture)
     if len(groups) < 2:
-        raise UserError(f"--data '{root}': {len(groups)} different picture is too little to divide into train and val")
+        raise UserError(f"data set '{root}': {len(groups)} different picture is too little to divide into train and "
+                        "val")
     strata: dict[int, list[str]] = {}
     for key in sorted(groups):
         classes = {box.class_id for picture in groups[key] for box in picture.boxes}

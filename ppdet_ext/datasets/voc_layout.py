@@ -64,7 +64,7 @@ def read_lists(tree: Tree, tell: Complaints, _only: str | None = None) -> Pictur
 
 
 def _listed_pairs(tree, path, tell):
-    for number, line in enumerate(read_lines(tree.path(path), "--data", "ANNOTATION_BYTES"), 1):
+    for number, line in enumerate(read_lines(tree.path(path), "data set", "ANNOTATION_BYTES"), 1):
         where = f"'{tree.path(path)}' line {number}"
         if not line.strip():
             continue
@@ -131,7 +131,7 @@ def _set_pairs(tree, lists, tell):
         base = path[:path.rindex(SETS)]
         pictures = {os.path.splitext(picture)[0]: picture for picture in tree.pictures
                     if picture.startswith(f"{base}{PICTURES}/")}
-        for number, line in enumerate(read_lines(tree.path(path), "--data", "ANNOTATION_BYTES"), 1):
+        for number, line in enumerate(read_lines(tree.path(path), "data set", "ANNOTATION_BYTES"), 1):
             where, text = f"'{tree.path(path)}' line {number}", line.strip()
             names = [name for name in (text, text.split(" ")[0], os.path.splitext(text)[0])
                      if f"{base}{PICTURES}/{name}" in pictures]
@@ -157,7 +157,7 @@ def _by_folders(tree, tell):
             tell.add("missing", where, f"its picture could be any of {shown(fits, 3)}" if fits else
                      "no picture has its name")
     if len(pairs) > 1 and ALL in pairs:
-        raise UserError(f"--data '{tree.root}': {len(pairs[ALL])} XML files lie beside the folders "
+        raise UserError(f"data set '{tree.root}': {len(pairs[ALL])} XML files lie beside the folders "
                         f"{shown(split for split in pairs if split != ALL)}, as {pairs[ALL][0].where}; move them into "
                         "one of these, or elsewhere")
     return splits.chosen(pairs)
@@ -177,7 +177,7 @@ def _fill(found: PictureSet, tree: Tree, pairs: dict[str, list[_Pair]], tell: Co
                for split, of_split in pairs.items()}
     names = listed or sorted({one.name for rows in read_in.values() for *_, objects in rows for one in objects})
     if not names:
-        raise UserError(f"--data '{tree.root}': no XML file has an object, and no {LABEL_LIST} names the classes")
+        raise UserError(f"data set '{tree.root}': no XML file has an object, and no {LABEL_LIST} names the classes")
     numbers = {name: number for number, name in enumerate(names)}
     found.names = tuple(names)
     for split, rows in read_in.items():
@@ -233,7 +233,7 @@ def parse(path: Path) -> ElementTree.Element:
     Raises:
         UserError: it cannot be read, or has entities.
     """
-    content = read_bytes(path, "--data")
+    content = read_bytes(path, "data set")
     if any(word in content.replace(b"\0", b"").upper() for word in DECLARES):
         raise UserError(f"'{path}' has a <!DOCTYPE> or an <!ENTITY>, which no annotation needs; take it out")
     try:

@@ -20,6 +20,7 @@ from .picture_set import ALL, Box, Complaints, Picture, PictureSet
 from .tree import Tree, read_lines, shown, split_of_path
 
 LISTS = (*NAME_FILES, "readme.txt", "requirements.txt")  # texts that label no picture
+PICTURE_FOLDERS = ("images", "jpegimages")  # beside a folder 'labels'
 BOX_VALUES = 5  # class and box; more are the corners of a shape
 LEAST_POLYGON = 7
 OVER = 1.01  # a share beyond this one is not a rounded 1
@@ -62,7 +63,7 @@ def label_paths(picture: str) -> list[str]:
     """Where the labels of a picture may lie, likeliest first: images -> labels in its path, beside it."""
     stem = os.path.splitext(picture)[0]
     parts = stem.split("/")
-    places = [place for place, part in enumerate(parts[:-1]) if part.lower() in ("images", "jpegimages")]
+    places = [place for place, part in enumerate(parts[:-1]) if part.lower() in PICTURE_FOLDERS]
     found = ["/".join([*parts[:place], "labels", *parts[place + 1:]]) for place in reversed(places)]
     return [f"{path}.txt" for path in (*found, stem, "/".join([*parts[:-1], "labels", parts[-1]]))]
 
@@ -76,7 +77,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
     described = only or yaml_of(tree)
     found = PictureSet(tree.root, "YOLO", (), {}, "")
     names, paths = _by_yaml(tree, described, tell, found.notes) if described else (listed_names(tree),
-                                                                                  _by_folders(tree))
+                                                                                  _by_folders(tree, found.notes))
     if ALL not in paths:
         found.splits_from = described or f"folders {shown(dict.fromkeys(map(_split_folder, paths.values())))}"
     reading = _Labels(tree, tell, None if names is None else len(names))
@@ -87,7 +88,7 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
     if reading.polygons:
         found.notes.append(f"{reading.polygons} shapes became the boxes around them")
     if not found.names:
-        raise UserError(f"--data '{tree.root}': no label file has a box, and no file names the classes")
+        raise UserError(f"data set '{tree.root}': no label file has a box, and no file names the classes")
     return found
 
 
@@ -95,14 +96,26 @@ def _split_folder(pictures):
     return os.path.dirname(pictures[0]) if pictures else ""
 
 
-def _by_folders(tree):
-    """{split: pictures} by the folders' names."""
-    found: dict[str, list[str]] = {}
+def _by_folders(tree, notes):
+    """{split: pictures} by the folders' names. A folder of which no picture has labels is not the data set's, unless it
+    lies in one called images: what a training writes may be here, too."""
+    labelled = {os.path.dirname(path) for path in tree.pictures if _text_of(tree, path)}
+    found = {}
     for path in tree.pictures:
-        found.setdefault(split_of_path(path) or ALL, []).append(path)
+        folder = os.path.dirname(path)
+        if folder in labelled or any(part.lower() in PICTURE_FOLDERS for part in folder.split("/")):
+            found.setdefault(split_of_path(path) or ALL, []).append(path)
     if len(found) > 1:
         found.pop(ALL, None)  # pictures at the side of the splits
+    left = len(tree.pictures) - sum(map(len, found.values()))
+    if left:
+        notes.append(f"{left} pictures lie beside the data set's folders: left out")
     return found or {ALL: []}
+
+
+def _text_of(tree, picture):
+    """The label file of a picture; None for a background."""
+    return next((place for place in label_paths(picture) if place in tree.names), None)
 
 
 def _by_yaml(tree, path, tell, notes):
@@ -160,18 +173,21 @@ def _base(tree, path, given, where):
     found = tree.inside(here, os.path.expanduser(given))
     if found is None and Path(os.path.expanduser(given)).is_absolute() and os.path.isdir(os.path.expanduser(given)):
         raise UserError(f"{where}: path '{printable(given)}' leads out of the data set's folder; move the file into "
-                        "that folder (then 'path' may be left out) and name it, or the folder, with --data")
+                        "that folder (then 'path' may be left out) and name it, or the folder")
     # a folder that is not there is relative to another program's folder of data sets
     return found if found is not None and os.path.isdir(tree.path(found)) else here
 
 
 def _pictures(tree, base, entries, where, tell):
     """Pictures of one entry: a folder, a list of pictures, or several of them."""
-    found = []
+    found, seen = [], set()
     for entry in entries if isinstance(entries, list) else [entries]:
         if not isinstance(entry, str):
             raise UserError(f"{where} is {printable(entry)}; it takes a folder, a .txt list, or a list of them")
         place = _place(tree, base, entry)
+        if place in seen:
+            continue
+        seen.add(place)
         if place is None:
             tell.add("stray", where, f"'{printable(entry)}' leads out of the data set's folder '{tree.root}'")
         elif place in tree.names and place.lower().endswith(".txt"):
@@ -199,7 +215,7 @@ def _is_there(tree, place):
 
 def _listed(tree, path, tell):
     found = []
-    for number, line in enumerate(read_lines(tree.path(path), "--data", "ANNOTATION_BYTES"), 1):
+    for number, line in enumerate(read_lines(tree.path(path), "data set", "ANNOTATION_BYTES"), 1):
         if not line.strip():
             continue
         where = f"'{tree.path(path)}' line {number}"
@@ -234,14 +250,14 @@ class _Labels:
         except UnreadableImage as error:
             self.tell.add("picture", f"'{self.tree.path(path)}'", f"the picture is unreadable: {error.reason}")
             return None
-        text = next((place for place in label_paths(path) if place in self.tree.names), None)
+        text = _text_of(self.tree, path)
         boxes = self._boxes(self.tree.path(text), width, height) if text else ()
         return Picture(self.tree.path(path), tuple(box for box in boxes if box), width, height)
 
     def _boxes(self, path, width, height):
         lines = []
         with self.tell.noting("file"):
-            lines = read_lines(path, "--data")
+            lines = read_lines(path, "data set")
         return [self._box(line.split(), f"'{path}' line {number}", width, height)
                 for number, line in enumerate(lines, 1) if line.strip()]
 

@@ -44,5 +44,5 @@ def listen(host: str, port: int) -> tuple[socket.socket, int]:
 
 def address(host: str, port: int) -> str:
     """What to open in a browser on this machine."""
-    shown = {"0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104  "all addresses" is none that can be opened
+    shown = {"": HOST, "0.0.0.0": HOST, "::": "::1"}.get(host, host)  # noqa: S104  "all addresses" is none that can be opened
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"

@@ -165,11 +165,12 @@ class _Stream:
 
 
 def _line(width: int, done: float, text: str) -> Any:
-    """One row of a terminal: a bar, where there is room for it, and the text."""
+    """One row of a terminal: a bar, where there is room for it, and the text, drawn together where it is long."""
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
+    text = text if len(text) < width else text.replace("  ", " ")
     room = min(width - len(text) - 2, WIDEST)
     row = Table.grid(padding=(0, 1))
     words = Text(text, no_wrap=True, overflow="ellipsis")

@@ -76,6 +76,7 @@ class Trainer:
             precision.Precision), ``accumulate_steps`` (see accumulation.GradientAccumulation).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
+
     Attributes:
         cfg: a copy of the config, with data sets in the place of their settings.
         model, dataset: the detector, and the data set of ``mode``.
@@ -98,6 +99,7 @@ class Trainer:
         started_from: one line: the weights that training started from; '' where none were loaded here.
         ap: {'AP': ..., 'AP50': ...} of the last evaluation.
         start_epoch, start_batch: where training begins; batches of that epoch are done where a run was interrupted.
+
     Raises:
         UserError: the output folder cannot be written, what a flag asks for is not installed or not supported, or
             settings exclude each other.

@@ -184,8 +184,9 @@ def next_commands(trainer: Trainer, name: str) -> list[str]:
     options = [masked(option) for option in command["opt"]
                if option.split("=")[0].split(".")[0] not in TRAINING_OPTIONS]
     imports = [word for file in command.get("imports", ()) for word in ("--import", str(file))]
-    # with --data the config file alone does not name the data
-    config = config_path(trainer) if command.get("data") else command["config"]
+    config = command["config"]
+    if command.get("data"):  # of --data only the run's own config knows
+        config, options = config_path(trainer), []
     base = shlex.join(["-c", str(config), *imports, "-o", *options,
                        f"weights={trainer.output / name}.pdparams"])
     image = shlex.quote(_example_image(trainer))

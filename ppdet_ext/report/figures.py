@@ -261,3 +261,15 @@ def score_histogram(right: np.ndarray, wrong: np.ndarray, threshold: float) -> F
     axes.set(xlabel="score", ylabel="detections", xlim=(0, 1))
     _finish(axes, legend=True)
     return figure
+
+
+def histogram(values: np.ndarray, bins: Sequence[float], xlabel: str, ylabel: str, mark: float | None = None) -> Figure:
+    """How many values lie between each two of the ``bins``; a line at ``mark``."""
+    figure = new_figure(height=2.9)
+    axes = figure.subplots()
+    axes.hist(np.clip(values, bins[0], bins[-1]), bins=list(bins), color="#4c78a8")
+    if mark is not None:
+        axes.axvline(mark, color="black", linewidth=1, linestyle="--", label=f"{mark:g}")
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(bins[0], bins[-1]))
+    _finish(axes, legend=mark is not None)
+    return figure

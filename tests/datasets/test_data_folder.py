@@ -42,6 +42,7 @@ def test_a_divided_set(case, tmp_path):
     assert data.lines[2] == "classes: 2 (cat, dog)" and data.lines[3].startswith("boxes: train 3, val 1")
     assert (tmp_path / "out").exists() == (case != "coco") == (" written, " in data.lines[4])
     assert sorted(path for path in (tmp_path / "set").rglob("*")) == before
+    assert "data_fields" in made["TrainDataset"] and "data_fields" not in made["EvalDataset"]
     assert data_folder.count_pictures(made) == len(found["TrainDataset"])
     assert [path.name for path in data.evaluated] == ["3.jpg"]
 

@@ -58,6 +58,14 @@ def test_what_only_some_layouts_say(tmp_path):
     assert found.names == ("LABEL_0", "LABEL_1") and set(found.splits) == {"train", "val"}
 
 
+def test_pictures_that_a_training_wrote_are_not_the_data_sets(tmp_path):
+    layout_cases.yolo_plain(tmp_path)
+    layout_cases.pictures(tmp_path / "output" / "run", [0])
+    layout_cases.pictures(tmp_path / "images" / "only_backgrounds", [2], "9{}.jpg")
+    found = layouts.read(tmp_path)
+    assert len(found.splits[ALL]) == 5 and "1 pictures lie beside" in found.notes[0]
+
+
 def test_files_that_name_the_classes_otherwise_are_matched_by_name(tmp_path):
     layout_cases.coco_folders(tmp_path)
     turned = [{"id": 7, "name": "dog"}, {"id": 5, "name": "cat"}]

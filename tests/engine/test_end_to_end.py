@@ -65,6 +65,11 @@ def test_training_leaves_what_it_says(run):
     facts = json.loads((output / "report.json").read_text())
     assert "Epoch: [1] [1/2] learning_rate:" in log and "max_mem:" in log
     assert "started from:    random initialisation" in log and "AP50" in log and "best checkpoint:" in log
+    written = (output / "train.log").read_text()
+    for part in ("tools/train.py -c tiny.yml -o epoch=2", "index created!", "Epoch: [1] [1/2] learning_rate:",
+                 "Average Precision", "best checkpoint:"):
+        assert part in written
+    assert "index created!" not in log  # pycocotools', of which nobody can do anything
     names = {path.name for path in output.iterdir()}
     assert {f"{name}.{suffix}" for name in ("0", "model_final", "best_model")
             for suffix in ("pdparams", "pdopt", "pdema")} <= names

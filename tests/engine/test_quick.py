@@ -227,7 +227,7 @@ def test_a_short_run_writes_into_its_own_folder_and_fails_with_a_reason(tiny_con
     assert (output / "best_model.pdparams").read_bytes() == b"mine"
     assert {path.name for path in output.iterdir()} == {"best_model.pdparams", "quick"}
     assert {path.name for path in (output / "quick").iterdir()} == {"quick.json", "quick.png", "images.json",
-                                                                  "bbox.json"}
+                                                                  "bbox.json", "train.log"}
     facts = json.loads((output / "quick" / "quick.json").read_text())
     assert not facts["passed"] and facts["line"] == last.removeprefix("quick: ") and facts["reasons"]
 

@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from support.paths import REPO, TOOLS
 
 from ppdet_ext.cli import commands, run
 from ppdet_ext.startup import quiet
@@ -69,7 +70,8 @@ def test_a_row_is_about_what_its_library_prints(row, line, clean, capsys):
 
 @pytest.mark.parametrize("file, module, line", [
     ("paddle/utils/cpp_extension/extension_utils.py", "paddle.utils.cpp_extension", "No ccache found. Please"),
-    ("anything.py", "pkg_resources", "pkg_resources is deprecated as an API")])
+    ("anything.py", "pkg_resources", "pkg_resources is deprecated as an API"),
+    ("paddle/nn/layer/norm.py", "paddle.nn.layer.norm", "When training, we now always track global mean")])
 def test_a_row_is_about_what_its_library_warns_of(file, module, line, clean):
     assert line[:20] in strings_of(module)
     with warnings.catch_warnings(record=True) as seen, quiet.Tool():
@@ -82,7 +84,7 @@ def test_a_row_is_about_what_its_library_warns_of(file, module, line, clean):
 
 
 def test_every_row_has_a_line_here():
-    assert len(quiet.PRINTED) == len(PRINTED_LINES) and len(quiet.WARNED) == 2
+    assert len(quiet.PRINTED) == len(PRINTED_LINES) and len(quiet.WARNED) == 3
 
 
 def test_log_lines_that_are_listed_are_kept_and_not_shown(clean):
@@ -172,3 +174,35 @@ def test_every_tool_takes_the_flag(command, capsys):
     with pytest.raises(SystemExit):
         importlib.import_module(f"ppdet_ext.{command.module}").parse_args([*words, "--help"])
     assert "-v, --verbose" in capsys.readouterr().out
+
+
+LIBRARIES = re.compile(r"[IWEF]\d{4} |[^\[].*(arning: |pkg_resources|ccache|numba)|loading annot|creating index")
+
+
+@pytest.mark.slow
+def test_tools_say_nothing_but_their_own(tiny_config, small_digits, monkeypatch):
+    """In fresh processes, as a user starts them, with no variable of ours set."""
+    for name in (*(name for name, _, _ in quiet.ENVIRONMENT), quiet.VERBOSE, "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tiny_config.parent
+
+    def said(line, stderr=""):
+        words = [sys.executable, *line.format(tools=TOOLS, config=tiny_config, pictures=small_digits / "val").split()]
+        done = subprocess.run(words, cwd=folder, text=True, capture_output=True, timeout=300,
+                              env={**os.environ, "PYTHONPATH": str(REPO)})
+        assert done.returncode == 0 and bool(done.stderr) == bool(stderr) and stderr in done.stderr, done.stderr
+        return done.stdout.splitlines()
+
+    lines = {
+        "train": said("{tools}/train.py -c {config} --eval"),
+        "eval": said("{tools}/eval.py -c {config}"),
+        "export": said("{tools}/export_model.py -c {config}"),
+        "deploy": said("{tools}/deploy_infer.py --model_dir output_inference/tiny --image_dir {pictures}"),
+        "sample-data": said("{tools}/make_sample_dataset.py --root more --train 1 --val 1 --size 96"),
+    }
+    for name, found in lines.items():
+        assert not [line for line in found if LIBRARIES.match(line)], name
+        assert re.match(r"\[.{14}\] ppdet(_ext|\.engine|\.data)|loading output_inference|wrote more", found[0]), name
+    # what -v shows of it: Paddle's executor, on standard error, and pycocotools
+    loud = said("{tools}/export_model.py -c {config} -v", stderr="eager_utils.cc")
+    assert "creating index..." in loud and any("using ppdet_ext's DETR" in line for line in loud)

@@ -134,6 +134,34 @@ class Browser:
         node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self._call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
+    def click(self, selector):
+        """With the mouse, in the middle of it."""
+        x, y = self.ask(f"""(() => {{const one = document.querySelector({json.dumps(selector)});
+                            one.scrollIntoView({{block: 'center'}}); const box = one.getBoundingClientRect();
+                            return [box.x + box.width / 2, box.y + box.height / 2]}})()""")
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def type(self, text):
+        """Into what has the focus, and Enter after it."""
+        self._call("Input.insertText", text=text)
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13,
+                       text="\r" if kind == "keyDown" else "")
+
+    def download(self, selector, folder, seconds=30):
+        """Path of the file that a click brings into an empty folder."""
+        self._call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.click(selector)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            found = [path for path in Path(folder).iterdir() if not path.name.endswith(".crdownload")]
+            if found:
+                return found[0]
+            self.ask("1")
+            time.sleep(0.1)
+        raise TimeoutError(f"{selector}: no file; console: {self.console}")
+
     def picture(self, path, whole=True):
         """A PNG of the page."""
         data = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
