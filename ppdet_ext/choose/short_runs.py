@@ -62,7 +62,11 @@ def shared_sections(runs: Runs) -> dict[str, Any]:
         UserError: there is no data set, or its files cannot be told apart.
     """
     cfg = config_file.read(runs.config)
-    made: dict[str, Any] = data_folder.sections(runs.data, runs.folder / "data") if runs.data else {}
+    made: dict[str, Any] = {}
+    if runs.data:
+        data = data_folder.read(runs.data, runs.folder / "data")
+        made = data.sections
+        print("\n".join(data.lines), flush=True)
     config_file.merge(cfg, made)
     batch = cfg["TrainReader"]["batch_size"]
     epochs, pictures = _epochs(runs.steps, data_folder.count_pictures(cfg), batch)

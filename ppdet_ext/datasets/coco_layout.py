@@ -78,6 +78,11 @@ def read(tree: Tree, tell: Complaints, only: str | None = None) -> PictureSet:
         found.splits[split], as_is = _File(tree, path, contents[split], tell).read(classes)
         if as_is is not None:
             found.as_is[split] = as_is
+    ignored = sum(isinstance(record, dict) and bool(record.get("ignore")) for content in contents.values()
+                  for record in content["annotations"])
+    if ignored:
+        found.notes.append(f"{ignored} boxes have ignore: 1, which counts only where the file itself is read "
+                           "(iscrowd: 1 counts always)")
     found.names = tuple(classes.numbers)
     if not classes.same:
         found.as_is.clear()

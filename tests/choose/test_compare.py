@@ -199,7 +199,7 @@ def test_trainings_have_the_steps_that_were_asked_for(steps, pictures, batch, wa
     assert (epochs, taken) == wanted and epochs * (taken // batch) >= steps
 
 
-def test_the_config_of_a_short_training_is_one_that_trains(tmp_path, coco_folder, monkeypatch):
+def test_the_config_of_a_short_training_is_one_that_trains(tmp_path, coco_folder, monkeypatch, capsys):
     def fails(command, stdout, **_kwargs):
         stdout.write(b"first\nerror: the loss became nan\n")
         return type("Done", (), {"returncode": 2})
@@ -212,6 +212,7 @@ def test_the_config_of_a_short_training_is_one_that_trains(tmp_path, coco_folder
     assert cfg["DETR"]["backbone"] == "TorchvisionBackbone" and cfg["TorchvisionBackbone"]["arch"] == "resnet18"
     assert cfg["TorchvisionBackbone"]["pretrained"] is False and cfg["num_classes"] == 2
     assert cfg["TrainDataset"]["dataset_dir"] == str(coco_folder)
+    assert f"data: COCO, in {coco_folder}" in capsys.readouterr().out
     rows = [row("torchvision/resnet18")]
     comparing.add_trainings(rows, {"torchvision/resnet18": found})
     assert rows[0]["status"] == "failed" and "became nan" in rows[0]["reason"]

@@ -44,10 +44,11 @@ def test_what_only_some_layouts_say(tmp_path):
     layout_cases.voc(tmp_path / "voc")
     hard, = layouts.read(tmp_path / "voc").splits["train"][0].boxes
     assert hard.difficult and "0.xml': object 1" in hard.where
-    layout_cases.coco(tmp_path / "one" / "a.json", [1], iscrowd=1)
+    layout_cases.coco(tmp_path / "one" / "a.json", [1], iscrowd=1, ignore=1)
     layout_cases.pictures(tmp_path / "one", [1])
     found = layouts.read(tmp_path / "one" / "a.json")  # a file instead of its folder
     assert all(box.crowd for box in found.splits[ALL][0].boxes) and found.as_is[ALL].anno_path == "a.json"
+    assert "2 boxes have ignore: 1" in found.notes[0]
     layout_cases.yolo(tmp_path / "yolo")
     (tmp_path / "yolo" / "labels" / "val" / "3.txt").write_text("1 0.1 0.2 0.5 0.2 0.5 0.6\n")
     found = layouts.read(tmp_path / "yolo" / "data.yaml")
