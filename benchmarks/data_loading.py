@@ -52,12 +52,13 @@ def load(path, folder, images):
     return cfg
 
 
-def make_reader(cfg):
-    """The config's TrainReader over its TrainDataset, at rest."""
-    made = readers.TrainReader(**{**cfg["TrainReader"], "num_classes": cfg["num_classes"]})
+def make_reader(cfg, name="TrainReader", **settings):
+    """The config's reader over its TrainDataset, at rest; with ``memory_cache`` the pictures are kept by now."""
+    made = getattr(readers, name)(**{**cfg[name], "num_classes": cfg["num_classes"], **settings})
     made(create("TrainDataset")(), 0, return_list=True)
     for _ in made.loader:  # ppdet starts reading at once, and here the reading is timed
         pass
+    made.dataset.set_epoch(1)
     return made
 
 
@@ -154,6 +155,20 @@ def reader_rows(reader, worker_counts, rounds):
              "high": round(images / row["low_ms"] * 1e3, 1)} for (workers, shared, source), row in results.items()]
 
 
+def cache_rows(cfg, worker_counts, rounds):
+    """Images per second of readers that decode each picture, and of those that keep them (memory_cache)."""
+    rows = []
+    for name in ("TrainReader", "EvalReader"):
+        made = {"decoded": make_reader(cfg, name), "kept": make_reader(cfg, name, memory_cache="8GB")}
+        for workers in worker_counts:
+            found = compare({kind: epoch(reader, workers, True) for kind, reader in made.items()}, rounds, warm_up=1)
+            images = len(made["kept"]) * made["kept"].batch_size
+            rows.append({"reader": name, "workers": workers, **{
+                f"{kind}: images/s": round(images / row["median_ms"] * 1e3, 1) for kind, row in found.items()},
+                "kept / decoded": round(1 / found["kept"]["ratio"], 2)})
+    return rows
+
+
 # ---------------------------------------------------------------- training step
 def step_images_per_second(path, device, size, batch, amp, rounds):
     """Images per second of forward, backward and AdamW on one batch that is there already."""
@@ -237,6 +252,7 @@ def main():
         reader = make_reader(cfg)
         content["transforms"] = transform_rows(transform_times(reader, args.rounds))
         content["readers"] = reader_rows(reader, args.workers, args.rounds)
+        content["cache"] = cache_rows(cfg, sorted({0, max(args.workers)}), args.rounds)
         content["threads"] = thread_rows(reader, max(args.workers), args.rounds) if max(args.workers) else []
     content["step"] = None
     if args.step_rounds:
@@ -245,7 +261,7 @@ def main():
         content["step"] = {"device": args.device, "amp": args.amp, "size": args.step_size, "batch": args.step_batch,
                            "images/s": round(speed, 2)}
     args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    text = "\n\n".join(table(content[part]) for part in ("transforms", "readers", "threads") if content[part])
+    text = "\n\n".join(table(content[part]) for part in ("transforms", "readers", "cache", "threads") if content[part])
     if content["step"]:
         text += f"\n\nTraining step ({args.device}): {content['step']['images/s']} images/s"
     args.out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ import re
 import signal
 import weakref
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 from ..startup import environment
@@ -32,6 +33,7 @@ _REMEDIES = {
 }
 _living: weakref.WeakSet[Any] = weakref.WeakSet()
 
+_excused = False
 # seconds between the thread's looks at whether all is over
 INTERVAL = 0.1
 
@@ -71,10 +73,28 @@ def remember(init_workers: Callable) -> Callable:
         environment.give_back_freed_memory()
         with _held_back(signal.SIGINT):
             init_workers(self)
+        if _excused:
+            excuse_deaths()  # Paddle has just set its own handler
         atexit.unregister(end_all)  # registered last, it runs before what Python itself does about workers
         atexit.register(end_all)
         _living.add(self)
     return remembered
+
+
+def excuse_deaths(excused: bool = True) -> None:
+    """From here on a worker's death is no error in the midst of whatever the main process does.
+
+    Paddle raises one from a handler of SIGCHLD. Whoever asks a run to end may end its workers, too, as Paddle's
+    launcher does. Reading still tells.
+    """
+    global _excused
+    _excused = excused
+    if excused and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, _leave_it)
+
+
+def _leave_it(number: int, frame: FrameType | None) -> None:
+    """In place of Paddle's handler."""
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ Both are plain: what else happens (log, curves, checkpoints, report) are hooks.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ from .precision import Precision, widen_gradients
 from .replay import Keeper
 from .stopping import StopRequest
 from .weight_average import WeightAverage
+
+log = logging.getLogger("ppdet.engine")
 
 
 @dataclass
@@ -90,7 +94,7 @@ class TrainingLoop:
             with self.average.in_model() if self.average and is_snapshot else contextlib.nullcontext():
                 call(self.hooks, "after_epoch", self.status)
                 if self.evaluate and is_snapshot:
-                    self.evaluate()
+                    self._evaluate(self.evaluate)
             if self.status.ends_early:
                 break
             processes.barrier()
@@ -136,7 +140,7 @@ class TrainingLoop:
     def _read(self) -> Iterator[Any]:
         """The epoch's batches. After a signal, which a reader's workers may have heard too, an error comes as one."""
         batches = iter(self.loader)
-        while True:
+        for given in itertools.count():
             try:
                 data = next(batches)
             except StopIteration:
@@ -144,8 +148,19 @@ class TrainingLoop:
             except Exception as error:
                 if not self.request.signal:
                     raise
+                if given == self.accumulation.batches:  # it is about the next epoch's workers
+                    return
                 data = error
             yield data
+
+    def _evaluate(self, evaluate: Callable[[], Any]) -> None:
+        """Evaluate; after a signal, for the same reason, an error is not the run's."""
+        try:
+            evaluate()
+        except Exception as error:
+            if not self.request.signal:
+                raise
+            log.warning(f"the evaluation broke off: {error}")
 
     def _train_batch(self, data: dict[str, Any]) -> dict[str, paddle.Tensor]:
         """Forward, backward and, where the batch ends a group, a step; the losses."""

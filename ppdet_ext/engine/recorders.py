@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,7 @@ from .hooks import CallbackHook, Hook, Status
 if TYPE_CHECKING:
     from .trainer import Trainer
 
+log = logging.getLogger("ppdet.engine")
 #: takes {name: number} and the number of batches trained
 Scalars = Callable[[Mapping[str, float], int], None]
 
@@ -58,20 +60,36 @@ def mlflow(trainer: Trainer) -> Sink:
 
 
 class SinkHook(Hook):
-    """Tells a sink what happens."""
+    """Tells a sink what happens. One that fails before the run is an error; later it costs its numbers and a warning.
 
-    def __init__(self, trainer: Trainer, open_sink: Callable[[Trainer], Sink]) -> None:
-        self.trainer, self.open_sink = trainer, open_sink
+    Args:
+        key: the config key that asks for it.
+        open_sink: makes it.
+    """
+
+    def __init__(self, trainer: Trainer, key: str, open_sink: Callable[[Trainer], Sink]) -> None:
+        self.trainer, self.key, self.open_sink = trainer, key, open_sink
         self.sink: Sink | None = None
         self.step = 0
 
     def before_train(self, status: Status) -> None:
-        self.sink = self.open_sink(self.trainer)
+        try:
+            self.sink = self.open_sink(self.trainer)
+        except Exception as error:  # a server that does not answer, a setting that it does not know, ...
+            raise UserError(f"{self.key}: it cannot begin ({_short(error)}); mend that, or -o {self.key}=false"
+                            ) from None
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Write numbers, between the begin and the end of the run."""
         if self.sink:
-            self.sink.scalars(values, step)
+            self._try(self.sink.scalars, values, step)
+
+    def _try(self, write: Callable, *values: Any) -> None:
+        try:
+            write(*values)
+        except Exception as error:
+            self.sink = None
+            log.warning(f"{self.key}: it failed, and gets nothing more of this run ({_short(error)})")
 
     def after_step(self, status: Status) -> None:
         self.step = status.epoch * status.steps_per_epoch + status.step + 1
@@ -86,8 +104,12 @@ class SinkHook(Hook):
 
     def close(self, error: BaseException | None) -> None:
         if self.sink:
-            self.sink.end(error)
+            self._try(self.sink.end, error)
         self.sink = None
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 class Row(NamedTuple):
@@ -100,11 +122,15 @@ class Row(NamedTuple):
     modes: tuple[str, ...] = ("train",)
 
 
+def _sink(key: str, open_sink: Callable[[Trainer], Sink]) -> Callable[[Trainer], Hook]:
+    return lambda trainer: SinkHook(trainer, key, open_sink)
+
+
 RECORDERS = (
     Row("use_vdl", "visualdl", "visualdl", lambda trainer: CallbackHook(VisualDLWriter(trainer)), ("train", "test")),
     Row("use_wandb", "wandb", "wandb", lambda trainer: CallbackHook(WandbCallback(trainer))),
-    Row("use_tensorboard", "tensorboard", "'ppdet-ext[tensorboard]'", lambda trainer: SinkHook(trainer, tensorboard)),
-    Row("use_mlflow", "mlflow", "'ppdet-ext[mlflow]'", lambda trainer: SinkHook(trainer, mlflow)),
+    Row("use_tensorboard", "tensorboard", "'ppdet-ext[tensorboard]'", _sink("use_tensorboard", tensorboard)),
+    Row("use_mlflow", "mlflow", "'ppdet-ext[mlflow]'", _sink("use_mlflow", mlflow)),
 )
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
+from ..data import worker_threads
 from ..distributed import processes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,6 +35,7 @@ class StopRequest:
             yield
             return
         self.signal = 0
+        worker_threads.excuse_deaths(False)
         before = {number: signal.signal(number, self._note) for number in SIGNALS}
         try:
             yield
@@ -47,9 +49,12 @@ class StopRequest:
             return
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not self.signal and processes.is_main():
+        if self.signal:
+            return
+        self.signal = number
+        worker_threads.excuse_deaths()
+        if processes.is_main():
             os.write(2, NOTICE)  # logging could wait for a lock that this very thread holds
-        self.signal = self.signal or number
 
     def agreed(self) -> bool:
         """Whether any process was asked; the same answer in all, which all ask. They have waited for each other."""

@@ -24,7 +24,7 @@ from ..report.run_page import NAME as PAGE
 from . import report_writer
 from .draw import beside
 from .hooks import Hook, Status
-from .metrics import main_ap, voc_boxes
+from .metrics import voc_boxes
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -91,6 +91,7 @@ class TrainingReport(Hook):
             "checkpoint": str(trainer.output / f"{name}.pdparams"),
             "epoch": best["epoch"] if best else trainer.cfg["epoch"] - 1,
             "ap": best["ap"] if best else {},
+            "best_by": trainer.history.metric,
             "classes": self._classes() if best else {},
             "picture": self._picture() if best else None,
             "page": str(trainer.output / PAGE) if trainer.cfg.get("report") is not False else None,
@@ -239,7 +240,7 @@ def as_text(facts: dict[str, Any]) -> str:
     if facts["ap"]:
         lines += ["", ap_table(facts["ap"], facts["classes"]), "",
                   f"best checkpoint: {facts['checkpoint']} (epoch {facts['epoch']}, "
-                  f"{next(iter(facts['ap']))} {main_ap(facts['ap']):.3f})"]
+                  f"{facts['best_by']} {facts['ap'][facts['best_by']]:.3f})"]
     else:
         lines += ["no evaluation was made (--eval, or validate: true in the config)",
                   f"last checkpoint: {facts['checkpoint']}"]

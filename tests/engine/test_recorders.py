@@ -66,6 +66,17 @@ def test_mlflow_gets_settings_numbers_and_the_end(mlflow, tmp_path, error, state
     assert all(named == {"step": 2} for *_, named in written) and end == ("end_run", state, {})
 
 
+def test_one_that_fails_ends_no_run(mlflow, tmp_path, log, monkeypatch):
+    def no_server(*values, **named):
+        raise OSError("no\nserver")
+    monkeypatch.setattr(mlflow, "log_metrics", no_server)
+    run(trainer_of(tmp_path, "use_mlflow"))
+    assert log.text.count("use_mlflow: it failed, and gets nothing more of this run (OSError: no server)") == 1
+    monkeypatch.setattr(mlflow, "start_run", no_server)
+    with pytest.raises(UserError, match=r"use_mlflow: it cannot begin \(OSError: no server\); mend that, or -o use_ml"):
+        run(trainer_of(tmp_path, "use_mlflow"))
+
+
 @pytest.mark.slow
 def test_tensorboard_reads_the_numbers_back(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")

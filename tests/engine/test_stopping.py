@@ -60,6 +60,14 @@ class Batches(list):
             yield dict(batch)
 
 
+class Ending(Batches):
+    """Fails once all are read."""
+
+    def __iter__(self):
+        yield from super().__iter__()
+        raise SystemError("a worker has died")
+
+
 class Line(nn.Layer):
     def __init__(self):
         super().__init__()
@@ -84,7 +92,8 @@ def run(batches, every=1, at=None, first=0, done=0, evaluate=None):
         def before_stop(self, status):
             seen.append(("stop", status.batches))
             status.saved = "there"
-    loop = TrainingLoop(model, Batches(batches), optimizer, schedule, GradientAccumulation(len(batches), every),
+    batches = batches if isinstance(batches, Batches) else Batches(batches)
+    loop = TrainingLoop(model, batches, optimizer, schedule, GradientAccumulation(len(batches), every),
                         hooks=[Seen()], evaluate=evaluate)
     with pytest.raises(Interrupted) as end:
         loop.run(first, 2, done)
@@ -101,6 +110,8 @@ def test_a_signal_ends_the_run_between_two_groups_of_batches():
     evaluated = []
     assert run([batch] * 2, at=(0, 1), evaluate=lambda: evaluated.append(1))[0][-1] == ("stop", 0) and evaluated == [1]
     assert run([batch, batch, None], at=(0, 1))[0][-1] == ("stop", 2)
+    # its workers are ended while they begin the next epoch, or while they read for the evaluation
+    assert run(Ending([batch] * 2), at=(0, 1), evaluate=lambda: 1 / 0)[0] == [(0, 0), (0, 1), ("stop", 0)]
     # batches of the interrupted run are read and left
     assert run([batch] * 4, at=(1, 3 - 1), first=1, done=2)[0] == [(1, 2), ("stop", 3)]
 
@@ -312,15 +323,20 @@ def test_ctrl_c_goes_to_all_and_auto_goes_on(tiny_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.multiproc
-def test_all_processes_stop_at_one_step(tiny_config, tmp_path):
-    """The signal comes to one of them."""
+@pytest.mark.parametrize("to", ["one", "launcher"])
+def test_all_processes_stop_at_one_step(tiny_config, tmp_path, to):
+    """The signal comes to one of them; or to the launcher, which sends it on three times, and to readers' workers, too.
+    """
     log = tmp_path / "log.txt"
     run = started(["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log"),
                    str(REPO / "tools/train.py"), "-c", str(tiny_config), *LONG], log, cwd=tmp_path)
     wait_for_steps(tmp_path / "output/tiny", 5)
     ranks = [child for child in psutil.Process(run.pid).children() if "train.py" in " ".join(child.cmdline())]
     by_rank = {child.environ().get("PADDLE_TRAINER_ID"): child for child in ranks}
-    by_rank["1"].send_signal(signal.SIGTERM)
+    if to == "one":
+        by_rank["1"].send_signal(signal.SIGTERM)
+    else:
+        run.send_signal(signal.SIGINT)
     assert run.wait(120) != 0
     logs = [_lines(tmp_path / f"log/workerlog.{rank}") for rank in range(2)]
     ends = [[line.partition(": ")[2] for line in lines if "interrupted after" in line] for lines in logs]
