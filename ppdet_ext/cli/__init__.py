@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 from ..config.flags import add_slice_flags, add_switch, config_parser
 from ..errors import UserError
-from ..startup import quiet
 
 TYPE_CHECKING = False  # typing itself would take a fifth of the time of --help
 if TYPE_CHECKING:
@@ -42,6 +41,11 @@ def run(main: Callable[[], object]) -> None:
 
     Meanwhile ``startup.quiet`` leaves out what libraries say to nobody.
     """
+    if {"-h", "--help"} & set(sys.argv):
+        _run(main)  # it loads nothing that could say anything
+        return
+    from ..startup import quiet
+
     with quiet.Tool():
         _run(main)
 

@@ -30,7 +30,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("data", metavar="DIR_OR_FILE", help="the data set: a folder, or its data.yaml, .json, .csv")
-    add("--fix", metavar="OUT", help="write a corrected copy here, in COCO's layout; a new folder, never in place")
+    add("--fix", metavar="OUT", help="write a corrected copy here, in the data set's own layout (COCO's for a CSV); a "
+        "new folder, never in place")
     add("-c", "--config", help="config of the detector that it is for, for its number of queries")
     add("--num_queries", type=flags.above_zero, help=f"queries of that detector (default: those of -c, else {QUERIES})")
     add("--workers", type=flags.above_zero, help="processes that read pictures (default: one for each core)")
@@ -43,13 +44,15 @@ def main(argv: Sequence[str] | None = None) -> Subject:
     """Check as the command line says; ends the process with code 1 where something serious was found."""
     args = parse_args(argv)
     started = time.perf_counter()
-    from ..datasets import dataset_checks, fix, layouts
+    from ..datasets import conversion, dataset_checks, fix, layouts
     from ..datasets.check_subject import Subject
     from ..report import check_page
 
     problems: list[Any] = []
     data = layouts.read(args.data, problems)
-    target = fix.require_new(args.fix, data.root) if args.fix else None
+    target = Path(args.fix).expanduser().absolute() if args.fix else None
+    if target is not None:
+        conversion.require_free(target, data.root)
     queries = args.num_queries or _queries_of(args.config)
     paths = list(dict.fromkeys(Path(picture.path) for pictures in data.splits.values() for picture in pictures))
     print(f"{data.layout} in '{data.root}': {len(paths):,} pictures, {len(data.names):,} classes", flush=True)
@@ -128,8 +131,8 @@ def _show_fixes(subject: Subject, target: Path) -> None:
     from ..datasets import fix
 
     rows = fix.rows(subject)
-    table = Table(title=f"\n--fix: a copy in COCO's layout in '{target}'", title_justify="left", box=None,
-                  pad_edge=False)
+    table = Table(title=f"\n--fix: a copy ({fix.layout_of(subject).upper()}) in '{target}'", title_justify="left",
+                  box=None, pad_edge=False)
     for name in ("what was wrong", "changes", "what was done"):
         table.add_column(name, justify="right" if name == "changes" else "left")
     for _, count, title, mended in rows:

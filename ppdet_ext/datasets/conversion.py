@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -180,22 +180,40 @@ def convert(source: str | Path, out: str | Path, to: str, copies: bool = False, 
     found = layouts.read(source)
     if divided:
         found = splits.completed(found)
-    _require_free(out, found.root)
+    require_free(out, found.root)
     pictures = [picture for of_split in found.splits.values() for picture in of_split]
     check_headers([picture.path for picture in pictures], [coco_file.size_of(picture) for picture in pictures])
-    with temporary_folder(out) as folder:
-        target = _Target(folder, found, _file_names(pictures), copies=copies)
-        WRITERS[to].write(target)
-        os.replace(folder, out)
+    lost = write(found, out, to, copies)
     counts = ", ".join(f"{split} {len(of_split)}" for split, of_split in found.splits.items())
     return [f"read: {found.layout}, in {found.root}: {counts} pictures, "
             f"{sum(len(picture.boxes) for picture in pictures)} boxes, {len(found.names)} classes "
             f"({shown(map(printable, found.names), 12)})", *(f"note: {note}" for note in found.notes),
-            *(f"not kept: {count} {what}" for what, count in target.lost.items() if count),
+            *(f"not kept: {count} {what}" for what, count in lost.items() if count),
             f"written: {out} ({WRITERS[to].makes})"]
 
 
-def _require_free(out: Path, root: Path) -> None:
+def write(found: PictureSet, out: Path, to: str, copies: bool = False, texts: Mapping[str, str] | None = None
+          ) -> Counter[str]:
+    """Write a data set that was read into a folder that is free; {what could not be kept: how often}.
+
+    Args:
+        texts: {name: content} of files that go into the folder as well.
+
+    Raises:
+        UserError: a box lies outside of its picture; the folder cannot be written.
+    """
+    pictures = [picture for of_split in found.splits.values() for picture in of_split]
+    with temporary_folder(out) as folder:
+        target = _Target(folder, found, _file_names(pictures), copies=copies)
+        WRITERS[to].write(target)
+        for name, content in (texts or {}).items():
+            target.text(name, content)
+        os.replace(folder, out)
+    return target.lost
+
+
+def require_free(out: Path, root: Path) -> None:
+    """Raise UserError where a folder to write is there and not empty, or lies in the data set's ``root``."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"'{out}' is there and not empty; name a folder that is new")
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(root)):

@@ -263,8 +263,8 @@ def copies(subject: Subject) -> None:
             (within if subject.split[number] == subject.split[kept] else across)[number] = True
     for kind, mask in (("copies", within), ("copies_across", across)):
         differ = sum(boxes[number] != boxes[like[number]] for number in np.flatnonzero(mask).tolist())
-        also: Words = (f"{differ} of them have another number of boxes than the one they are like",
-                       f"其中 {differ} 张的框数与所同图片不一致") if differ else ("", "")
+        also: Words = (f"with another number of boxes than the picture they are like: {differ}",
+                       f"框数与所同图片不一致的：{differ} 张") if differ else ("", "")
         subject.about_pictures(kind, mask, also, examples=_pairs(subject, mask, like))
         subject.drop_pictures(kind, mask)
 

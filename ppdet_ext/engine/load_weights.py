@@ -121,7 +121,13 @@ def load_exact(model: nn.Layer, spec: str | Path) -> stamp.Stamp:
         settle(location.path.parent)
         own = stamp.check(location.path)
     checkpoint = source.read(location)
-    log.info(str(load_report.load_into(model, checkpoint.state, source=masked(spec))))
+    try:
+        log.info(str(load_report.load_into(model, checkpoint.state, source=masked(spec))))
+    except UserError as error:
+        config = location.path.parent / f"{location.path.parent.name}.yml"  # see training_report.config_path
+        if not config.is_file():
+            raise
+        raise UserError(f"{error}; the config of the run that wrote it is -c {config}") from None
     if own and own.facts:
         return own
     return replace(own or stamp.Stamp("", 0, 0, ()), facts=facts.Facts.of(location.meta))

@@ -190,5 +190,5 @@ def _of_error(error: BaseException | None) -> list[str]:
     if isinstance(error, UserError):
         return [f"error: {error}"]
     if isinstance(error, KeyboardInterrupt):
-        return ["interrupted"]
+        return [str(error) or "interrupted"]
     return "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines()

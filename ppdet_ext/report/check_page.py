@@ -46,8 +46,8 @@ def as_html(subject: Subject, fixes: Fixes = ()) -> str:
     """The page as HTML; arguments as those of :func:`write`."""
     name = printable(subject.data.root.name or subject.data.root, NAME)
     return render(
-        "check.html.j2", title=(f"Data set: {name}", f"数据集:{name}"), tiles=_tiles(subject), facts=_facts(subject),
-        findings=[_row(finding) for finding in subject.findings], finding_columns=FINDING_COLUMNS,
+        "check.html.j2", title=(f"Data set: {name}", f"数据集：{name}"), tiles=_tiles(subject), facts=_facts(subject),
+        findings=[_row(finding) for finding in subject.findings], finding_columns=FINDING_COLUMNS, marked=SERIOUS,
         fixes=[{"what": title, "count": count, "mended": mended} for _, count, title, mended in fixes],
         fix_columns=FIX_COLUMNS, classes=_classes(subject)[:CLASSES],
         classes_left_out=max(len(subject.data.names) - CLASSES, 0), class_columns=_class_columns(subject),
@@ -73,8 +73,9 @@ def _facts(subject):
 def _row(finding):
     kind = KINDS[finding.kind]
     more = finding.text if finding.text[0] else "\n".join(finding.places[:PLACES])
-    return {"severity": SEVERITIES[finding.severity], "what": kind.title, "more": more, "advice": kind.advice,
-            "count": f"{finding.count:,}" + (f" / {finding.of:,}" if finding.of else ""), "mended": kind.mended}
+    return {"severity": SEVERITIES[finding.severity], SERIOUS: finding.severity == SERIOUS, "what": kind.title,
+            "count": f"{finding.count:,}" + (f" / {finding.of:,}" if finding.of else ""), "more": more,
+            "advice": kind.advice, "mended": kind.mended}
 
 
 def _class_columns(subject: Subject) -> dict[str, Words]:

@@ -7,12 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from support import data_sets
+from support import data_sets, layout_cases
 from support.paths import REPO
 
 from ppdet_ext.cli import check_dataset
-from ppdet_ext.datasets import coco_file, fix, layouts
+from ppdet_ext.datasets import coco_file, fix, layouts, picture_facts
+from ppdet_ext.datasets.check_subject import Subject
 from ppdet_ext.errors import UserError
+from ppdet_ext.report import check_page
 
 EVIL = "<b>dog</b>"
 
@@ -47,15 +49,22 @@ def check(*words):
         return left.code, None
 
 
-def test_a_copy_holds_what_is_right_and_the_set_stays(faulty, tmp_path, capsys):
+@pytest.fixture
+def no_page(monkeypatch):
+    """The page is another test's."""
+    monkeypatch.setattr(check_page, "write", lambda *_: None)
+
+
+def test_a_copy_holds_what_is_right_and_the_set_stays(faulty, tmp_path, capsys, no_page):
     before = contents(faulty)
     out, page = tmp_path / "out", tmp_path / "page"
     code, _ = check(faulty, "--fix", out, "--output_dir", page)
     assert code == 1 and contents(faulty) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "page", "set"]
     made = contents(out)
-    assert set(made) == {"annotations/train.json", "fixes.csv", "images/images/1.jpg", "images/images/2.jpg"}
-    assert all(made[f"images/{name}"] == before[name] for name in ("images/1.jpg", "images/2.jpg"))
+    assert set(made) == {"annotations/train.json", "fixes.csv", "train/1.jpg", "train/2.jpg"}
+    assert all(made[f"train/{name}"] == before[f"images/{name}"] for name in ("1.jpg", "2.jpg"))
+    assert (out / "train" / "1.jpg").stat().st_nlink == 1, "a link would be the data set's own file"
     read = layouts.read(out)  # strict: nothing is wrong there
     assert [len(picture.boxes) for picture in read.splits["train"]] == [0, 1] and read.names == ("cat", EVIL)
     box = read.splits["train"][1].boxes[0]
@@ -85,8 +94,7 @@ def test_the_page_asks_for_nothing_and_names_are_text(faulty, tmp_path):
 
 
 @pytest.mark.parametrize("place, words", [
-    ("set", "something is there"), ("set/new", "lies within the data set's folder"), (".", "something is there"),
-    ("full", "something is there")])
+    ("set", "not empty"), ("set/new", "lies in the data set"), (".", "not empty"), ("full", "not empty")])
 def test_no_copy_in_place_or_over_something(faulty, tmp_path, place, words):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a.txt").write_text("mine")
@@ -104,9 +112,19 @@ def test_a_copy_that_fails_leaves_nothing(faulty, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no space"):
         check(faulty, "--fix", tmp_path / "out", "--output_dir", tmp_path / "page")
     assert contents(tmp_path) == before and not (tmp_path / "out").exists()
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert fix.require_new(empty, faulty) == empty
+
+
+@pytest.mark.parametrize("layout, kept", [("COCO", "COCO"), ("VOC", "VOC"), ("VOC lists", "VOC"), ("YOLO", "YOLO"),
+                                          ("CSV", "COCO")])
+def test_a_copy_keeps_the_layout(layout, kept, tmp_path):
+    next(write for write, name, _ in layout_cases.CASES.values() if name == layout)(tmp_path / "set")
+    data = layouts.read(tmp_path / "set")
+    facts = {picture.path: picture_facts.of_file(picture.path) for own in data.splits.values() for picture in own}
+    fix.write(Subject(data, facts), tmp_path / "out")
+    found = layouts.read(tmp_path / "out")
+    assert found.layout == kept and found.names == data.names
+    assert {split: len(own) for split, own in found.splits.items()} == {
+        split: len(own) for split, own in data.splits.items()}
 
 
 def test_the_command_needs_no_paddle_and_ends_with_its_code(faulty, tmp_path):
@@ -119,7 +137,7 @@ def test_the_command_needs_no_paddle_and_ends_with_its_code(faulty, tmp_path):
     assert done.stdout.splitlines()[-1] == "code 1" and done.stderr == ""
 
 
-def test_queries_come_from_the_command_line_or_a_config(faulty, tmp_path):
+def test_queries_come_from_the_command_line_or_a_config(faulty, tmp_path, no_page):
     (tmp_path / "small.yml").write_text("_BASE_: [rtdetr_cspresnet.yml]\nRTDETRTransformer: {num_queries: 40}\n")
     for words, queries in (((), 300), (("--num_queries", 7), 7), (("-c", tmp_path / "small.yml"), 40)):
         assert check(faulty, *words, "--output_dir", tmp_path)[0] == 1

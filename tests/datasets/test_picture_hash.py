@@ -28,7 +28,10 @@ def test_another_size_compression_or_light_is_the_same_picture():
 
 def test_blank_pictures_are_not_alike():
     blank = [np.full((40, 40), value, np.uint8) for value in (0, 0, 255)]
-    assert groups(blank) == []
+    faint = np.zeros((40, 40), np.uint8)
+    faint[:, 20:] = 3
+    assert groups([*blank, faint, faint + 100]) == []
+    assert groups([faint * 3, faint * 3 + 100]) == [[0, 1]]
 
 
 def test_pictures_of_one_hash_must_look_alike_too():

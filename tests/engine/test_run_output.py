@@ -12,7 +12,7 @@ import pytest
 
 from ppdet_ext.engine import progress
 from ppdet_ext.engine.hooks import Hook, Status, call, closing
-from ppdet_ext.errors import UserError
+from ppdet_ext.errors import Interrupted, UserError
 from ppdet_ext.startup import quiet
 
 log = logging.getLogger("ppdet.engine")
@@ -58,10 +58,10 @@ class Rows:
         return self.rows[0]
 
 
-def hook_of(folder, kind=None, **more):
+def hook_of(folder, kind=None):
     cfg = {"epoch": 5, "log_iter": 2, "TrainReader": {"batch_size": 4}, "progress": kind}
     return progress.Progress(types.SimpleNamespace(output=folder, cfg=cfg, loader=range(2), evaluation_loader=range(2),
-                                                   history=Rows(), **more))
+                                                   history=Rows()))
 
 
 def status_of(epoch, step=0):
@@ -73,25 +73,25 @@ def status_of(epoch, step=0):
     return status
 
 
-def run(hook, error=None, epoch=0):
+def run(hook, error=None, first=None):
     """A training of two steps and an evaluation, in which others print, warn and log."""
     with closing([hook]):
-        hook.before_train(status_of(epoch))
-        hook.before_epoch(status_of(epoch))
+        hook.before_train(first or status_of(0))
+        hook.before_epoch(status_of(0))
         for step in range(2):
-            hook.after_step(status_of(epoch, step))
+            hook.after_step(status_of(0, step))
         print("somebody's own", end="")
         print(" line")
         log.warning("watch: this")
         print("UserWarning: new", file=sys.stderr)
         quiet.keep("nobody's")
-        hook.before_evaluation(status_of(epoch))
-        hook.after_evaluation_step(status_of(epoch))
+        hook.before_evaluation(status_of(0))
+        hook.after_evaluation_step(status_of(0))
         print(" Average Precision  (AP) @[ IoU=0.50:0.95 ] = 0.250")
-        hook.after_evaluation(status_of(epoch))
+        hook.after_evaluation(status_of(0))
         if error:
             raise error
-        hook.after_train(status_of(epoch))
+        hook.after_train(status_of(0))
         print("the report")
     print("after it")
 
@@ -131,6 +131,7 @@ def test_elsewhere_the_lines_are_paddledetections_and_in_the_file_too(tmp_path, 
 
 @pytest.mark.parametrize("error, said", [
     (UserError("the loss became nan"), ["error: the loss became nan"]), (KeyboardInterrupt(), ["interrupted"]),
+    (Interrupted("saved; to go on: -r auto"), ["saved; to go on: -r auto"]),
     (ValueError("odd"), ["ValueError: odd"])])
 def test_an_error_ends_the_line_and_the_file(tmp_path, screen, error, said):
     with screen, pytest.raises(type(error)):
@@ -141,9 +142,9 @@ def test_an_error_ends_the_line_and_the_file(tmp_path, screen, error, said):
 
 
 def test_a_resumed_run_goes_on_with_the_file_and_a_new_one_begins_it(tmp_path, screen):
-    for epoch, count in ((0, 1), (2, 2), (0, 1)):
+    for (epoch, step), count in (((0, 0), 1), ((2, 0), 2), ((0, 3), 3), ((0, 0), 1)):
         with screen:
-            run(hook_of(tmp_path, "plain"), epoch=epoch)
+            run(hook_of(tmp_path, "plain"), first=status_of(epoch, step))
         assert (tmp_path / "train.log").read_text().count("the report") == count
 
 
