@@ -91,7 +91,6 @@ def _rename(paths, prefix, complete):
     for suffix, path in paths.items():
         if path.exists():
             os.replace(path, f"{prefix}{suffix}")
-            path.unlink(missing_ok=True)  # of two links to one file, a rename leaves both
     complete.unlink(missing_ok=True)
 
 

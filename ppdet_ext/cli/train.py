@@ -79,11 +79,11 @@ def _quick(cfg: dict[str, Any], steps: int) -> None:
     """The verdict on a config; ends the process with 1 where it fails. ``steps`` 0: as many as are usual."""
     import dataclasses
 
-    from ..engine import quick, quick_setup
+    from ..quick import quick_run, quick_setup
     from . import prepare
 
     cfg["seed"] = cfg.get("seed") or 0
     prepare.start_workers(cfg)
     recipe = quick_setup.Recipe()
-    if not quick.run(cfg, dataclasses.replace(recipe, steps=steps) if steps else recipe).passed:
-        sys.exit(quick.FAILED)
+    if not quick_run.run(cfg, dataclasses.replace(recipe, steps=steps) if steps else recipe).passed:
+        sys.exit(quick_run.FAILED)

@@ -11,11 +11,11 @@ from paddle import nn
 from ppdet.core.workspace import create
 
 from ..data.reading import as_tensors, read_batch
+from ..engine.divergence import first_not_finite
+from ..engine.replay import first_layer
 from ..errors import UserError
 from ..registry.user_class import as_features
 from ..weights.pretrained_weights import RANDOM
-from .divergence import first_not_finite
-from .replay import first_layer
 
 if TYPE_CHECKING:
     from .trainer import Trainer

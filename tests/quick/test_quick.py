@@ -13,10 +13,10 @@ from support.paths import REPO
 from support.registry_fixtures import clean_registry  # noqa: F401
 
 from ppdet_ext import cli
-from ppdet_ext.engine import quick, quick_causes, quick_setup
 from ppdet_ext.engine.hooks import Status
-from ppdet_ext.engine.quick_causes import Look
-from ppdet_ext.engine.quick_setup import Recipe
+from ppdet_ext.quick import quick_causes, quick_run, quick_setup
+from ppdet_ext.quick.quick_causes import Look
+from ppdet_ext.quick.quick_setup import Recipe
 
 SHORT = Recipe(images=3, steps=2, batch=2)
 ARCH = "TimmBackbone.arch=mobilenetv3_small_050"
@@ -203,7 +203,7 @@ def test_a_frozen_backbone_with_weights_is_no_fault():
 
 def test_batch_norms_keep_their_statistics_from_an_epoch_on():
     model = paddle.nn.Sequential(paddle.nn.Conv2D(3, 4, 1), paddle.nn.BatchNorm2D(4))
-    hook, status = quick.HoldStatistics(model, first=3), Status()
+    hook, status = quick_run.HoldStatistics(model, first=3), Status()
     for status.epoch, held in ((2, False), (3, True), (4, True)):
         model.train()  # as each epoch begins
         hook.before_step(status)
@@ -236,16 +236,16 @@ def test_a_short_run_writes_into_its_own_folder_and_fails_with_a_reason(tiny_con
     (0.51, (9.0, 7.1), True), (0.5, (9.0, 1.0), False), (None, (9.0, 1.0), False), (0.9, (9.0, 7.3), False)])
 def test_a_verdict_passes_on_ap_and_loss(ap, losses, passed):
     seen = healthy(losses=[losses[0]] * 10 + [losses[1]] * 10)
-    good, line, reasons = quick.verdict_of(seen, ap, 3, Recipe(), lambda: None)
+    good, line, reasons = quick_run.verdict_of(seen, ap, 3, Recipe(), lambda: None)
     assert good == passed and bool(reasons) != passed
     assert line.startswith(f"{'PASS' if passed else 'FAIL'}: the loss fell from 9.00 to ") and "these 3 images" in line
 
 
 def test_without_a_cause_more_steps_are_advised():
-    good, line, reasons = quick.verdict_of(healthy(), 0.4, 3, Recipe(), lambda: 0.45)
+    good, line, reasons = quick_run.verdict_of(healthy(), 0.4, 3, Recipe(), lambda: 0.45)
     assert not good and "AP on these 3 images is 0.40 (more than 0.5 is wanted): no cause was found" in line
     assert "--quick 600" in reasons[0]
-    assert "with each batch's own statistics" in quick.verdict_of(healthy(), 0.4, 3, Recipe(), lambda: 0.8)[1]
+    assert "with each batch's own statistics" in quick_run.verdict_of(healthy(), 0.4, 3, Recipe(), lambda: 0.8)[1]
 
 
 BROKEN = """\
@@ -277,19 +277,19 @@ def test_a_broken_backbone_of_the_users_is_flagged_before_training(name, tiny_co
     cli.import_file(tmp_path / f"{name}.py")
     with tiny_config.open("a") as file:
         file.write("normalization: {mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]}\n")
-    monkeypatch.setattr(quick, "_train", lambda *args: pytest.fail("it was trained"))
-    verdict = quick.run(config_of(tiny_config, f"DETR.backbone=Quick{name}"), SHORT)
+    monkeypatch.setattr(quick_run, "_train", lambda *args: pytest.fail("it was trained"))
+    verdict = quick_run.run(config_of(tiny_config, f"DETR.backbone=Quick{name}"), SHORT)
     assert not verdict.passed and verdict.line.startswith(f"FAIL: {words}"), verdict.line
 
 
 @pytest.mark.slow
 def test_a_backbone_frozen_at_random_values_is_flagged(tiny_config):
-    verdict = quick.run(config_of(tiny_config, ARCH, "TimmBackbone.freeze_at=3"), SHORT)
+    verdict = quick_run.run(config_of(tiny_config, ARCH, "TimmBackbone.freeze_at=3"), SHORT)
     assert verdict.line.startswith("FAIL: the backbone is frozen at random values")
 
 
 def test_numbers_that_break_while_it_runs_are_said(tiny_config):
-    verdict = quick.run(config_of(tiny_config, ARCH), dataclasses.replace(SHORT, rate=1e30, steps=3))
+    verdict = quick_run.run(config_of(tiny_config, ARCH), dataclasses.replace(SHORT, rate=1e30, steps=3))
     assert verdict.line.startswith("FAIL: NaN or infinite numbers, first in step")
 
 
@@ -308,10 +308,10 @@ TestDataset: {{dataset_dir: {root}}}
 
 
 def test_a_voc_set_is_judged_by_cocos_rules(tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(quick, "_train", lambda trainer, seen: seen.losses.extend([2.0, 1.0]))
+    monkeypatch.setattr(quick_run, "_train", lambda trainer, seen: seen.losses.extend([2.0, 1.0]))
     root = data_sets.write_voc(tmp_path / "set", boxes=((5, 6, 15, 18), (20, 9, 38, 28)))
     (tmp_path / "own.yml").write_text(VOC.format(configs=REPO / "configs", root=root))
-    verdict = quick.run(config_of(tmp_path / "own.yml", ARCH), SHORT)
+    verdict = quick_run.run(config_of(tmp_path / "own.yml", ARCH), SHORT)
     assert set(verdict.ap) >= {"AP", "AP50"} and verdict.loss
 
 
@@ -321,7 +321,7 @@ def test_other_heads(head, tmp_path, small_digits):
     """Two steps: how far they come in a whole run is in docs/quick.md."""
     text = other_heads.config_text(head, REPO / "configs", small_digits, tmp_path)
     (tmp_path / "own.yml").write_text(text)
-    verdict = quick.run(config_of(tmp_path / "own.yml"), SHORT)
+    verdict = quick_run.run(config_of(tmp_path / "own.yml"), SHORT)
     assert verdict.loss and "RandomFlip" in "".join(verdict.changes) and "Momentum" in "".join(verdict.changes)
 
 
@@ -329,5 +329,5 @@ def test_other_heads(head, tmp_path, small_digits):
 def test_a_sound_detector_passes(tmp_path, monkeypatch):
     """A whole run, as it is."""
     monkeypatch.chdir(tmp_path)
-    verdict = quick.run(config_of(REPO / "configs/rtdetr_cspresnet.yml", ARCH, "TimmBackbone.pretrained=false"))
+    verdict = quick_run.run(config_of(REPO / "configs/rtdetr_cspresnet.yml", ARCH, "TimmBackbone.pretrained=false"))
     assert verdict.passed and verdict.ap["AP"] > 0.6, verdict.line

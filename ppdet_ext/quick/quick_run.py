@@ -20,19 +20,20 @@ from paddle import nn
 from .. import kernels
 from ..deploy import media
 from ..distributed import processes
+from ..engine import recorders
+from ..engine.draw import beside
+from ..engine.hooks import Hook, Status
+from ..engine.loop import run_evaluation
+from ..engine.metrics import CocoBoxes, Samples
+from ..engine.progress import Progress
+from ..engine.trainer import Trainer
+from ..engine.training_report import TITLES, beside_truth, ground_truth
 from ..errors import NotFinite, UserError
 from ..files import atomic_path, require_writable
 from ..nn.norms import batch_norms
-from . import quick_causes, quick_setup, recorders
-from .draw import beside
-from .hooks import Hook, Status
-from .loop import run_evaluation
-from .metrics import CocoBoxes, Samples
-from .progress import Progress
+from . import quick_causes, quick_setup
 from .quick_causes import Look
 from .quick_setup import Recipe
-from .trainer import Trainer
-from .training_report import TITLES, beside_truth, ground_truth
 
 FOLDER, PICTURE, VERDICT = "quick", "quick.png", "quick.json"
 SHOWN, HEIGHT = 6, 200  # images in the picture, and their pixels
