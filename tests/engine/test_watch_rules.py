@@ -8,6 +8,7 @@ import pytest
 from support.paths import REPO
 
 from ppdet_ext.engine import measurements, watch_rules
+from ppdet_ext.engine.recorders import RECORDERS
 from ppdet_ext.engine.watch_rules import RECENT, RULES, Reading, Run, Sight
 
 LINE = {"step": 0, "share": {"data": 0.05, "forward": 0.4, "backward": 0.5, "optimizer": 0.05}, "cpu_percent": 150.0,
@@ -135,4 +136,5 @@ def test_the_age_is_what_an_average_does():
 def test_the_page_lists_the_rules(page):
     text = (Path(REPO) / "docs" / page).read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
-    assert rows == ["train", "eval", "warning", *CASES, "not_finite"]
+    recorders = [row.key for row in RECORDERS]
+    assert rows == ["train", "eval", "warning", *recorders, *CASES, "not_finite"]
