@@ -94,6 +94,7 @@ def test_the_next_commands_run(run, exported):
     assert [cv2.imread(str(path)) is not None for path in (run / "deployed").glob("*.jpg")] == [True]
 
 
+@pytest.mark.slow
 def test_resuming_through_the_command_line(run):
     out = shell("python tools/train.py -c tiny.yml -r output/tiny/0 -o save_dir=again", run)
     assert "resumed at epoch 1" in out and "Epoch: [0]" not in out and "Epoch: [1]" in out

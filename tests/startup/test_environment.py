@@ -59,6 +59,7 @@ def test_runtime_sets_threads_but_not_over_the_users():
     assert python(code, OMP_NUM_THREADS="7") == (0, "7\n")
 
 
+@pytest.mark.slow
 def test_paddle_imported_first_is_said():
     unset = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")}
     for code, said in (("import paddle, ppdet_ext", True), ("import ppdet_ext", False)):

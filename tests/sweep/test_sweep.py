@@ -63,6 +63,7 @@ def gone(pid):
 
 
 # ---------------------------------------------------------------- workers
+@pytest.mark.slow
 @pytest.mark.multiproc
 def test_a_lost_worker_costs_one_row(fake):
     plan = fake(settings={"factor": 2}, describe=lambda name: {"family": name[0]})

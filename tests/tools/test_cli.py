@@ -225,6 +225,7 @@ class ThreeStrides:
 """
 
 
+@pytest.mark.slow
 def test_a_users_class_trains_from_the_shell(tiny_config, tmp_path):
     write(tmp_path, "net.py", NET)
     options = ["DETR.backbone.name=ThreeStrides", "DETR.backbone.width=6", "epoch=1",
