@@ -59,6 +59,13 @@ def mlflow(trainer: Trainer) -> Sink:
                     error, KeyboardInterrupt) else "FAILED"))
 
 
+class VisualDLHook(CallbackHook):
+    """ppdet's writer for VisualDL. A thread writes its file: what came last may not be there when the run is over."""
+
+    def close(self, error: BaseException | None) -> None:
+        self.callback.vdl_writer.flush()
+
+
 class SinkHook(Hook):
     """Tells a sink what happens. One that fails before the run is an error; later it costs its numbers and a warning.
 
@@ -127,7 +134,7 @@ def _sink(key: str, open_sink: Callable[[Trainer], Sink]) -> Callable[[Trainer],
 
 
 RECORDERS = (
-    Row("use_vdl", "visualdl", "visualdl", lambda trainer: CallbackHook(VisualDLWriter(trainer)), ("train", "test")),
+    Row("use_vdl", "visualdl", "visualdl", lambda trainer: VisualDLHook(VisualDLWriter(trainer)), ("train", "test")),
     Row("use_wandb", "wandb", "wandb", lambda trainer: CallbackHook(WandbCallback(trainer))),
     Row("use_tensorboard", "tensorboard", "'ppdet-ext[tensorboard]'", _sink("use_tensorboard", tensorboard)),
     Row("use_mlflow", "mlflow", "'ppdet-ext[mlflow]'", _sink("use_mlflow", mlflow)),

@@ -331,7 +331,7 @@ class Trainer:
             loader = self.evaluation_loader
             # statistics of BatchNorm are each process's own; the checkpoint has the main one's
             processes.broadcast_from_main(self.model)
-        with contextlib.nullcontext() if self.mode == "train" else closing(self.hooks):
+        with self._at_the_end():
             run_evaluation(self.model, loader, self.metrics, self.precision, self.status, self.hooks)
         self.ap = self.status.ap or self.ap
         return self.ap
@@ -340,8 +340,13 @@ class Trainer:
                 save_results: bool = False, visualize: bool = True, save_threshold: float = 0.0,
                 looks: Sequence[str] = ()) -> list[dict]:
         """Detect on image files; see ``predict.predict``."""
-        return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
-                               looks=looks)
+        with self._at_the_end():
+            return predict.predict(self, images, draw_threshold, output_dir, save_results, visualize, save_threshold,
+                                   looks=looks)
+
+    def _at_the_end(self) -> contextlib.AbstractContextManager:
+        """Around an evaluation or a prediction: hooks close where it is the whole run, not one of a training's."""
+        return contextlib.nullcontext() if self.mode == "train" else closing(self.hooks)
 
 
 def _refuse(cfg: dict[str, Any]) -> None:
