@@ -105,10 +105,18 @@ def link_set(source: str | os.PathLike[str], target: str | os.PathLike[str], suf
     with atomic_set(target, suffixes) as paths:
         for suffix, path in paths.items():
             path.unlink()
-            try:
-                os.link(f"{source}{suffix}", path)
-            except OSError:
+            if not linked(f"{source}{suffix}", path):
                 shutil.copy2(f"{source}{suffix}", path)
+
+
+def linked(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> bool:
+    """Give a file a second name, a hard link. False where that is impossible: another disk, no such links, a name that
+    is taken."""
+    try:
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ..engine.metrics import main_ap
 from ..errors import UserError
 from ..files import atomic_path, require_writable
 from ..report.page import Words
+from ..report.run_page import CURVES, FACTS
 from .backbone_section import backbone_section
 
 log = logging.getLogger("ppdet_ext")
@@ -151,9 +152,9 @@ def _last_line(path: Path) -> str:
 
 def _outcome(output: Path) -> dict[str, Any]:
     """What a run has written: AP at its evaluations, and where its backbone started from."""
-    rows = json.loads((output / "curves.json").read_text(encoding="utf-8"))
-    mark = stamp.read(output / f"model_final{stamp.WEIGHTS}")
+    rows = json.loads((output / CURVES).read_text(encoding="utf-8"))
+    mark = stamp.read(output / f"{stamp.LAST}{stamp.WEIGHTS}")
     per_epoch = mark.facts.steps_per_epoch if mark else 1
     curve = [((row["epoch"] + 1) * per_epoch, main_ap(row["ap"])) for row in rows if row.get("ap")]
-    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    report = json.loads((output / FACTS).read_text(encoding="utf-8"))
     return {"curve": curve, "ap": curve[-1][1] if curve else None, "start": report.get("started_from", "")}

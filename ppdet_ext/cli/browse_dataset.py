@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ppdet.core.workspace import create
 
     from ..data import normalization
+    from ..data.reading import parse_once
     from ..datasets import browse
     from ..deploy import media
-    from ..engine.rehearsal import parse_once
     from ..errors import UserError, printable
     from . import prepare
 

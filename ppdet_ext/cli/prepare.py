@@ -164,7 +164,7 @@ def required_weights(cfg: dict[str, Any]) -> str:
         _require_paddle(str(cfg["weights"]), cfg)
         return _chosen(cfg["weights"], why)
     folder = Path(cfg.get("save_dir", "output")) / cfg["filename"]
-    found = [folder / f"{name}{stamp.WEIGHTS}" for name in ("best_model", "model_final")]
+    found = [folder / f"{name}{stamp.WEIGHTS}" for name in (stamp.BEST, stamp.LAST)]
     there = [path for path in found if path.is_file()]
     if there:
         _warn_of_other_run(*there)

@@ -16,7 +16,7 @@ import yaml
 from ..data.coco import DECIMALS
 from ..data.images import check_headers
 from ..errors import UserError, printable
-from ..files import temporary_folder
+from ..files import linked, temporary_folder
 from . import coco_file, layouts, splits
 from .picture_set import ALL, Box, Picture, PictureSet
 from .tree import shown
@@ -49,11 +49,7 @@ class _Target:
         path = self.folder / folder / self.files[picture.path]
         path.parent.mkdir(parents=True, exist_ok=True)
         source = os.path.realpath(picture.path)  # of a link the file itself
-        try:
-            if self.copies:
-                raise OSError
-            os.link(source, path)
-        except OSError:  # asked for, another disk, or a file system without links
+        if self.copies or not linked(source, path):
             shutil.copyfile(source, path)
         return path
 

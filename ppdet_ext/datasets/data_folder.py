@@ -74,11 +74,6 @@ def read(path: str | Path, folder: str | Path, trains: bool = True) -> Data:
     return Data(made, _lines(found, wanted, written), [picture.path for picture in wanted["val"]])
 
 
-def sections(path: str | Path, folder: str | Path) -> dict[str, Any]:
-    """metric, num_classes, TrainDataset, EvalDataset and TestDataset of a data set; see :func:`read`."""
-    return read(path, folder).sections
-
-
 def _metric(found: PictureSet) -> str:
     """VOC's where ppdet reads VOC's lists itself, as it always did; else COCO's."""
     kinds = {found.as_is[split].metric if split in found.as_is else "COCO" for split in SECTIONS

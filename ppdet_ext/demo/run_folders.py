@@ -15,16 +15,15 @@ from ..checkpoints import stamp
 from ..engine import metrics_file
 from ..errors import UserError, printable
 from ..report.page import Words
+from ..report.run_page import CURVES, FACTS
 from ..report.run_page import NAME as PAGE
 
-CURVES, REPORT = "curves.json", "report.json"
-MARKS = (CURVES, metrics_file.NAME, REPORT)  # one of them makes a folder a run's
+MARKS = (CURVES, metrics_file.NAME, FACTS)  # one of them makes a folder a run's
 DEEPEST, MOST = 6, 2000  # levels of folders, and runs
 LARGEST = 64 << 20  # bytes of a file that is read
 LATER = 5.0  # seconds by which a run's numbers must be newer than its report, to be of another training
 FINISHED: Words = ("finished", "已完成")
 UNFINISHED: Words = ("not finished", "未完成")
-CHECKPOINTS = ("best_model", "model_final")
 RATED = ("AP", "AP50")  # the first that there is decides which evaluation is the best
 
 
@@ -187,7 +186,7 @@ def _metrics(run: Run) -> None:
 
 def _report(run: Run) -> None:
     """Whether the run came to its end: then it wrote report.json, after everything else."""
-    path = run.folder / REPORT
+    path = run.folder / FACTS
     content = _json(path, dict)
     times = [(run.folder / name).stat().st_mtime for name in MARKS[:2] if (run.folder / name).is_file()]
     if not content or max(times, default=0.0) > path.stat().st_mtime + LATER:
@@ -198,7 +197,7 @@ def _report(run: Run) -> None:
 
 def _settings(run: Run) -> None:
     """What the best checkpoint, or the last, carries of its config."""
-    paths = [run.folder / f"{name}{stamp.WEIGHTS}" for name in CHECKPOINTS]
+    paths = [run.folder / f"{name}{stamp.WEIGHTS}" for name in (stamp.BEST, stamp.LAST)]
     paths += sorted(run.folder.glob(f"*{stamp.WEIGHTS}"), key=lambda path: path.stat().st_mtime, reverse=True)
     own = next(filter(None, (stamp.read(path) for path in paths if path.is_file())), None)
     if own is None:

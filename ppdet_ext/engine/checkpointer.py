@@ -17,6 +17,7 @@ from ..files import atomic_set, link_set, settle
 from ..weights import readers
 from . import resume_state
 from .divergence import require_finite
+from .early_stopping import stopping_setting
 from .hooks import Hook, Status
 
 if TYPE_CHECKING:
@@ -62,11 +63,11 @@ def take_over_best(source: str | Path, target: str | Path, epoch: int) -> bool:
         Whether ``target`` now has the best_model that ``epoch`` (from 0) wrote.
     """
     source, target = Path(source), Path(target)
-    if _epochs_done(source / "best_model") != epoch + 1:
+    if _epochs_done(source / stamp.BEST) != epoch + 1:
         return False
     if source.resolve() != target.resolve():
-        suffixes = [path.name[len("best_model"):] for path in sorted(source.glob("best_model.*"))]
-        link_set(source / "best_model", target / "best_model", suffixes)
+        suffixes = [path.name[len(stamp.BEST):] for path in sorted(source.glob(f"{stamp.BEST}.*"))]
+        link_set(source / stamp.BEST, target / stamp.BEST, suffixes)
     return True
 
 
@@ -145,7 +146,7 @@ class Checkpointer(Hook):
         best = history.best()
         if best is None:
             return
-        words = (self.trainer.cfg.get("early_stopping") or {}).get("metric") or "ap"
+        words = stopping_setting(self.trainer.cfg, "metric") or "ap"
         log.info(f"Best test bbox {words} is {history.score(best):0.3f}.")
         if best["epoch"] == status.epoch:
             self._link(stamp.BEST)  # after_epoch has just saved these very weights

@@ -17,6 +17,11 @@ log = logging.getLogger("ppdet.engine")
 KEY = "early_stopping"
 
 
+def stopping_setting(cfg: dict[str, Any], name: str) -> Any:
+    """What the config says of ``early_stopping``: its 'patience' or 'metric'; None where it says nothing."""
+    return (cfg.get(KEY) or {}).get(name)
+
+
 def metric_of(cfg: dict[str, Any]) -> str:
     """The metric that decides: what the config says, else AP, with VOC AP50.
 
@@ -24,7 +29,7 @@ def metric_of(cfg: dict[str, Any]) -> str:
         UserError: VOC has no such metric.
     """
     known = VOC_METRICS if cfg.get("metric") == "VOC" else ()
-    name = (cfg.get(KEY) or {}).get("metric") or (known[0] if known else "AP")
+    name = stopping_setting(cfg, "metric") or (known[0] if known else "AP")
     if known and name not in known:
         raise UserError(f"{KEY}.metric is {name}, but 'metric: VOC' measures {', '.join(known)}; write {known[0]}")
     return name
@@ -38,7 +43,7 @@ class EarlyStopping(Hook):
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.patience: int | None = (trainer.cfg.get(KEY) or {}).get("patience")
+        self.patience: int | None = stopping_setting(trainer.cfg, "patience")
 
     def before_train(self, status: Status) -> None:
         why = self._why()

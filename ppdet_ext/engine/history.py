@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..distributed import processes
 from ..errors import UserError
 from ..files import atomic_path
+from ..report.run_page import CURVES
 from .divergence import ADVICE
 from .early_stopping import metric_of
 from .hooks import Hook, Status
@@ -29,7 +30,7 @@ class History(Hook):
     """
 
     def __init__(self, trainer: Trainer) -> None:
-        self.path = Path(trainer.output) / "curves.json"
+        self.path = Path(trainer.output) / CURVES
         self.active = processes.is_main()
         self.rows: list[dict[str, Any]] = []
         self.first = 0

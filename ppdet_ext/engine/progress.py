@@ -71,7 +71,7 @@ class Progress(Hook):
             return
         if status.step % self.trainer.cfg["log_iter"] == 0:
             log.info(self._line(status))
-        if self.output.has_line:
+        if self.output.due:
             epochs, steps = self.trainer.cfg["epoch"], status.steps_per_epoch
             self.output.draw((status.epoch + (status.step + 1) / steps) / epochs, "  ".join([
                 f"epoch {status.epoch + 1}/{epochs}", f"step {status.step + 1}/{steps}", f"eta {self._eta(status)}",
@@ -91,7 +91,7 @@ class Progress(Hook):
         done, batches = status.step + 1, len(self._loader())
         if done == batches and not self._trains:
             self.output.close()  # what follows is the result
-        elif self.output.has_line:
+        elif self.output.due:
             seconds = (time.monotonic() - self._evaluation) / done * (batches - done)
             epoch = [f"epoch {status.epoch + 1}/{self.trainer.cfg['epoch']}"] if self._trains else []
             self.output.draw(done / batches, "  ".join([

@@ -43,6 +43,11 @@ class RunOutput:
         """Whether a progress line stands at the terminal's end."""
         return self._live is not None
 
+    @property
+    def due(self) -> bool:
+        """Whether there is a progress line that was not just drawn: a text for it is worth making."""
+        return self._live is not None and time.monotonic() - self._drawn >= SECONDS
+
     def open(self, line: bool, path: Path | None = None, append: bool = False) -> None:
         """Begin.
 
@@ -65,15 +70,14 @@ class RunOutput:
         sys.stderr = _Stream(sys.stderr, self, self._write if beside else self._printed, beside)
 
     def draw(self, done: float, text: str) -> None:
-        """Show how far the run is, unless that was just shown.
+        """Show how far the run is, where that is due.
 
         Args:
             done: 0 to 1, for the bar.
             text: one line.
         """
-        now = time.monotonic()
-        if self._live is not None and now - self._drawn >= SECONDS:
-            self._drawn = now
+        if self.due:
+            self._drawn = time.monotonic()
             self._live.update(_line(self._live.console.width, done, text), refresh=True)
 
     def say(self, text: str) -> None:

@@ -30,10 +30,11 @@ from ..errors import UserError
 from ..files import require_writable
 from ..measure.memory_estimate import RunMemory
 from ..registry.weights_wanted import without_pretrained
+from ..report.run_page import CURVES
 from . import load_weights, memory_check, metrics, precision, predict, recorders, run_facts, schedule_checks
 from .accumulation import GradientAccumulation
 from .checkpointer import Checkpointer, take_over_best
-from .early_stopping import EarlyStopping
+from .early_stopping import EarlyStopping, stopping_setting
 from .history import History
 from .hooks import CallbackHook, GiveBackOnce, Hook, Profile, Status, closing
 from .loop import TrainingLoop, run_evaluation
@@ -270,7 +271,7 @@ class Trainer:
 
     def _resume_history(self, folder: Path) -> None:
         """Curves and best_model of the run in ``folder``; its best counts only where the file is that very epoch's."""
-        self.history.load(folder / "curves.json", before=self.start_epoch)
+        self.history.load(folder / CURVES, before=self.start_epoch)
         if self.watching is not None:
             self.watching.resume(folder, self.start_epoch, self.start_batch)
         best = self.history.best()
@@ -286,7 +287,7 @@ class Trainer:
         if validate or self.cfg.get("validate"):
             self.cfg["EvalDataset"] = create("EvalDataset")()
             evaluate = self.evaluate
-        elif (self.cfg.get("early_stopping") or {}).get("patience"):
+        elif stopping_setting(self.cfg, "patience"):
             raise UserError("early_stopping.patience counts evaluations, and this run makes none: add --eval, or "
                             "'validate: true' to the config")
         if processes.count() > 1:

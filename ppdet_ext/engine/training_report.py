@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ppdet.core.workspace import create
 
+from ..checkpoints import stamp
 from ..config import resolved
 from ..deploy import media
 from ..deploy.visualize import draw_boxes
 from ..distributed import processes
 from ..errors import masked, printable
 from ..files import atomic_path
+from ..report.run_page import FACTS
 from ..report.run_page import NAME as PAGE
 from . import report_writer
 from .draw import beside
@@ -57,7 +59,7 @@ class TrainingReport(Hook):
     @property
     def boxes_path(self) -> Path:
         """Copy of the best evaluation's bbox.json."""
-        return self.trainer.output / "best_model.bbox.json"
+        return self.trainer.output / f"{stamp.BEST}.bbox.json"
 
     def after_evaluation(self, status: Status) -> None:
         best = self.trainer.history.best()
@@ -76,7 +78,7 @@ class TrainingReport(Hook):
         if not processes.is_main():
             return
         facts = self.facts()
-        with atomic_path(self.trainer.output / "report.json") as path:
+        with atomic_path(self.trainer.output / FACTS) as path:
             path.write_text(json.dumps(facts, indent=1))
         if facts["page"]:
             report_writer.write_training(self.trainer, facts, self.evaluated if facts["ap"] else None, self.config)
@@ -85,7 +87,7 @@ class TrainingReport(Hook):
     def facts(self) -> dict[str, Any]:
         """The report as plain data."""
         trainer, best = self.trainer, self.trainer.history.best()
-        name = "best_model" if best else "model_final"
+        name = stamp.BEST if best else stamp.LAST
         return {
             "started_from": started_from(trainer),
             "checkpoint": str(trainer.output / f"{name}.pdparams"),

@@ -15,6 +15,8 @@ from .surroundings import machine, versions
 from .thumbnails import COLOURS, KINDS
 
 NAME = "report.html"
+#: what a training writes beside it: a row for each epoch; how it ended
+CURVES, FACTS = "curves.json", "report.json"
 TRAINING: Words = ("Training", "训练")
 EVALUATION: Words = ("Evaluation", "评估")
 

@@ -50,11 +50,11 @@ def test_a_divided_set(case, tmp_path):
 def test_files_that_ppdet_reads_itself(tmp_path):
     layout_cases.coco_folders(tmp_path)
     shutil.copy(tmp_path / "val2017" / "3.jpg", tmp_path / "train2017")  # of that name in both
-    made = data_folder.sections(tmp_path, tmp_path / "out")
+    made = data_folder.read(tmp_path, tmp_path / "out").sections
     assert made["TrainDataset"]["anno_path"] == "annotations/instances_train2017.json"
     assert (made["TrainDataset"]["image_dir"], made["EvalDataset"]["image_dir"]) == ("train2017", "val2017")
     layout_cases.voc_lists(tmp_path / "voc")
-    made = data_folder.sections(tmp_path / "voc", tmp_path / "out")
+    made = data_folder.read(tmp_path / "voc", tmp_path / "out").sections
     assert (made["metric"], made["map_type"], made["num_classes"]) == ("VOC", "11point", 2)
     assert made["TrainDataset"] == {"name": "VOCDataSet", "dataset_dir": str(tmp_path / "voc"), "image_dir": "",
                                     "anno_path": "train.txt", "label_list": "label_list.txt",
@@ -67,15 +67,15 @@ def test_voc_lists_of_other_splits(tmp_path):
     layout_cases.voc_lists(tmp_path)
     for name, old in (("trainval", "train"), ("test", "val")):  # all four of Pascal VOC
         shutil.copy(tmp_path / f"{old}.txt", tmp_path / f"{name}.txt")
-    made = data_folder.sections(tmp_path, tmp_path / "out")
+    made = data_folder.read(tmp_path, tmp_path / "out").sections
     assert [made[key]["anno_path"] for key in ("TrainDataset", "EvalDataset")] == ["trainval.txt", "test.txt"]
     for name in ("trainval", "test", "val"):
         (tmp_path / f"{name}.txt").unlink()
-    made = data_folder.sections(tmp_path, tmp_path / "out")  # no list for val: a split is made, as COCO's JSON
+    made = data_folder.read(tmp_path, tmp_path / "out").sections  # no list for val: a split is made, as COCO's JSON
     assert made["metric"] == "COCO" and (tmp_path / "out" / "val.json").is_file()
     (tmp_path / "label_list.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(UserError, match="not UTF-8"):
-        data_folder.sections(tmp_path, tmp_path / "out")
+        data_folder.read(tmp_path, tmp_path / "out")
 
 
 def test_train_without_val_is_evaluated_on_test(tmp_path):
@@ -108,7 +108,7 @@ def test_a_box_that_cannot_be_right_is_named_where_the_user_wrote_it(tmp_path):
     path = tmp_path / "set" / "Annotations" / "1.xml"
     path.write_text(path.read_text().replace("<xmin>0</xmin>", "<xmin>50</xmin>", 1))
     with pytest.raises(UserError, match=r"1.xml': object 1: the box \[50, 0, 20, 15\].*outside the 40x30 picture"):
-        data_folder.sections(tmp_path / "set", tmp_path / "out")
+        data_folder.read(tmp_path / "set", tmp_path / "out")
     assert not (tmp_path / "out" / "train.json").exists()
 
 
@@ -167,8 +167,8 @@ def test_equal_pictures_stay_on_one_side(tmp_path):
 
 def test_the_same_set_is_written_once(tmp_path):
     layout_cases.yolo_plain(tmp_path / "set")
-    made = data_folder.sections(tmp_path / "set", tmp_path / "out")
+    made = data_folder.read(tmp_path / "set", tmp_path / "out").sections
     stat = (tmp_path / "out" / "train.json").stat()
-    assert data_folder.sections(tmp_path / "set", tmp_path / "out") == made
+    assert data_folder.read(tmp_path / "set", tmp_path / "out").sections == made
     again = (tmp_path / "out" / "train.json").stat()
     assert (again.st_ino, again.st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
