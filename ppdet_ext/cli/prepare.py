@@ -22,7 +22,7 @@ import paddle
 from ..checkpoints import stamp
 from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
-from ..data import checks, normalization, sample
+from ..data import augment, checks, normalization, sample
 from ..distributed import processes
 from ..errors import UserError, masked
 from ..files import settle
@@ -50,6 +50,7 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     """
     cfg = read_cfg(args, mode)
     sample.ensure(cfg)
+    _augment(cfg, args, mode)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     reader_keys.check_pictures(cfg, mode, validate)
     checks.check(cfg, mode, validate if mode == "train" else None)
@@ -57,6 +58,17 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
         checks.keep_background(cfg)
     normalization.resolve(cfg)
     return cfg
+
+
+def _augment(cfg: dict[str, Any], args: argparse.Namespace, mode: str) -> None:
+    """``augment`` in the training reader's place, with a line on what runs when."""
+    asked = augment.asked(cfg) if mode == "train" else None
+    if asked is None:
+        return
+    line = augment.apply(cfg, config_file.own_values(args.config), config_file.parse_options(args.opt))
+    if getattr(args, "quick", None) is not None:
+        line = f"augment: {asked.preset}: --quick switches it off"
+    log.info("%s", line)
 
 
 def read_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
