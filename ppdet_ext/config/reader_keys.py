@@ -15,7 +15,8 @@ DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 READERS = ("TrainReader", "EvalReader", "TestReader")
 # readers take any keyword; these are the ones somebody looks up
 READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch", "mosaic_epoch", "pre_img_epoch",
-               "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers", "memory_cache", "mixing")
+               "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers", "memory_cache",
+               "mixing")
 TRANSFORM_LISTS = ("sample_transforms", "batch_transforms")
 EPOCH_LIMITS = {"start_epoch", "stop_epoch"}  # of a transform, in transform_schedulers
 # key of a reader -> the transform that it gives more than one picture
