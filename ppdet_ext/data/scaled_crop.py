@@ -15,25 +15,23 @@ import numpy as np
 from . import box_arrays
 
 FILL = 114  # grey level of what lies outside of the picture, as in Mosaic
-ATTEMPTS = 10  # to find a square that shows an object, where there is one
 
 
 def jitter_scale(apply: Callable) -> Callable:
     """In place of ``RandomScaledCrop.apply``.
 
     The longer side becomes ``target_dim`` times a number of ``scale_range``; what reaches beyond a square of
-    ``target_dim`` is cut off at random, what is missing is grey. Boxes of which less than VISIBLE remains go.
+    ``target_dim`` is cut off at random, but with the middle of one object inside; what is missing is grey. Boxes of
+    which less than VISIBLE remains go.
     """
     def jittered(self, sample, context=None):
         height, width = sample["image"].shape[:2]
         scale = self.target_dim * np.random.uniform(*self.scale_range) / max(height, width)
         size = np.maximum([round(width * scale), round(height * scale)], 1)
         boxes = sample.get("gt_bbox", np.zeros((0, 4), np.float32)) * np.tile(size / (width, height), 2)
-        for _ in range(ATTEMPTS):
-            corner = _corner(size, self.target_dim)
-            inside, kept = box_arrays.cut(boxes, [*corner, *(corner + self.target_dim)])
-            if kept.any() or not len(boxes):
-                break
+        shown = boxes[np.random.randint(len(boxes))].reshape(2, 2).mean(0) if len(boxes) else None
+        corner = _corner(size, self.target_dim, shown)
+        inside, kept = box_arrays.cut(boxes, [*corner, *(corner + self.target_dim)])
         sample["image"] = _square(sample["image"], size, corner, self.target_dim, self.interp)
         if "gt_bbox" in sample:
             moved = (inside - np.tile(corner, 2)).astype(sample["gt_bbox"].dtype)
@@ -43,10 +41,16 @@ def jitter_scale(apply: Callable) -> Callable:
     return functools.wraps(apply)(jittered)
 
 
-def _corner(size, side):
-    """Where in the scaled picture the square begins, int [2] (x, y); below 0 where the square is larger."""
-    room = size - side
-    return np.array([np.random.randint(0, one + 1) if one >= 0 else -np.random.randint(0, 1 - one) for one in room])
+def _corner(size, side, shown):
+    """Where in the scaled picture the square begins, int [2] (x, y); below 0 where the square is larger.
+
+    ``shown``: a point (x, y) that lies in it, or None.
+    """
+    least, most = np.minimum(size - side, 0), np.maximum(size - side, 0)
+    if shown is not None:
+        least = np.maximum(least, np.minimum(np.ceil(shown - side), most))
+        most = np.minimum(most, np.maximum(np.floor(shown), least))
+    return np.array([np.random.randint(low, high + 1) for low, high in zip(least.astype(int), most.astype(int))])
 
 
 def _square(image, size, corner, side, interp):
