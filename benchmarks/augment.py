@@ -43,7 +43,7 @@ def train(args, preset, seed, folder):
     """One run: {preset, seed, seconds, line, curve [(epoch, AP, AP50)]}."""
     flip = f", flip: {args.flip}" if args.flip else ""
     options = [f"save_dir={folder}", f"seed={seed}", f"epoch={args.epochs}", "keep_checkpoints=0", "report=false",
-               f"snapshot_epoch={max(args.epochs // 6, 1)}",
+               f"snapshot_epoch={max(args.epochs // 3, 1)}",
                "LearningRate.schedulers=[{name: PiecewiseDecay, gamma: 0.1, milestones: "
                f"[{round(DECAY * args.epochs)}], use_warmup: true}}, {{name: LinearWarmup, start_factor: 0.001, "
                "steps: 50}]", *args.opt]

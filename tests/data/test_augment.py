@@ -52,7 +52,7 @@ def test_the_table_has_the_presets_and_no_share_is_beyond_one():
 
 @pytest.mark.parametrize("preset", AUGMENT_PRESETS)
 def test_a_preset_stands_after_decode_and_its_reader_is_a_good_one(preset, tmp_path):
-    cfg = config(tmp_path, preset, transform_schedulers=[{"RandomCrop": {"stop_epoch": 3}, "Resize": {"start_epoch": 1}}])
+    cfg = config(tmp_path, preset)
     line = augment.apply(cfg, {}, {})
     names = [row.name for row in augment.PRESETS[preset] if row.name != "Albumentations"]
     assert transforms(cfg) == ["Decode", *names, "Resize"] and "augment" not in cfg
@@ -100,10 +100,9 @@ def test_names_that_a_mirror_changes():
         "Z", "left_turn", "Right", "左转"]
 
 
-@pytest.mark.parametrize("asked, stop", [({"preset": "light", "stop_epochs": 4}, 6), ({"preset": "light",
-                                                                                     "stop_epochs": 0}, 10)])
-def test_the_epochs_at_the_end(asked, stop, tmp_path):
-    cfg = config(tmp_path, asked)
+@pytest.mark.parametrize("last, stop", [(4, 6), (0, 10)])
+def test_the_epochs_at_the_end(last, stop, tmp_path):
+    cfg = config(tmp_path, {"preset": "light", "stop_epochs": last})
     line = augment.apply(cfg, {}, {})
     assert cfg["TrainReader"]["transform_schedulers"][0] == {"RandomDistort": {"stop_epoch": stop}}
     assert ("in all 10 epochs" in line) == (stop == 10)
@@ -142,7 +141,8 @@ def test_outlines_and_points_are_refused(tmp_path):
         augment.apply(cfg, {}, {})
 
 
-@pytest.mark.parametrize("value", ["heavy", 3, True, {"preset": "light", "mosaic": 1}, {"preset": "light", "flip": "no"}])
+@pytest.mark.parametrize("value", ["heavy", 3, True, {"preset": "light", "mosaic": 1}, {"preset": "light",
+                                                                                     "flip": "no"}])
 def test_other_values_are_refused(value, tmp_path):
     with pytest.raises(UserError, match="augment is .*light"):
         keys.check_keys(config(tmp_path, value))

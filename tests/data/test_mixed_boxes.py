@@ -79,7 +79,8 @@ def test_boxes_are_in_the_picture_with_all_that_belongs_to_them(kind):
 def test_boxes_lie_on_their_objects_and_none_is_lost_that_is_there(kind):
     """One white object a picture: it is white where its box is, and hardly anywhere else."""
     for seed in range(40):
-        samples = [sample(number, [(10 + 3 * number, 12, 30 + 3 * number, 33)]) for number in range(COUNTS.get(kind, 1))]
+        samples = [sample(number, [(10 + 3 * number, 12, 30 + 3 * number, 33)])
+                   for number in range(COUNTS.get(kind, 1))]
         if kind == "a turned Mosaic":
             for one in samples[4:]:  # its own Mixup blends another picture in
                 one.update(sample(4, []))

@@ -41,7 +41,8 @@ class DataSet:
     __getitem__ = mixing.mix_by_share(lambda self, idx: "ppdet's own")
 
 
-def data_set(shares, limits=None, transforms=(Mosaic(), Mixup())):
+def data_set(shares, limits=None, transforms=None):
+    transforms = transforms or (Mosaic(), Mixup())
     return DataSet(mixing.Mixing(shares, transforms, limits or {}) if shares else None, transforms)
 
 

@@ -23,8 +23,8 @@ CHANCE = ["TrainReader.sample_transforms=[Decode: {}, RandomDistort: {prob: 0.8}
           ", RandomCrop: {prob: 0.8}, RandomFlip: {}]",
           "TimmBackbone={arch: tf_efficientnet_lite0, pretrained: false, drop_path_rate: 0.3}", "snapshot_epoch=1"]
 # pictures that are mixed by share, each way in epochs of its own
-MIXED = ["TrainReader.sample_transforms=[Decode: {}, RandomFlip: {}, Mosaic: {input_dim: [64, 64], enable_mixup: false}, "
-         "RandomScaledCrop: {target_dim: 64, scale_range: [0.5, 1.5]}, Mixup: {}, Cutmix: {}, RandomDistort: {}]",
+MIXED = ["TrainReader.sample_transforms=[Decode: {}, RandomFlip: {}, Mosaic: {input_dim: [64, 64], enable_mixup: false}"
+         ", RandomScaledCrop: {target_dim: 64, scale_range: [0.5, 1.5]}, Mixup: {}, Cutmix: {}, RandomDistort: {}]",
          "TrainReader.mixing={Mosaic: 0.4, Mixup: 0.3, Cutmix: 0.3}", "TrainReader.transform_schedulers=[Mixup: "
          "{stop_epoch: 1}, Cutmix: {start_epoch: 1}, RandomScaledCrop: {stop_epoch: 1}]"]
 HALF = ["amp=true", "amp_dtype=float16", "init_loss_scaling=65536"]  # steps overflow at first, and the scale falls

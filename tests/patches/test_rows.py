@@ -348,8 +348,8 @@ def annotation_id_zero(tmp_path):
 
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
-           cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, mixup, cutmix, scaled_crop, mixing, next_epoch,
-           transform_schedulers, transform_prob,
+           cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, mixup, cutmix,
+           scaled_crop, mixing, next_epoch, transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, annotation_id_zero, ema_filter_no_grad,
            dataloader_interval,
            dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
