@@ -95,6 +95,13 @@ def test_boxes_lie_on_their_objects_and_none_is_lost_that_is_there(kind):
         assert ((made["image"].min(2) > least) & ~seen).sum() <= STRAY[kind], seed
 
 
+@pytest.mark.parametrize("kind", COUNTS)
+def test_what_one_of_the_pictures_lacks_none_has(kind):
+    samples = [sample(number, [(10, 10, 60, 40)]) for number in range(COUNTS[kind])]
+    del samples[1]["difficult"]
+    assert "difficult" not in make(kind, samples, 0)
+
+
 def test_a_box_that_a_mosaic_cuts_to_a_line_is_not_turned_into_one():
     """The first picture is at the upper left, cut there; its objects beyond the border are gone, whatever the turn."""
     mosaic = operators.Mosaic(input_dim=[SIDE, SIDE], degrees=[10, 10], shear=[0, 0], translate=[0, 0], scale=[1, 1],
