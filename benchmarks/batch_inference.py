@@ -7,9 +7,10 @@ python benchmarks/batch_inference.py memory --pictures 10000
 python benchmarks/batch_inference.py kills --kills 20
 
 ``--model_dir``: an exported model; without it an R18 at 320x320 with random weights is exported. ``--output FOLDER``
-writes batch_NAME.json. speed: 2 workers of one thread against one Predictor of two, turn about, from the first picture
-to the last result, without the start of either. memory: MiB of the job's processes, every second. kills: the job's process is killed (SIGKILL) at a random moment after each start that brought
-results; in the end each picture must be there once, with the boxes of a job that nobody killed.
+writes batch_NAME.json. speed: 2 workers of one thread against one Predictor of two, turn about, from the first shard to
+the last result, without the start of either. memory: MiB of the job's processes, every second. kills: the job's process
+is killed (SIGKILL) at a random moment after each start that brought results; in the end each picture must be there
+once, with the boxes of a job that nobody killed.
 """
 import argparse
 import json
