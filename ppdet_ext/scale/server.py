@@ -1,0 +1,148 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""Serves exported models by Ray Serve from the first line to the graceful end."""
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import secrets
+import signal
+import sys
+import tempfile
+import threading
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ..demo import page_address
+from ..demo.page_server import engines
+from ..deploy import DeployError, Options
+from ..errors import UserError
+from ..startup import environment, quiet
+from . import ray_session
+from .serve_settings import named_models, read_token
+
+PACKAGES = ("ray", "uvicorn", "fastapi", "python_multipart", "prometheus_client")
+# where Ray Serve asks for what its proxy is to put before everything
+CALLBACK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ppdet_ext.scale.request_guard.proxy_middlewares"}
+END_SECONDS = 30.0  # for so long the end waits for what is being answered
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+def run(args: Namespace) -> None:
+    """Open the models, and serve them until Ctrl-C or SIGTERM; what is being answered then is answered.
+
+    Args:
+        args: what ``cli.serve.parse_args`` returned.
+
+    Raises:
+        UserError, DeployError: no Ray, no such model, the port is taken, or the token is none.
+        SystemExit: some requests were not answered at the end (1).
+    """
+    _require_packages()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that Ray's processes end
+    models, token = named_models(args.model_dir), read_token(args.token_file)
+    settings = _settings(args, models)
+    port = args.port if args.address else _free_port(args.host, args.port)
+    if not page_address.is_this_machine(args.host) and token is None:
+        print(f"warning: --host {args.host}: whoever reaches this machine can ask the models; there is no token "
+              "(--token_file)", file=sys.stderr, flush=True)
+    os.environ.update(CALLBACK)
+    needed = sum(row["cpu_threads"] for row in settings.values()) * args.replicas.most
+    log_file = Path(args.log_file or os.devnull)
+    with contextlib.ExitStack() as stack:
+        if not args.address:
+            stack.enter_context(_ours_alone())
+        stack.enter_context(ray_session.started(args.address, max(needed, environment.cores()), log_file))
+        _serve(args, models, settings, token, port)
+    print("ended", flush=True)
+
+
+@contextlib.contextmanager
+def _ours_alone() -> Iterator[None]:
+    """Ray's own ports, by which code can be run, are this machine's alone, and for who can read a file of this user.
+
+    Ray would open them to the whole network. One of Ray Serve's cannot be told another address; it asks for the token.
+    """
+    with tempfile.TemporaryDirectory(prefix="ppdet_ext_serve_") as folder:
+        secret = Path(folder) / "token"
+        secret.touch(0o600)
+        secret.write_text(secrets.token_hex(32))
+        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(secret),
+                           # Ray's name for "processes of one machine", of any system
+                           "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
+        yield
+
+
+def _require_packages() -> None:
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"a server needs Ray Serve and FastAPI ({', '.join(missing)} not found): pip install "
+                        "'ppdet-ext[serve]'")
+
+
+def _settings(args: Namespace, models: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """{name: the fields of Options}; the cores are shared among all replicas that there may be."""
+    given = {field.name: getattr(args, field.name) for field in fields(Options)}
+    threads = args.cpu_threads or max(1, environment.cores() // (len(models) * args.replicas.most))
+    return {name: {**given, "engine": engine, "cpu_threads": threads}
+            for name, engine in zip(models, engines(args.engine, len(models)))}
+
+
+def _free_port(host: str, port: int) -> int:
+    """``port`` if it is free, or a free one for 0. Raises UserError."""
+    listening, found = page_address.listen(host, port, another=False)
+    listening.close()
+    return found
+
+
+def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]], token: str | None,
+           port: int) -> None:
+    from ray import serve
+
+    from . import ray_deployments as parts
+
+    logging.getLogger("ray.serve").setLevel(logging.DEBUG if quiet.verbose() else logging.ERROR)
+    facts = {name: _facts(parts, name, path, settings[name]) for name, path in models.items()}
+    hosts = LOOPBACK if page_address.is_this_machine(args.host) else ()
+    front = parts.FrontSettings(args.threshold, hosts, token, args.max_requests)
+    log = {"log_level": "INFO" if quiet.verbose() else "ERROR", "enable_access_log": quiet.verbose()}
+    serve.start(proxy_location="EveryNode" if args.address else "HeadOnly", logging_config=log,
+                http_options={"host": args.host, "port": port, "request_timeout_s": args.timeout})
+    try:
+        handle = serve.run(parts.application(models, facts, settings, front, args.replicas, args.batch_wait / 1000),
+                           name=parts.APP, route_prefix="/", logging_config=log)
+        ended = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ended.set())
+        print(f"serving at {page_address.address(args.host, port)} (POST /predict; Ctrl-C or SIGTERM ends it)",
+              flush=True)
+        ended.wait()
+        print("ending: what is being answered is answered first", flush=True)
+        left = handle.end.remote(END_SECONDS).result()
+    finally:
+        serve.delete(parts.APP)
+        if not args.address:
+            serve.shutdown()
+    if left:
+        print(f"{left} requests were not answered within {END_SECONDS:.0f} s", file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def _facts(parts: Any, name: str, path: str, settings: Mapping[str, Any]) -> Any:
+    """Open a model in a process of its own, as its replicas will. Raises DeployError."""
+    import ray
+
+    print(f"loading {path}", flush=True)
+    try:
+        facts = ray.get(parts.facts_of.remote(name, path, settings))
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, DeployError):
+            raise DeployError(str(error.cause)) from None
+        raise
+    print(f"model {name}: {path} ({facts.arch}, {len(facts.labels)} classes, {facts.program} by {facts.engine})",
+          flush=True)
+    return facts
