@@ -32,6 +32,8 @@ COMMANDS = (
     Command("export", "cli.export_model", "export_model", "checkpoint to Paddle Inference and ONNX",
             "导出为 Paddle Inference 和 ONNX"),
     Command("deploy", "cli.deploy_infer", "deploy_infer", "detect with an exported model", "用导出模型检测"),
+    Command("batch", "cli.batch_infer", "batch_infer", "detect on many pictures with an exported model, by Ray",
+            "用导出模型检测大量图片 (Ray)"),
     Command("demo", "cli.demo", "demo", "a page to look at exported models, one or two side by side",
             "查看导出模型的网页，可并排比较两个"),
     Command("serve", "cli.serve", "serve", "a server of exported models: pictures by HTTP, boxes as JSON (Ray Serve)",
