@@ -2,17 +2,14 @@
 """Serves exported models by Ray Serve from the first line to the graceful end."""
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import logging
 import os
-import secrets
 import signal
 import sys
-import tempfile
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -53,28 +50,9 @@ def run(args: Namespace) -> None:
     os.environ.update(CALLBACK)
     needed = sum(row["cpu_threads"] for row in settings.values()) * args.replicas.most
     log_file = Path(args.log_file or os.devnull)
-    with contextlib.ExitStack() as stack:
-        if not args.address:
-            stack.enter_context(_ours_alone())
-        stack.enter_context(ray_session.started(args.address, max(needed, environment.cores()), log_file))
+    with ray_session.started(args.address, max(needed, environment.cores()), log_file):
         _serve(args, models, settings, token, port)
     print("ended", flush=True)
-
-
-@contextlib.contextmanager
-def _ours_alone() -> Iterator[None]:
-    """Ray's own ports, by which code can be run, are this machine's alone, and for who can read a file of this user.
-
-    Ray would open them to the whole network. One of Ray Serve's cannot be told another address; it asks for the token.
-    """
-    with tempfile.TemporaryDirectory(prefix="ppdet_ext_serve_") as folder:
-        secret = Path(folder) / "token"
-        secret.touch(0o600)
-        secret.write_text(secrets.token_hex(32))
-        os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(secret),
-                           # Ray's name for "processes of one machine", of any system
-                           "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"})
-        yield
 
 
 def _require_packages() -> None:

@@ -14,14 +14,13 @@ SECRET = "0123456789abcdef"
 
 
 def test_models_have_names(tmp_path):
-    assert named_models([f"{tmp_path}/people", f"cars={tmp_path}/b", f"{tmp_path}/c/model.onnx", f"{tmp_path}/x=y/d"]) == {
-        "people": f"{tmp_path}/people", "cars": f"{tmp_path}/b", "c": f"{tmp_path}/c/model.onnx",
-        "d": f"{tmp_path}/x=y/d"}
+    given = [f"{tmp_path}/people", f"cars={tmp_path}/b", f"{tmp_path}/c/model.onnx", f"{tmp_path}/x=y/d"]
+    assert named_models(given) == {"people": given[0], "cars": f"{tmp_path}/b", "c": given[2], "d": given[3]}
 
 
 @pytest.mark.parametrize("given, said", [
-    (["x/a", "y/a"], "two models are called 'a'"), (["a b=x"], "'a b' is no name"), (["x/杯"], "give it one: NAME=x/杯"),
-    (["=x"], "'' is no name"), (["a" * 65 + "=x"], "is no name")])
+    (["x/a", "y/a"], "two models are called 'a'"), (["a b=x"], "'a b' is no name"),
+    (["x/杯"], "give it one: NAME=x/杯"), (["=x"], "'' is no name"), (["a" * 65 + "=x"], "is no name")])
 def test_what_is_no_name(given, said):
     with pytest.raises(UserError, match=said):
         named_models(given)
@@ -64,8 +63,8 @@ def test_a_header_carries_the_token(monkeypatch):
     compare = hmac.compare_digest
     monkeypatch.setattr(hmac, "compare_digest", lambda *both: compared.append(both) or compare(*both))
     assert has_token(f"Bearer {SECRET}", SECRET) and has_token(f"bearer  {SECRET} ", SECRET)
-    for header in (None, "", "Bearer", "Bearer ", SECRET, f"Basic {SECRET}", f"Bearer {SECRET}x", f"Bearer {SECRET[:-1]}",
-                   "Bearer ü", f"Bearer {SECRET.upper()}"):
+    for header in (None, "", "Bearer", "Bearer ", SECRET, f"Basic {SECRET}", f"Bearer {SECRET}x",
+                   f"Bearer {SECRET[:-1]}", "Bearer ü", f"Bearer {SECRET.upper()}"):
         assert not has_token(header, SECRET)
     assert len(compared) >= 8  # never by ==, whose time tells how much of it was right
 
@@ -74,8 +73,8 @@ def test_flags(capsys):
     args = serve.parse_args(["--model_dir", "a", "b=c", "--replicas", "1:3"])
     assert (args.host, args.port, args.replicas, args.token_file) == ("127.0.0.1", 8000, Replicas(1, 3), None)
     for words, said in ((["--replicas", "3:1"], "LEAST:MOST"), (["--batch_wait", "x"], "a number from 0"),
-                        (["--timeout", "0"], "a number from 1"), (["--engine", "paddle", "paddle"], "one for each of the 1"),
-                        (["--port", "70000"], "0 to 65535"), (["--max_requests", "0"], "above 0")):
+                        (["--engine", "paddle", "paddle"], "each of the 1 models"),
+                        (["--timeout", "0"], "a number from 1"), (["--port", "70000"], "0 to 65535"), (["--max_requests", "0"], "above 0")):
         with pytest.raises(SystemExit):
             serve.parse_args(["--model_dir", "a", *words])
         assert said in capsys.readouterr().err

@@ -46,8 +46,8 @@ def test_the_config_is_one_by_tritons_schema(backend, kind):
     assert config.parameters[0].value.string_value == triton.LABELS
 
 
-@pytest.mark.parametrize("text", ["names: 'a'", "max_batch_size: x", "input { dims: [1.5] }", "input { data_type: FP32 }",
-                                  "instance_group { kind: KIND_TPU }"])
+@pytest.mark.parametrize("text", ["names: 'a'", "max_batch_size: x", "input { dims: [1.5] }",
+                                  "input { data_type: FP32 }", "instance_group { kind: KIND_TPU }"])
 def test_the_schema_refuses_what_is_not_in_it(text):
     with pytest.raises(text_format.ParseError):
         parse(text)
@@ -71,7 +71,8 @@ def test_every_export_is_a_version_of_its_own(export, tmp_path):
 
 @pytest.mark.parametrize("name, change, said", [
     ("config.pbtxt", ("320, 320", "640, 640"), r"lacks the line 'dims: \[-1, 3, 320, 320\]'"),
-    ("labels.txt", ("red\ngreen", "green\nred"), "in another order"), ("labels.txt", ("blue\n", ""), "lacks the line 'blue'"),
+    ("labels.txt", ("red\ngreen", "green\nred"), "in another order"),
+    ("labels.txt", ("blue\n", ""), "lacks the line 'blue'"),
     ("labels.txt", ("blue\n", "blue\npink\n"), "its lines are others")])
 def test_another_model_of_that_name_is_refused_and_nothing_changes(export, tmp_path, name, change, said):
     repository = tmp_path / "repository"
