@@ -74,7 +74,8 @@ def test_flags(capsys):
     assert (args.host, args.port, args.replicas, args.token_file) == ("127.0.0.1", 8000, Replicas(1, 3), None)
     for words, said in ((["--replicas", "3:1"], "LEAST:MOST"), (["--batch_wait", "x"], "a number from 0"),
                         (["--engine", "paddle", "paddle"], "each of the 1 models"),
-                        (["--timeout", "0"], "a number from 1"), (["--port", "70000"], "0 to 65535"), (["--max_requests", "0"], "above 0")):
+                        (["--timeout", "0"], "a number from 1"), (["--port", "70000"], "0 to 65535"),
+                        (["--max_requests", "0"], "above 0")):
         with pytest.raises(SystemExit):
             serve.parse_args(["--model_dir", "a", *words])
         assert said in capsys.readouterr().err
