@@ -79,17 +79,20 @@ def _detect(job: Job, shards: Sequence[Shard], workers: int, args: Namespace) ->
         threads = job.options.threads
         where = f"the cluster at {args.address}" if args.address else "this machine"
         _say(f"{workers} workers of {threads} thread{'s' * (threads > 1)} on {where}")
-        with _interruptible(job), ray_session.started(args.address, workers * threads + 1, output / LOG) as ray, \
-                _Progress(total, total - waiting) as progress:
-            for done in _results(ray, job, left, workers):
+        ray = ray_session.started(args.address, workers * threads + 1, output / LOG, ["ray.data"])
+        with _interruptible(job), ray, _Progress(total, total - waiting) as progress:
+            for done in results(job, left, workers):
                 if done["error"]:
                     raise UserError(done["error"])
                 progress.add(done)
 
 
-def _results(ray: Any, job: Job, shards: Sequence[Shard], workers: int) -> Iterator[dict[str, Any]]:
-    """What Ray Data's actors say of each shard, in the order in which they are done."""
-    import ray.data as data
+def results(job: Job, shards: Sequence[Shard], workers: int) -> Iterator[dict[str, Any]]:
+    """What Ray Data's actors say of each shard (see ``Worker``), in the order in which they are done.
+
+    To be called in ``ray_session.started``.
+    """
+    from ray import data
 
     context = data.DataContext.get_current()
     context.enable_progress_bars = False

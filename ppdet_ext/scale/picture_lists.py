@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class Shard:
     names: list[str]
     paths: list[str | None]
     parquet: str = ""
-    groups: tuple[int, ...] = ()
+    groups: list[int] = field(default_factory=list)
     column: str = ""
 
     def to_text(self) -> str:
@@ -139,7 +139,7 @@ class Rows(Pictures):
         number = start = 0
         for path, groups, rows in self._cut(size):
             part = slice(start, start + rows)
-            yield Shard(number, list(ids[part]), self.names[part], [], path, tuple(groups), self.column)
+            yield Shard(number, list(ids[part]), self.names[part], [], path, groups, self.column)
             number, start = number + 1, start + rows
 
     def _cut(self, size):
@@ -296,7 +296,7 @@ def contents(shard: Shard, count: int) -> Iterator[list[Any]]:
 
     # in pieces: a row group may be larger than memory
     with parquet.ParquetFile(shard.parquet, pre_buffer=False, buffer_size=1 << 20) as file:
-        for batch in file.iter_batches(count, row_groups=list(shard.groups), columns=[shard.column],
+        for batch in file.iter_batches(count, row_groups=shard.groups, columns=[shard.column],
                                        use_threads=False):
             yield [_content(value, shard) for value in batch.column(0).to_pylist()]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "
              # a small /dev/shm: what goes through Ray here is names and counts
              "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
              # milliseconds; its 30,000 are not enough where the machine has other work
-             "RAY_agent_register_timeout_ms": "300000"}
+             "RAY_agent_register_timeout_ms": "300000",
+             # its 15 would put the workers after every other process of the machine
+             "RAY_worker_niceness": "0"}
+# what its C++ prints, such as that an actor's restart may fail; what ends a process (fatal) still comes
+SAID_BY_CPP = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 # for processes on this machine alone: as Ray does on Windows and macOS, all its ports are bound to 127.0.0.1
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 TRIES = 3  # Ray gives its processes 30 s to start
@@ -44,24 +49,28 @@ def require_ray(*packages: str) -> None:
 
 
 @contextlib.contextmanager
-def started(address: str | None, cpus: int, log_file: Path) -> Iterator[Any]:
+def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[str] = ()) -> Iterator[Any]:
     """Yield the module ``ray``, started on this machine or connected; at the end its processes and files are gone.
 
     Args:
         address: of a cluster that runs, as Ray writes it; None: processes of this machine, bound to 127.0.0.1.
         cpus: what Ray may hand out on this machine.
         log_file: where what Ray and its processes say goes; with ``-v`` it is shown.
+        modules: parts of Ray that will be used, such as ray.data; they bring loggers of their own.
 
     Raises:
         UserError: no cluster there, or Ray cannot start.
     """
     require_ray()
-    os.environ.update({name: value for name, value in VARIABLES.items() if name not in os.environ})
+    chosen = {**VARIABLES, **({} if quiet.verbose() else SAID_BY_CPP)}
+    os.environ.update({name: value for name, value in chosen.items() if name not in os.environ})
     if address is None:
         # a secret of this run: else other users of the machine could join, and Ray would keep one in the home folder
         os.environ.update(ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray
 
+    for module in modules:
+        importlib.import_module(module)
     settings: dict[str, Any] = {"address": address, "log_to_driver": quiet.verbose(), "logging_level": logging.ERROR,
                                 "configure_logging": False}
     with contextlib.ExitStack() as stack:
