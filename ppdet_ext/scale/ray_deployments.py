@@ -107,9 +107,9 @@ def _application() -> App:
 
 
 @ray.remote(max_calls=1, num_cpus=0)
-def facts_of(name: str, model_dir: str, settings: Mapping[str, Any]) -> Facts:
-    """Open a model where it is going to run, and say what it is; the process ends with that."""
-    return ServedModel(model_dir, settings).facts(name)
+def facts_of(models: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Facts]:
+    """Open each model as its replicas will, one after the other, and say what it is; the process ends with that."""
+    return {name: ServedModel(path, settings[name]).facts(name) for name, path in models.items()}
 
 
 def application(models: Mapping[str, str], facts: Mapping[str, Facts], settings: Mapping[str, Mapping[str, Any]],

@@ -50,7 +50,7 @@ def run(args: Namespace) -> None:
     os.environ.update(CALLBACK)
     needed = sum(row["cpu_threads"] for row in settings.values()) * args.replicas.most
     log_file = Path(args.log_file or os.devnull)
-    with ray_session.started(args.address, max(needed, environment.cores()), log_file):
+    with ray_session.started(args.address, max(needed, environment.cores()), log_file, ("ray.serve",)):
         _serve(args, models, settings, token, port)
     print("ended", flush=True)
 
@@ -84,7 +84,7 @@ def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Ma
     from . import ray_deployments as parts
 
     logging.getLogger("ray.serve").setLevel(logging.DEBUG if quiet.verbose() else logging.ERROR)
-    facts = {name: _facts(parts, name, path, settings[name]) for name, path in models.items()}
+    facts = _facts(parts, models, settings)
     hosts = LOOPBACK if page_address.is_this_machine(args.host) else ()
     front = parts.FrontSettings(args.threshold, hosts, token, args.max_requests)
     log = {"log_level": "INFO" if quiet.verbose() else "ERROR", "enable_access_log": quiet.verbose()}
@@ -110,17 +110,18 @@ def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Ma
         sys.exit(1)
 
 
-def _facts(parts: Any, name: str, path: str, settings: Mapping[str, Any]) -> Any:
-    """Open a model in a process of its own, as its replicas will. Raises DeployError."""
+def _facts(parts: Any, models: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Open the models in a process of their own, so that what is wrong with one is said before anything is served."""
     import ray
 
-    print(f"loading {path}", flush=True)
+    print(f"loading {', '.join(models.values())}", flush=True)
     try:
-        facts = ray.get(parts.facts_of.remote(name, path, settings))
+        facts = ray.get(parts.facts_of.remote(models, settings))
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, DeployError):
             raise DeployError(str(error.cause)) from None
         raise
-    print(f"model {name}: {path} ({facts.arch}, {len(facts.labels)} classes, {facts.program} by {facts.engine})",
-          flush=True)
+    for name, one in facts.items():
+        print(f"model {name}: {models[name]} ({one.arch}, {len(one.labels)} classes, {one.program} by {one.engine})",
+              flush=True)
     return facts
