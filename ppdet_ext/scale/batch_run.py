@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..deploy import ExportedModel, Options, engines
+from ..deploy.image_formats import max_pixels
 from ..deploy.session import SOME_FAILED
 from ..errors import Interrupted, UserError
 from ..startup import environment
@@ -40,6 +41,7 @@ def run(args: Namespace) -> None:
         SystemExit: SOME_FAILED, some pictures could not be read; the others are done.
     """
     ray_session.require_ray("pyarrow", "pandas")
+    max_pixels()  # a mistake in its variable would be every picture's
     output = Path(args.output)
     model, options = engines.choose(args.model_dir, Options(**{field.name: getattr(args, field.name)
                                                                for field in fields(Options)}))
@@ -50,6 +52,8 @@ def run(args: Namespace) -> None:
     workers = args.workers or _workers(options)
     size = batch_job.begin(output, batch_job.facts(model, options, pictures, args),
                            batch_job.size_of_shards(pictures.count, workers, args.shard_size))
+    if args.shard_size not in (None, size):
+        _say(f"shards of {size} pictures, as the job was begun, not of {args.shard_size}")
     job = Job(str(Path(args.model_dir).absolute()), options, str(output.absolute()), categories, args.threshold,
               args.format, secrets.token_hex(4))
     shards = list(pictures.shards(size, ids))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
 from support import known_onnx
 
 from ppdet_ext.deploy import Options, engines
@@ -171,6 +172,10 @@ def test_a_worker_writes_each_picture_once(pictures, tmp_path, form):
         assert [image["id"] for image in images["images"]] == [1, 2, 3, 4, 5] and images["categories"] == [{"id": 7}]
         boxes = json.loads((output / "bbox.json").read_text())
         assert [(box["image_id"], box["category_id"]) for box in boxes] == [(i, c) for i in (1, 2, 5) for c in (7, 8)]
+        truth = COCO()
+        truth.dataset = {"images": images["images"], "annotations": [], "categories": [{"id": 7}, {"id": 8}]}
+        truth.createIndex()
+        assert len(truth.loadRes(str(output / "bbox.json")).anns) == 6  # what eval --json_eval does
         assert boxes[0]["bbox"] == pytest.approx([3, 4, 12, 8]) and boxes[0]["score"] == 1
 
 
