@@ -2,6 +2,7 @@
 """Serves exported models by Ray Serve from the first line to the graceful end."""
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -9,7 +10,7 @@ import signal
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from . import ray_session
 from .serve_settings import named_models, read_token
 
 PACKAGES = ("ray", "uvicorn", "fastapi", "python_multipart", "prometheus_client")
-# where Ray Serve asks for what its proxy is to put before everything
-CALLBACK = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ppdet_ext.scale.request_guard.proxy_middlewares"}
+# read by Ray Serve's processes
+VARIABLES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ppdet_ext.scale.request_guard.proxy_middlewares",
+             # seconds; a proxy that takes longer is ended, and its 5 and 10 are few where the machine has other work
+             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60"}
 END_SECONDS = 30.0  # for so long the end waits for what is being answered
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -47,7 +50,7 @@ def run(args: Namespace) -> None:
     if not page_address.is_this_machine(args.host) and token is None:
         print(f"warning: --host {args.host}: whoever reaches this machine can ask the models; there is no token "
               "(--token_file)", file=sys.stderr, flush=True)
-    os.environ.update(CALLBACK)
+    os.environ.update(VARIABLES)
     needed = sum(row["cpu_threads"] for row in settings.values()) * args.replicas.most
     log_file = Path(args.log_file or os.devnull)
     with ray_session.started(args.address, max(needed, environment.cores()), log_file, ("ray.serve",)):
@@ -88,11 +91,12 @@ def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Ma
     hosts = LOOPBACK if page_address.is_this_machine(args.host) else ()
     front = parts.FrontSettings(args.threshold, hosts, token, args.max_requests)
     log = {"log_level": "INFO" if quiet.verbose() else "ERROR", "enable_access_log": quiet.verbose()}
-    serve.start(proxy_location="EveryNode" if args.address else "HeadOnly", logging_config=log,
-                http_options={"host": args.host, "port": port, "request_timeout_s": args.timeout})
+    wanted = parts.application(models, facts, settings, front, args.replicas, args.batch_wait / 1000)
     try:
-        handle = serve.run(parts.application(models, facts, settings, front, args.replicas, args.batch_wait / 1000),
-                           name=parts.APP, route_prefix="/", logging_config=log)
+        with _in_one_line():
+            serve.start(proxy_location="EveryNode" if args.address else "HeadOnly", logging_config=log,
+                        http_options={"host": args.host, "port": port, "request_timeout_s": args.timeout})
+            handle = serve.run(wanted, name=parts.APP, route_prefix="/", logging_config=log)
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
@@ -102,12 +106,28 @@ def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Ma
         print("ending: what is being answered is answered first", flush=True)
         left = handle.end.remote(END_SECONDS).result()
     finally:
-        serve.delete(parts.APP)
-        if not args.address:
-            serve.shutdown()
+        _stop(serve, parts.APP, bool(args.address))
     if left:
         print(f"{left} requests were not answered within {END_SECONDS:.0f} s", file=sys.stderr, flush=True)
         sys.exit(1)
+
+
+@contextlib.contextmanager
+def _in_one_line() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Ray Serve has no common class for these
+        reason = (str(error).strip() or type(error).__name__).splitlines()
+        raise UserError(f"Ray Serve cannot start: {reason[0]} (-v, --log_file: what its processes say)") from error
+
+
+def _stop(serve: Any, name: str, shared: bool) -> None:
+    """End what was started; of a cluster that others use, too, the application alone."""
+    with contextlib.suppress(Exception):  # where starting failed there may be nothing
+        serve.delete(name)
+    if not shared:
+        with contextlib.suppress(Exception):
+            serve.shutdown()
 
 
 def _facts(parts: Any, models: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
