@@ -36,6 +36,8 @@ COMMANDS = (
             "用导出模型检测大量图片 (Ray)"),
     Command("demo", "cli.demo", "demo", "a page to look at exported models, one or two side by side",
             "查看导出模型的网页，可并排比较两个"),
+    Command("serve", "cli.serve", "serve", "a server of exported models: pictures by HTTP, boxes as JSON (Ray Serve)",
+            "导出模型的服务:HTTP 发送图片,JSON 返回检测框 (Ray Serve)"),
     Command("runs", "cli.browse_runs", "browse_runs", "a page of the runs in a folder, sortable",
             "一个文件夹中所有训练的网页，可排序"),
     Command("quantize", "deploy.quantize", "quantize_model", "model.onnx to INT8 for OpenVINO",
