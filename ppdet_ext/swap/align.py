@@ -12,7 +12,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,28 +38,6 @@ Batch = tuple[paddle.Tensor, list[paddle.Tensor]]
 STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's folder
 LEAST_VARIANCE = 1e-6
 HELD_BYTES = 2 ** 30
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """Numbers of ``swap_backbone``; docs/swap.md says what each default was measured on.
-
-    Attributes:
-        align_steps: gradient steps; with 0 the projections are solved for, and nothing else.
-        align_lr_random, align_lr_pretrained: AdamW's rate (cosine to 0) for a backbone of either start.
-        align_warmup: steps.
-        align_batches: how many batches projections are solved with, and statistics are measured with.
-        align_ridge: of the least squares, relative to the features' mean variance.
-        align_clip: limit of the gradient's norm.
-    """
-
-    align_steps: int = 500
-    align_lr_random: float = 2e-3
-    align_lr_pretrained: float = 5e-4
-    align_warmup: int = 20
-    align_batches: int = 30
-    align_ridge: float = 1e-2
-    align_clip: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +122,7 @@ def check_fit(net: nn.Layer, teacher: nn.Layer) -> None:
                         f"{teacher.neck.hidden_dim}: they must be equal (-o hidden_dim={teacher.neck.hidden_dim})")
 
 
-def align(net: nn.Layer, batches: Iterator[Batch], settings: Settings, pretrained: bool,
+def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], pretrained: bool,
           folder: str | Path | None = None, progress: str | None = None) -> Alignment:
     """Align a detector's backbone and input projections; what lies behind them stays as it is.
 
@@ -153,6 +131,7 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Settings, pretraine
     Args:
         net: the detector.
         batches: without end, see ``pictures.Batches``.
+        settings: ``align_*`` of ``swap_backbone``, see ``config.swap_keys``.
         pretrained: whether the backbone starts from weights of its own.
         folder: of the run; None: an interruption keeps nothing.
         progress: see ``engine.progress.has_line``.
@@ -162,7 +141,7 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Settings, pretraine
         UserError: losses are not finite.
     """
     start, own = time.monotonic(), _Own(net)
-    first = Held(itertools.islice(batches, settings.align_batches))
+    first = Held(itertools.islice(batches, settings["align_batches"]))
     scale = Scale(theirs for _, theirs in first)
     with own.in_mode(training=False):
         before = _measure(own, first, scale)
@@ -170,16 +149,16 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Settings, pretraine
     if not done:
         if not pretrained:  # a random network's statistics say nothing yet
             own.measure_statistics(first)
-        own.solve(first, settings.align_ridge)
+        own.solve(first, settings["align_ridge"])
         processes.broadcast_from_main(net)
     _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
-    if settings.align_steps:
+    if settings["align_steps"]:
         own.measure_statistics(first)
     with own.in_mode(training=False):
         after = _measure(own, first, scale)
     if folder is not None and processes.is_main():
         (Path(folder) / STATE).unlink(missing_ok=True)
-    found = Alignment(before[0], after[0], before[1], after[1], settings.align_steps, time.monotonic() - start)
+    found = Alignment(before[0], after[0], before[1], after[1], settings["align_steps"], time.monotonic() - start)
     log.info(str(found))
     return found
 
@@ -273,15 +252,15 @@ def _measure(own: _Own, batches: Iterable[Batch], scale: Scale) -> tuple[tuple[f
 
 
 def _take_steps(own, batches, scale, settings, pretrained, done, folder, progress):
-    rate = settings.align_lr_pretrained if pretrained else settings.align_lr_random
+    rate = settings["align_lr_pretrained"] if pretrained else settings["align_lr_random"]
     optimizer = paddle.optimizer.AdamW(rate, parameters=own.parameters, weight_decay=1e-4,
-                                       grad_clip=nn.ClipGradByGlobalNorm(settings.align_clip))
+                                       grad_clip=nn.ClipGradByGlobalNorm(settings["align_clip"]))
     request = StopRequest()
-    with request.listening(), own.in_mode(training=True), counted("align", settings.align_steps, progress) as tell:
-        for step in range(done, settings.align_steps):
+    with request.listening(), own.in_mode(training=True), counted("align", settings["align_steps"], progress) as tell:
+        for step in range(done, settings["align_steps"]):
             batch = _next(batches, request)
             if request.agreed() or batch is None:
-                _stop(own, step, settings.align_steps, folder, request)
+                _stop(own, step, settings["align_steps"], folder, request)
             image, theirs = batch
             optimizer.set_lr(rate * _shape(step, settings))
             losses = scale.losses(own.features(image), theirs)
@@ -309,8 +288,8 @@ def _next(batches, request):
 
 def _shape(step, settings):
     """Share of the rate: up in a line, then down as a cosine."""
-    warm = min(1.0, (step + 1) / max(settings.align_warmup, 1))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / max(settings.align_steps, 1)))
+    warm = min(1.0, (step + 1) / max(settings["align_warmup"], 1))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / max(settings["align_steps"], 1)))
 
 
 def _stop(own, step, steps, folder, request):

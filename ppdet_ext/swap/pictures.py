@@ -8,7 +8,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,12 @@ class Pictures(DetDataset):
     def __init__(self, paths: list[str], boxes: list[tuple[np.ndarray, np.ndarray]] | None = None) -> None:
         super().__init__()
         none = np.zeros(0), np.zeros((0, 4))
-        self.roidbs = [self._record(number, path, *given) for number, (path, given) in enumerate(
+        self.roidbs = [self.record(number, path, *given) for number, (path, given) in enumerate(
             zip(paths, boxes or itertools.repeat(none)))]
 
-    def _record(self, number, path, classes, boxes):
+    @staticmethod
+    def record(number: int, path: str, classes: Sequence[int] | np.ndarray, boxes: Any) -> dict[str, Any]:
+        """A picture as ppdet's data sets have it."""
         count = len(classes)
         return {"im_id": np.array([number]), "im_file": str(path), "is_crowd": np.zeros((count, 1), "int32"),
                 "gt_class": np.asarray(classes, "int32").reshape(-1, 1), "gt_bbox": np.asarray(boxes, "float32"),
@@ -55,13 +57,13 @@ class Pictures(DetDataset):
         """There is nothing to parse."""
 
 
-def in_folder(folder: str | Path) -> list[str]:
-    """Paths of the pictures in a folder and those below it; UserError where there is none."""
+def in_folder(folder: str | Path, key: str = "images") -> list[str]:
+    """Paths of the pictures in a folder that the setting ``key`` names; UserError where there is none."""
     if not Path(folder).expanduser().is_dir():
-        raise UserError(f"swap_backbone.images: there is no folder '{folder}'")
+        raise UserError(f"swap_backbone.{key}: there is no folder '{folder}'")
     found = media.images_in(Path(folder).expanduser(), log.warning)
     if not found:
-        raise UserError(f"swap_backbone.images: no image ({', '.join(media.IMAGE_SUFFIXES)}) in '{folder}'")
+        raise UserError(f"swap_backbone.{key}: no image ({', '.join(media.IMAGE_SUFFIXES)}) in '{folder}'")
     return [str(path) for path in found]
 
 

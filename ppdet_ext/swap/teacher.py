@@ -49,7 +49,11 @@ class Teacher:
             image: [B, 3, H, W], normalised for another network.
             own: what that network's pixels are normalised with.
         """
-        return projected(self.net, normalized_again(image, own, self.normalization))
+        return projected(self.net, self.seen(image, own))
+
+    def seen(self, image: paddle.Tensor, own: Normalization) -> paddle.Tensor:
+        """Pictures that are normalised for another network, normalised for this one."""
+        return normalized_again(image, own, self.normalization)
 
 
 def projected(net: nn.Layer, image: paddle.Tensor) -> list[paddle.Tensor]:
