@@ -69,6 +69,15 @@ def _swaps(value):
     return tuple({key: printable(str(one.get(key, ""))) for key in SWAP} for one in entries if isinstance(one, dict))
 
 
+def backbone_name(backbone: Any) -> str:
+    """What a built backbone is called: a network's name with its tag, or the class with its depth."""
+    name = getattr(backbone, "full_arch", "" if backbone is None else None)
+    if name is not None:
+        return str(name)
+    depth = getattr(backbone, "depth", None)
+    return type(backbone).__name__ + (f"-{depth}" if isinstance(depth, int) else "")
+
+
 def _texts(value):
     return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup()
     from ..engine.trainer import Trainer
     from ..registry.weights_wanted import without_pretrained
+    from ..swap import start_swapped
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
@@ -70,8 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         trainer.resume_weights(checkpoint)
     else:
         trainer = Trainer(cfg, "train")
-        if cfg.get("pretrain_weights"):
-            trainer.load_weights(cfg["pretrain_weights"])
+        start_swapped.start(trainer)
     trainer.train(args.eval)
 
 
@@ -80,10 +80,12 @@ def _quick(cfg: dict[str, Any], steps: int) -> None:
     import dataclasses
 
     from ..quick import quick_run, quick_setup
+    from ..swap import start_swapped
     from . import prepare
 
     cfg["seed"] = cfg.get("seed") or 0
     prepare.start_workers(cfg)
     recipe = quick_setup.Recipe()
-    if not quick_run.run(cfg, dataclasses.replace(recipe, steps=steps) if steps else recipe).passed:
+    recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
+    if not quick_run.run(cfg, recipe, start_swapped.start).passed:
         sys.exit(quick_run.FAILED)

@@ -37,7 +37,8 @@ def collect(trainer: Trainer) -> Facts:
     mean, std = normalization.used(cfg, "TrainReader") or ((), ())
     return Facts(tuple(names), tuple(ids), mean, std,
                  tuple(_size(cfg, "EvalReader")), trainer.accumulation.steps_per_epoch, _data(cfg),
-                 {name: _text(cfg, name) for name in SETTINGS}, trainer.resumed)
+                 {name: _text(cfg, name) for name in SETTINGS}, trainer.resumed,
+                 facts.backbone_name(getattr(trainer.model, "backbone", None)), trainer.swaps)
 
 
 def names_of(dataset: Any) -> list[str]:

@@ -91,6 +91,8 @@ class Trainer:
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
         resumed: names of the runs that it goes on with.
+        swaps: where the backbone was exchanged before, see ``facts.Facts``.
+        swapped: what an exchange of the backbone did at the start of this run, as plain data; None without.
         resolved: the config as YAML, which alone repeats the run.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
@@ -112,6 +114,8 @@ class Trainer:
         self.ap: dict[str, float | None] = {}
         self.checkpoint: Stamp | None = None
         self.resumed: tuple[str, ...] = ()
+        self.swaps: tuple[dict[str, str], ...] = ()
+        self.swapped: dict[str, Any] | None = None
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)
@@ -247,12 +251,21 @@ class Trainer:
                 class_names.of_data_set(self.cfg)
             self.started_from = load_weights.load_pretrained(
                 self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names,
-                lambda theirs: run_facts.check(self.cfg, theirs, weights, "TrainReader"))
+                lambda theirs: self.take_over(theirs, weights))
         else:
             self.checkpoint = load_weights.load_exact(self.model, weights)
             names = run_facts.names_of(self.dataset) if self.mode == "eval" else ()
             run_facts.check(self.cfg, self.checkpoint.facts, weights, f"{self.mode.capitalize()}Reader", names,
                             "EvalDataset")
+
+    def take_over(self, theirs: Facts, weights: str | Path) -> None:
+        """Hold the facts of weights that training starts from against the config, and keep what goes on.
+
+        Raises:
+            UserError: see ``run_facts.check``.
+        """
+        run_facts.check(self.cfg, theirs, weights, "TrainReader")
+        self.swaps = theirs.swaps
 
     def resume_weights(self, weights: str | Path) -> None:
         """Go on with the run that wrote this checkpoint.

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..weights.load_report import fold
@@ -81,7 +82,15 @@ class SwapReport:
         found: dict[tuple[str, str, str], list[Row]] = {}
         for row in sorted(self.rows, key=lambda row: ORDER.get(row.name.partition(".")[0], len(ORDER))):
             found.setdefault((re.sub(r"\d+", "#", _part(row.name)), row.what, row.why), []).append(row)
-        return [Group(_several(rows), len(rows), what, _with_example(why, rows)) for (_, what, why), rows in found.items()]
+        return [Group(_several(rows), len(rows), what, _with_example(why, rows))
+                for (_, what, why), rows in found.items()]
+
+    @property
+    def all_swaps(self) -> tuple[dict[str, str], ...]:
+        """For the stamp of what comes of it: ``swaps`` and this one, where the backbone is another."""
+        own = {"file": Path(self.source).name, "sha256": self.sha256, "old_backbone": self.old_backbone,
+               "new_backbone": self.new_backbone}
+        return self.swaps if self.backbone_kept else (*self.swaps, own)
 
     @property
     def line(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from paddle import nn
 
 from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules, stamp
-from ..checkpoints.facts import Facts
+from ..checkpoints.facts import Facts, backbone_name
 from ..config import config_file
 from ..detector import HybridEncoder, RTDETRTransformer
 from ..errors import UserError, masked
@@ -24,7 +24,8 @@ log = logging.getLogger("ppdet.engine")
 
 def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | None = None, *,
          keep_backbone: bool | None = None, class_map: dict[Any, Any] | None = None,
-         own_names: Sequence[str] | None = None, check: Callable[[Facts], None] | None = None) -> SwapReport:
+         own_names: Sequence[str] | None = None, check: Callable[[Facts], None] | None = None,
+         start: str = "") -> SwapReport:
     """Load what a trained detector learnt after its backbone into a detector with another one.
 
     Args:
@@ -38,6 +39,7 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
         class_map: as in fine-tuning; None: classes of the same name are paired where the classes differ.
         own_names: names of the new detector's classes, where they are known.
         check: told the checkpoint's facts where its backbone stays, before anything is loaded.
+        start: where the new backbone's first weights come from, where it does not say so itself.
 
     Returns:
         What became of every tensor.
@@ -49,8 +51,7 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     require_rtdetr(new_model)
     new = {name: tuple(value.shape) for name, value in new_model.state_dict().items()}
     found, project, state = _read(checkpoint, new)
-    facts = _facts(found)
-    old = _shapes(state)
+    facts, old = _facts(found), _shapes(state)
     swap_plan.require_detector(old, found.source, found.state)
     swap_plan.require_alike(new, old, found.source)
     names = (facts.backbone or _configured_backbone(from_config or _config_beside(found.path)),
@@ -63,11 +64,11 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     if kept and check:
         check(facts)
     state, anew, notes = _fit_classes(new_model, state, class_map, own_names, found.meta.get("classes"))
-    rows = swap_plan.plan(new, _shapes(state), kept, anew)
     report = SwapReport(
-        rows, masked(found.source), found.sha256, project, names[0], names[1], _start(new_model.backbone), kept,
-        (*notes, *_notes(same, kept, why_not)), _classes(own_names, found, new),
-        str(found.meta.get("license") or ""), facts.swaps)
+        rows=swap_plan.plan(new, _shapes(state), kept, anew), source=masked(found.source), sha256=found.sha256,
+        project=project, old_backbone=names[0], new_backbone=names[1], start=start or _start(new_model.backbone),
+        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not)), classes=_classes(own_names, found, new),
+        licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
     wanted = {name: state[name] for name in (*report.names(swap_plan.KEPT), *anew)}
     # what it lacks is what the rows call made or reset
     log.debug(str(load_report.load_into(new_model, wanted, allow="*", source=report.source)))
@@ -81,15 +82,6 @@ def require_rtdetr(model: nn.Layer) -> None:
         raise UserError(f"swap_backbone keeps an RT-DETR's neck and decoder, but the config names a "
                         f"{type(model).__name__} with another neck or decoder; take HybridEncoder and "
                         "RTDETRTransformer (or v2)")
-
-
-def backbone_name(backbone: nn.Layer) -> str:
-    """What a built backbone is called: a network's name with its tag, or the class with its depth."""
-    name = getattr(backbone, "full_arch", None)
-    if name:
-        return str(name)
-    depth = getattr(backbone, "depth", None)
-    return type(backbone).__name__ + (f"-{depth}" if isinstance(depth, int) else "")
 
 
 def _read(checkpoint, new):

@@ -1,0 +1,60 @@
+# Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
+"""``swap_backbone``: true, or a group of settings; what each may be, and what it is where it is left out."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..errors import UserError, nearest
+from . import values
+from .rules import FLAG, NONE, TEXT, Rule, one_of, whole
+
+KEY = "swap_backbone"
+
+
+class Setting(NamedTuple):
+    """A setting of the group: the rule for its value, its default."""
+
+    rule: Rule
+    default: Any = None
+
+
+SETTINGS = {
+    "from_config": Setting(TEXT | NONE),
+    "keep_backbone": Setting(FLAG | NONE),
+    "backbone_weights": Setting(TEXT | NONE),
+    "align_steps": Setting(whole(0, values.MAX_STEPS, 500), 0),
+    "images": Setting(TEXT | NONE),
+    "distill": Setting(FLAG, False),
+    "lr": Setting(one_of("auto") | NONE),
+}
+
+
+def check(cfg: Mapping[str, Any]) -> None:
+    """Check the group of a loaded config.
+
+    Raises:
+        UserError: an unknown setting, or a value that is not allowed.
+    """
+    given = cfg.get(KEY)
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if key not in SETTINGS:
+                raise UserError(f"{KEY} has no setting '{key}'{nearest(key, SETTINGS)} (known: {', '.join(SETTINGS)})")
+            values.check(f"{KEY}.{key}", value, SETTINGS[key].rule)
+
+
+def settings(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All settings with their values; None where no backbone is to be swapped.
+
+    Raises:
+        UserError: ``pretrain_weights`` does not name the trained detector.
+    """
+    given = cfg.get(KEY)
+    if given is None or given is False or given == 0:
+        return None
+    if not cfg.get("pretrain_weights"):
+        raise UserError(f"{KEY} takes the trained detector from pretrain_weights, which the config does not name; "
+                        f"write 'pretrain_weights: CHECKPOINT', or leave {KEY} out")
+    own = given if isinstance(given, dict) else {}
+    return {key: own.get(key, setting.default) for key, setting in SETTINGS.items()}
