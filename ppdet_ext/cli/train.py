@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup()
     from ..engine.trainer import Trainer
     from ..registry.weights_wanted import without_pretrained
-    from ..swap import start_swapped
+    from ..swap import after_swap, start_swapped
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
@@ -67,10 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
     if checkpoint:
         with without_pretrained():
-            trainer = Trainer(cfg, "train")
+            trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
         trainer.resume_weights(checkpoint)
+        after_swap.attach(trainer, None)
     else:
-        trainer = Trainer(cfg, "train")
+        trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
         start_swapped.start(trainer)
     trainer.train(args.eval)
 

@@ -21,6 +21,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from .. import kernels
 from ..distributed import processes
 from ..distributed.gradients import average_gradients
 from ..engine.progress import counted
@@ -122,6 +123,7 @@ def check_fit(net: nn.Layer, teacher: nn.Layer) -> None:
                         f"{teacher.neck.hidden_dim}: they must be equal (-o hidden_dim={teacher.neck.hidden_dim})")
 
 
+@kernels.enabled()
 def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], pretrained: bool,
           folder: str | Path | None = None, progress: str | None = None) -> Alignment:
     """Align a detector's backbone and input projections; what lies behind them stays as it is.

@@ -39,7 +39,7 @@ class Pictures(DetDataset):
     def __init__(self, paths: list[str], boxes: list[tuple[np.ndarray, np.ndarray]] | None = None) -> None:
         super().__init__()
         none = np.zeros(0), np.zeros((0, 4))
-        self.roidbs = [self.record(number, path, *given) for number, (path, given) in enumerate(
+        self.roidbs: list[dict[str, Any]] = [self.record(number, path, *given) for number, (path, given) in enumerate(
             zip(paths, boxes or itertools.repeat(none)))]
 
     @staticmethod
@@ -49,6 +49,13 @@ class Pictures(DetDataset):
         return {"im_id": np.array([number]), "im_file": str(path), "is_crowd": np.zeros((count, 1), "int32"),
                 "gt_class": np.asarray(classes, "int32").reshape(-1, 1), "gt_bbox": np.asarray(boxes, "float32"),
                 "gt_score": np.ones((count, 1), "float32")}
+
+    @classmethod
+    def of_records(cls, records: list[dict[str, Any]]) -> Pictures:
+        """Those of another data set, parsed."""
+        found = cls([])
+        found.roidbs = records
+        return found
 
     def check_or_download_dataset(self) -> None:
         """They are there."""
@@ -67,20 +74,24 @@ def in_folder(folder: str | Path, key: str = "images") -> list[str]:
     return [str(path) for path in found]
 
 
-def reader(cfg: dict[str, Any], images: str | None = None) -> Any:
-    """TrainReader, with its own transforms, over a folder's pictures, or over those of TrainDataset.
+def reader(cfg: dict[str, Any], images: str | None = None, records: list[dict[str, Any]] | None = None) -> Any:
+    """TrainReader, with its own transforms, over the pictures of a folder, of records, or of TrainDataset.
 
     Raises:
         UserError: there are fewer pictures than a batch has.
     """
-    dataset = Pictures(in_folder(images)) if images else create("TrainDataset")()
-    if not images:
-        parse_once(dataset)
+    dataset = Pictures(in_folder(images)) if images else Pictures.of_records(records or _of_train_dataset())
     found = create("TrainReader")(dataset, cfg["worker_num"])
     if not len(found):
         raise UserError(f"swap_backbone: {len(dataset)} pictures are fewer than TrainReader.batch_size "
                         f"({found.batch_size}); name a folder with more (images: DIR), or make it smaller")
     return found
+
+
+def _of_train_dataset():
+    dataset = create("TrainDataset")()
+    parse_once(dataset)
+    return dataset.roidbs
 
 
 class Batches:

@@ -22,7 +22,8 @@ from ..engine.trainer import Trainer
 from ..files import atomic_path
 
 log = logging.getLogger("ppdet.engine")
-FILE = "swap_rates.json"  # what ``auto`` found, beside the checkpoints, for a run that goes on
+FILE = "swap_rates.json"  # the factors, beside the checkpoints: a run that goes on has them again
+AUTO = "auto"
 MEASURED = 50  # steps, of which the second half counts
 BACKBONE, PROJECTIONS, KEPT = GROUPS = ("backbone", "projections", "neck and decoder")
 BEGINS = {BACKBONE: "backbone.", PROJECTIONS: "neck.input_proj."}
@@ -40,7 +41,9 @@ def groups(model: nn.Layer) -> dict[str, dict[str, paddle.Tensor]]:
 
 
 def planned(settings: Mapping[str, Any], pretrained: bool) -> dict[str, float]:
-    """{group: factor} as the settings say."""
+    """{group: factor} as the settings say; those of the config alone with ``lr: false``."""
+    if not settings["lr"]:
+        return dict.fromkeys(GROUPS, 1.0)
     return {BACKBONE: settings["lr_pretrained" if pretrained else "lr_random"], PROJECTIONS: settings["lr_projections"],
             KEPT: settings["lr_kept"]}
 
@@ -70,7 +73,7 @@ class Rates(Hook):
     def __init__(self, trainer: Trainer, settings: Mapping[str, Any], pretrained: bool) -> None:
         self.trainer, self.settings = trainer, settings
         self.factors, self.targets = planned(settings, pretrained), wanted(settings, pretrained)
-        self.auto = settings["lr"] == "auto"
+        self.auto = settings["lr"] == AUTO  # and not measured yet
         self.ratios: dict[str, list[float]] = {}
 
     def before_train(self, status: Status) -> None:
@@ -78,41 +81,38 @@ class Rates(Hook):
         self.own = {name: parameter.optimize_attr["learning_rate"] for named in self.groups.values()
                     for name, parameter in named.items()}
         self.updates, path = Updates(self.groups), self.trainer.output / FILE
-        if self.trainer.lr.last_epoch == 0:
-            path.unlink(missing_ok=True)
-        elif self.auto and path.is_file():
+        if self.trainer.lr.last_epoch > 0 and path.is_file():
             kept = json.loads(path.read_text(encoding="utf-8"))
             self.factors.update({group: float(kept[group]) for group in self.groups if group in kept})
-            self.auto = False
-        log.info(f"learning rates after the swap: {self._said()}; neck and decoder come to theirs in "
-                 f"{self.settings['lr_warmup']} steps" + (f"; measured after {MEASURED}" if self.auto else ""))
+            self.auto = self.auto and not kept.get("measured")
+        if self.settings["lr"]:
+            log.info(f"learning rates after the swap: {self._said()}; neck and decoder come to theirs in "
+                     f"{self.settings['lr_warmup']} steps" + (f"; measured after {MEASURED}" if self.auto else ""))
+        self._keep()
 
     def before_update(self, status: Status) -> None:
         done = self.trainer.lr.last_epoch
-        if done <= self.settings["lr_warmup"] or done == self._start_of_auto:
-            self._set(done)
+        self._set(done)
         if self._measures(done):
             self.updates.before(self._masters())
             self._base = self.trainer.optimizer.get_lr()
 
     def after_step(self, status: Status) -> None:
-        if not self.updates._before:
-            return
-        for group, ratio in self.updates.ratios(self._masters()).items():
+        # {} where this batch did not end a group, for nothing was remembered then
+        found = self.updates.ratios(self._masters()) if self.auto else {}
+        for group, ratio in found.items():
             rate = self._base * self.factors[group] * self._ramp(group, self.trainer.lr.last_epoch - 1)
             self.ratios.setdefault(group, []).append(ratio / rate if rate > 0 else 0.0)
-        if self.trainer.lr.last_epoch >= MEASURED:
+        if found and self.trainer.lr.last_epoch >= MEASURED:
             self._decide()
-
-    @property
-    def _start_of_auto(self):
-        return MEASURED if self.settings["lr"] == "auto" else -1
 
     def _measures(self, done):
         return self.auto and MEASURED // 2 <= done < MEASURED
 
     def _ramp(self, group, done):
-        return min(1.0, (done + 1) / max(self.settings["lr_warmup"], 1)) if group == KEPT else 1.0
+        if group != KEPT or not self.settings["lr"]:
+            return 1.0
+        return min(1.0, (done + 1) / max(self.settings["lr_warmup"], 1))
 
     def _set(self, done):
         for group, named in self.groups.items():
@@ -135,9 +135,12 @@ class Rates(Hook):
                              for group, ratio in ratios.items())
         log.info(f"lr: auto: update-to-weight ratios at base_lr in steps {MEASURED // 2} to {MEASURED}: {measured}; "
                  f"so {self._said()}")
+        self._keep()
+
+    def _keep(self):
         if processes.is_main():
             with atomic_path(self.trainer.output / FILE) as temporary:
-                temporary.write_text(json.dumps(self.factors), encoding="utf-8")
+                temporary.write_text(json.dumps({**self.factors, "measured": not self.auto}), encoding="utf-8")
 
     def _said(self):
         return ", ".join(f"{group} x{self.factors[group]:.3g}" for group in self.groups)

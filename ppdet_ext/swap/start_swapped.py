@@ -10,7 +10,7 @@ from ..config import swap_keys
 from ..engine import load_weights, run_facts
 from ..engine.trainer import Trainer
 from ..errors import masked
-from . import swapping
+from . import after_swap, swapping
 from .swap_report import SwapReport
 
 log = logging.getLogger("ppdet.engine")
@@ -33,8 +33,11 @@ def start(trainer: Trainer) -> None:
     report = swap_by_settings(trainer.model, weights, settings, trainer.cfg.get("class_map"),
                               run_facts.names_of(trainer.dataset),
                               lambda theirs: run_facts.check(trainer.cfg, theirs, weights, "TrainReader"))
+    report = after_swap.align_model(trainer.model, trainer.cfg, settings, report, trainer.output,
+                                    trainer.dataset.roidbs)
     log.info("%s", report)
     note(trainer, report)
+    after_swap.attach(trainer, report)
 
 
 def swap_by_settings(model: Any, weights: str | Path, settings: dict[str, Any], class_map: Any = None,

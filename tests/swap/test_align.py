@@ -6,12 +6,12 @@ import signal
 import numpy as np
 import paddle
 import pytest
-from tests.support.two_networks import SAME, Net, batches, teacher
 
 from ppdet_ext.errors import Interrupted, UserError
 from ppdet_ext.swap import align
 from ppdet_ext.swap.projections import Fit, at_size_of
 from ppdet_ext.swap.teacher import normalized_again
+from tests.support.two_networks import SAME, Net, batches, teacher
 
 SHORT = {"align_steps": 6, "align_batches": 4, "align_warmup": 1, "align_lr_random": 1e-2, "align_lr_pretrained": 1e-3,
          "align_ridge": 1e-6, "align_clip": 1.0}
