@@ -80,5 +80,10 @@ def settings(cfg: Mapping[str, Any]) -> dict[str, Any] | None:
     if not cfg.get("pretrain_weights"):
         raise UserError(f"{KEY} takes the trained detector from pretrain_weights, which the config does not name; "
                         f"write 'pretrain_weights: CHECKPOINT', or leave {KEY} out")
+    return filled(given)
+
+
+def filled(given: Any) -> dict[str, Any]:
+    """All settings with their values, of what a config gives as ``swap_backbone``."""
     own = given if isinstance(given, dict) else {}
     return {key: own.get(key, setting.default) for key, setting in SETTINGS.items()}

@@ -41,6 +41,13 @@ def collect(trainer: Trainer) -> Facts:
                  facts.backbone_name(getattr(trainer.model, "backbone", None)), trainer.swaps)
 
 
+def before_training(cfg: dict[str, Any], classes: Sequence[str], backbone: str,
+                    swaps: tuple[dict[str, str], ...]) -> Facts:
+    """Those of weights that are made for a config's detector, and that no run has trained."""
+    mean, std = normalization.used(cfg, "TestReader") or ((), ())
+    return Facts(tuple(classes), (), mean, std, tuple(_size(cfg, "EvalReader")), backbone=backbone, swaps=swaps)
+
+
 def names_of(dataset: Any) -> list[str]:
     """A parsed data set's class names, in the detector's order; [] where it does not know them."""
     numbers = getattr(dataset, "cname2cid", None) or {}

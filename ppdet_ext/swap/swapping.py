@@ -13,6 +13,7 @@ from paddle import nn
 from ..checkpoints import checkpoint_files, finetune, name_maps, name_rules, stamp
 from ..checkpoints.facts import Facts, backbone_name
 from ..config import config_file
+from ..data.known_normalization import numbers
 from ..detector import HybridEncoder, RTDETRTransformer
 from ..errors import UserError, masked
 from ..weights import load_report, pretrained_weights
@@ -67,7 +68,7 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     report = SwapReport(
         rows=swap_plan.plan(new, _shapes(state), kept, anew), source=masked(found.source), sha256=found.sha256,
         project=project, old_backbone=names[0], new_backbone=names[1], start=start or _start(new_model.backbone),
-        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not)), classes=_classes(own_names, found, new),
+        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not, facts)), classes=_classes(own_names, found, new),
         licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
     wanted = {name: state[name] for name in (*report.names(swap_plan.KEPT), *anew)}
     # what it lacks is what the rows call made or reset
@@ -162,11 +163,14 @@ def _start(backbone):
     return "a random start" if source == pretrained_weights.RANDOM else str(source)
 
 
-def _notes(same, kept, why_not):
+def _notes(same, kept, why_not, facts):
     if same and not kept:
         yield "the new backbone is the checkpoint's, but starts from its own weights, as keep_backbone: false says"
     if not same:
         yield f"another backbone: {why_not}"
+    if not kept and facts.mean:
+        yield (f"pixels are normalised for the new backbone, as the new config says; the checkpoint's were with mean "
+               f"{numbers(facts.mean)}, std {numbers(facts.std)}")
 
 
 def _classes(own_names, found, new):
