@@ -232,7 +232,7 @@ class _Own:
             return 0
         kept, own = read_paddle(path), self.state()
         done = int(kept.pop(STATE, 0))
-        if any(np.shape(kept.get(name)) != tuple(value.shape) for name, value in own.items()):
+        if any(np.shape(kept.get(name, ())) != tuple(value.shape) for name, value in own.items()):
             log.warning(f"'{path}' is of another backbone: alignment begins anew")
             return 0
         for name, value in own.items():
