@@ -37,7 +37,7 @@ log = logging.getLogger("ppdet.engine")
 #: a batch: pictures [B, 3, H, W] as the new network wants them, and the teacher's features of them
 Batch = tuple[paddle.Tensor, list[paddle.Tensor]]
 STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's folder
-LEAST_VARIANCE = 1e-6
+LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
 
 
@@ -92,8 +92,8 @@ class Scale:
                 moments[number][1] += flat.sum(1)
                 moments[number][2] += (flat ** 2).sum(1)
         means = [total / count for count, total, _ in moments]
-        variances = [np.maximum(squares / count - mean ** 2, LEAST_VARIANCE)
-                     for (count, _, squares), mean in zip(moments, means)]
+        variances = [squares / count - mean ** 2 for (count, _, squares), mean in zip(moments, means)]
+        variances = [np.maximum(variance, LEAST_SHARE * max(variance.mean(), 1e-12)) for variance in variances]
         self.mean = [_per_channel(mean) for mean in means]
         self.deviation = [_per_channel(np.sqrt(variance)) for variance in variances]
 
