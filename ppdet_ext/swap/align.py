@@ -153,7 +153,9 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], 
             own.measure_statistics(first)
         own.solve(first, settings["align_ridge"])
         processes.broadcast_from_main(net)
-    _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
+    # an optimizer numbers what it keeps: training's own must find the numbers that it has in every run
+    with paddle.utils.unique_name.guard():
+        _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
     if settings["align_steps"]:
         own.measure_statistics(first)
     with own.in_mode(training=False):

@@ -136,3 +136,18 @@ def test_each_network_sees_its_own_normalisation():
     again = normalized_again(normalized(given), given, wanted)
     assert np.allclose(again.numpy(), normalized(wanted).numpy(), atol=1e-6)
     assert normalized_again(picture, given, given) is picture
+
+
+def test_the_optimizer_of_training_files_its_state_as_ever():
+    """A run that goes on aligns nothing: it must find the state under the same names."""
+    names = []
+    for aligns in (False, True):
+        paddle.utils.unique_name.switch()
+        new = Net()
+        optimizer = paddle.optimizer.AdamW(1e-3, parameters=new.parameters())
+        if aligns:
+            align.align(new, batches(teacher()), {**SHORT, "align_steps": 1}, pretrained=False)
+        new.head(paddle.ones([1, 4])).sum().backward()
+        optimizer.step()
+        names.append(set(optimizer.state_dict()))
+    assert names[0] == names[1] and any("moment1" in name for name in names[0])
