@@ -39,6 +39,7 @@ Batch = tuple[paddle.Tensor, list[paddle.Tensor]]
 STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's folder
 LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
+SAID_EVERY = 50  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,6 +278,9 @@ def _take_steps(own, batches, scale, settings, pretrained, done, folder, progres
             optimizer.step()
             optimizer.clear_grad(set_to_zero=False)
             tell(step + 1 - done)
+            if (step + 1) % SAID_EVERY == 0:
+                log.info(f"align: step {step + 1}/{settings['align_steps']}, loss per level "
+                         f"{_row([float(value) for value in losses])}")
 
 
 def _next(batches, request):
