@@ -172,6 +172,18 @@ def test_the_written_config_repeats_it_and_a_seed_gives_the_same_pictures(tmp_pa
     assert len({one.tobytes() for one in found[9]}) <= len({one.tobytes() for one in found[0]})
 
 
+def test_a_mosaic_is_not_scaled_again(tmp_path):
+    cfg = config(tmp_path, "medium")
+    augment.apply(cfg, {}, {})
+    reader = create("TrainReader")
+    scaled = next(one for one in reader._sample_transforms.transforms_cls
+                  if type(getattr(one, "transform", one)).__name__ == "RandomScaledCrop")
+    shapes = []
+    for reader.mixing.chosen in ("Mosaic", "Mixup", ""):
+        shapes.append(scaled({"image": np.zeros((9, 9, 3), np.uint8)})["image"].shape[0])
+    assert shapes == [9, 48, 48]
+
+
 class Kind:
     """As a transform of Albumentations, before release 2."""
 
