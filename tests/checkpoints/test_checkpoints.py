@@ -182,6 +182,29 @@ def test_round_trips_are_exact(name):
         assert any(not np.array_equal(value, tensors.get(key)) for key, value in there.items())
 
 
+@pytest.mark.parametrize("name", IN_TORCH)
+def test_names_after_the_backbone_are_read_without_a_model(name):
+    shapes = shrunk(table("state_dict", name))
+    tensors = numbered(shapes)
+    wanted = {key: value for key, value in tensors.items() if not key.startswith("backbone.")}
+    for project in name_rules.PROJECTS:
+        there = name_maps.name_map(shapes, project, frozen(name)).from_paddle(tensors)
+        found, others = name_maps.by_rules({**there, "decoder.extra.weight": np.zeros(1)}, project)
+        found.pop("decoder.extra.weight", None)  # Paddle's own names are taken as they are
+        assert_same(found, wanted)
+        assert len([key for key in others if "backbone" in key and not key.endswith(name_rules.COUNTER)]) == \
+            len([key for key in shapes if key.startswith("backbone.")])
+
+
+def test_a_tensor_in_parts_is_read_whole_or_not_at_all():
+    shapes = shrunk(table("state_dict", "rtdetr_r18vd_6x_coco"))
+    there = name_maps.name_map(shapes, "hf").from_paddle(numbered(shapes))
+    there.pop("model.decoder.layers.1.self_attn.k_proj.weight")
+    found, _ = name_maps.by_rules(there, "hf")
+    assert "transformer.decoder.layers.1.self_attn.in_proj_weight" not in found
+    assert "transformer.decoder.layers.1.self_attn.in_proj_bias" in found
+
+
 def test_the_layout_of_linear_attention_and_label_tensors():
     shapes = table("state_dict", "rtdetr_r18vd_6x_coco")
     tensors = numbered(shapes)
