@@ -68,8 +68,8 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     report = SwapReport(
         rows=swap_plan.plan(new, _shapes(state), kept, anew), source=masked(found.source), sha256=found.sha256,
         project=project, old_backbone=names[0], new_backbone=names[1], start=start or _start(new_model.backbone),
-        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not, facts)), classes=_classes(own_names, found, new),
-        licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
+        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not, facts)),
+        classes=_classes(own_names, found, new), licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
     wanted = {name: state[name] for name in (*report.names(swap_plan.KEPT), *anew)}
     # what it lacks is what the rows call made or reset
     log.debug(str(load_report.load_into(new_model, wanted, allow="*", source=report.source)))
