@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup()
     from ..engine.trainer import Trainer
     from ..registry.weights_wanted import without_pretrained
-    from ..swap import start_swapped
+    from ..swap import after_swap, start_swapped
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
@@ -67,10 +67,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
     if checkpoint:
         with without_pretrained():
-            trainer = Trainer(cfg, "train")
+            trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
         trainer.resume_weights(checkpoint)
+        after_swap.attach(trainer, None)
     else:
-        trainer = Trainer(cfg, "train")
+        trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
         start_swapped.start(trainer)
     trainer.train(args.eval)
 
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _quick(cfg: dict[str, Any], steps: int) -> None:
     """The verdict on a config; ends the process with 1 where it fails. ``steps`` 0: as many as are usual."""
     import dataclasses
+    import functools
 
     from ..quick import quick_run, quick_setup
     from ..swap import start_swapped
@@ -87,5 +89,5 @@ def _quick(cfg: dict[str, Any], steps: int) -> None:
     prepare.start_workers(cfg)
     recipe = quick_setup.Recipe()
     recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
-    if not quick_run.run(cfg, recipe, start_swapped.start).passed:
+    if not quick_run.run(cfg, recipe, functools.partial(start_swapped.start, quick=True)).passed:
         sys.exit(quick_run.FAILED)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UserError, nearest
 from . import values
-from .rules import FLAG, NONE, TEXT, Rule, one_of, whole
+from .rules import FLAG, NONE, OFF, TEXT, Rule, one_of, whole
 
 KEY = "swap_backbone"
 
@@ -23,10 +23,34 @@ SETTINGS = {
     "from_config": Setting(TEXT | NONE),
     "keep_backbone": Setting(FLAG | NONE),
     "backbone_weights": Setting(TEXT | NONE),
+    # alignment, see docs/swap.md
     "align_steps": Setting(whole(0, values.MAX_STEPS, 500), 0),
     "images": Setting(TEXT | NONE),
+    "align_projections": Setting(FLAG, False),
+    "align_batches": Setting(whole(1, 10_000, 30), 30),
+    "align_ridge": Setting(values.FACTOR, 0.01),
+    "align_lr_random": Setting(values.POSITIVE, 0.002),
+    "align_lr_pretrained": Setting(values.POSITIVE, 0.0005),
+    "align_warmup": Setting(whole(0, values.MAX_STEPS, 20), 20),
+    "align_clip": Setting(values.POSITIVE, 1.0),
+    "align_cache": Setting(FLAG | one_of("auto"), "auto"),
+    "align_cache_gb": Setting(values.POSITIVE, 4.0),
+    # the teacher during training
     "distill": Setting(FLAG, False),
-    "lr": Setting(one_of("auto") | NONE),
+    "distill_weight": Setting(values.NOT_NEGATIVE, 1.0),
+    "unlabelled": Setting(TEXT | NONE),
+    "min_score": Setting(values.SHARE, 0.5),
+    # learning rates: factors of the plan, and update-to-weight ratios that lr: auto aims at
+    "lr": Setting(one_of("plan", "auto") | OFF | NONE, "plan"),
+    "lr_warmup": Setting(whole(0, values.MAX_STEPS, 100), 100),
+    "lr_kept": Setting(values.FACTOR, 0.5),
+    "lr_projections": Setting(values.FACTOR, 1.0),
+    "lr_random": Setting(values.FACTOR, 1.0),
+    "lr_pretrained": Setting(values.FACTOR, 1.0),
+    "ratio_kept": Setting(values.POSITIVE, 0.001),
+    "ratio_projections": Setting(values.POSITIVE, 0.003),
+    "ratio_random": Setting(values.POSITIVE, 0.003),
+    "ratio_pretrained": Setting(values.POSITIVE, 0.001),
 }
 
 

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Trainer:
             precision.Precision), ``accumulate_steps`` (see accumulation.GradientAccumulation).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
+        more_pictures: called with the parsed data set of mode 'train'; it may add records.
 
     Attributes:
         cfg: a copy of the config, with data sets in the place of their settings.
@@ -108,7 +109,9 @@ class Trainer:
             settings exclude each other.
     """
 
-    def __init__(self, cfg: dict[str, Any], mode: str = "train") -> None:
+    def __init__(self, cfg: dict[str, Any], mode: str = "train",
+                 more_pictures: Callable[[Any], None] | None = None) -> None:
+        self._more_pictures = more_pictures
         self.mode, self.output = mode, Path(cfg.get("save_dir", "output")) / cfg["filename"]
         self.started_from, self.run = "", secrets.token_hex(4)
         self.ap: dict[str, float | None] = {}
@@ -157,6 +160,8 @@ class Trainer:
             if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
                 memory_check.choose_batch(self)
             parse_once(self.dataset)
+            if self._more_pictures:
+                self._more_pictures(self.dataset)
             random = random_state.of_reader()  # the reader begins to draw at once
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
             self.loader.random_state = random

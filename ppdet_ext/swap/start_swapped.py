@@ -10,14 +10,17 @@ from ..config import swap_keys
 from ..engine import load_weights, run_facts
 from ..engine.trainer import Trainer
 from ..errors import masked
-from . import swapping
+from . import after_swap, swapping
 from .swap_report import SwapReport
 
 log = logging.getLogger("ppdet.engine")
 
 
-def start(trainer: Trainer) -> None:
+def start(trainer: Trainer, quick: bool = False) -> None:
     """Give a trainer its first weights, as its config says: ``pretrain_weights``, with ``swap_backbone`` or without.
+
+    Args:
+        quick: only the weights, without alignment and what it asks of the training.
 
     Raises:
         UserError: see ``swapping.swap``, ``Trainer.load_weights``.
@@ -33,6 +36,10 @@ def start(trainer: Trainer) -> None:
     report = swap_by_settings(trainer.model, weights, settings, trainer.cfg.get("class_map"),
                               run_facts.names_of(trainer.dataset),
                               lambda theirs: run_facts.check(trainer.cfg, theirs, weights, "TrainReader"))
+    if not quick:
+        report = after_swap.align_model(trainer.model, trainer.cfg, settings, report, trainer.output,
+                                        trainer.dataset.roidbs)
+        after_swap.attach(trainer, report)
     log.info("%s", report)
     note(trainer, report)
 

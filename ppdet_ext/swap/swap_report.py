@@ -13,6 +13,7 @@ from ..weights.load_report import fold
 from . import swap_plan
 from .swap_plan import Row
 
+FITTED = (swap_plan.MADE, swap_plan.KEPT)  # what an alignment changes
 ORDER = {"backbone": 0, "neck": 1, "transformer": 2}  # as a picture goes through
 FIRST_NUMBER = re.compile(r"^.*?\.\d+(?=\.)")
 
@@ -70,7 +71,7 @@ class SwapReport:
         """The report after an alignment: what was made, of these names, was fitted to the old detector's features."""
         wanted = set(names)
         return replace(self, rows=tuple(
-            Row(row.name, swap_plan.ALIGNED, why) if row.name in wanted and row.what == swap_plan.MADE else row
+            Row(row.name, swap_plan.ALIGNED, why) if row.name in wanted and row.what in FITTED else row
             for row in self.rows))
 
     def noted(self, *lines: str) -> SwapReport:

@@ -45,6 +45,8 @@ def make(cfg: dict[str, Any], checkpoint: str | Path, output: str | Path, settin
     report = start_swapped.swap_by_settings(
         model, checkpoint, settings, cfg.get("class_map"), names,
         lambda theirs: run_facts.check(cfg, theirs, masked(checkpoint), "TestReader"))
+    if settings["align_steps"] or settings["align_projections"]:
+        report = report.noted("nothing is aligned here: that is the command train's, before it trains")
     write(model, cfg, report, output)
     return report
 
