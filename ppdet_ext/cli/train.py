@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     prepare.start_workers(cfg)
     checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
+    if args.resume:
+        prepare.require_same_checkpoint(checkpoint)
     if checkpoint:
         with without_pretrained():
             trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
