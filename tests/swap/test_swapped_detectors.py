@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from support.golden import golden_image
-from test_checkpoints import assert_same, save_paddle, small, weights_of
+from support.small_checkpoints import assert_same, save_paddle, small, weights_of
 
 from ppdet_ext.checkpoints import checkpoint_files, convert_detector, models, name_rules, stamp, verify_detector
 from ppdet_ext.config import config_file
@@ -16,7 +16,7 @@ from ppdet_ext.weights import parity
 
 pytestmark = pytest.mark.slow
 
-# the neck and decoder of test_checkpoints' R18, one decoder layer more
+# the neck and decoder of the small R18, one decoder layer more
 LITE = """\
 _BASE_: ['{base}']
 hidden_dim: 32
@@ -26,7 +26,8 @@ TimmBackbone: {{arch: tf_efficientnet_lite0, pretrained: false}}
 HybridEncoder:
   hidden_dim: {hidden}
   expansion: 0.5
-  encoder_layer: {{name: TransformerLayer, d_model: {hidden}, nhead: 4, dim_feedforward: 48, dropout: 0., activation: gelu}}
+  encoder_layer:
+    {{name: TransformerLayer, d_model: {hidden}, nhead: 4, dim_feedforward: 48, dropout: 0., activation: gelu}}
 RTDETRTransformer: {{num_queries: 20, num_decoder_layers: 3, dim_feedforward: 40, nhead: 4}}
 """
 
@@ -106,8 +107,8 @@ def test_what_cannot_be_swapped_leaves_the_new_detector_alone(tmp_path):
     before = values(new.net)
     for model, file, settings, words in (
             (new, "backbone.pdparams", {}, "holds no RT-DETR to keep: it has no neck.input_proj.0.0.weight"),
-            (wide, "old.pdparams", {}, "has 32 as hidden_dim of the neck, the new detector 64.*HybridEncoder.hidden_dim"),
-            (new, "old.pdparams", {"keep_backbone": True}, "keep_backbone: true, but the new backbone is not the check"),
+            (wide, "old.pdparams", {}, "has 32 as hidden_dim of the neck, the new detector 64.*HybridEncoder.hid"),
+            (new, "old.pdparams", {"keep_backbone": True}, "keep_backbone: true, but the new backbone is not the ch"),
             (new, "nowhere.pdparams", {}, "the detector to swap from: there is no weight file '.*nowhere.pdparams'")):
         with pytest.raises(UserError, match=words) as error:
             swap(model.net, tmp_path / file, **settings)
@@ -132,7 +133,7 @@ def test_classes_of_the_same_name_keep_their_rows(tmp_path):
 
 
 def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
-    """Lite0's detector by the command to resnet18, and by a training to a deeper one; resumed, it is not swapped again."""
+    """Lite0's detector by the command to resnet18, and in a training; resumed, it is not swapped again."""
     folder = tmp_path / "output"
     tool("train").main(["-c", str(tiny_config), "-o", "epoch=1"])
     old = folder / "tiny" / "model_final.pdparams"
@@ -160,7 +161,7 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
     tool("train").main([*words, "epoch=2", "-r", "auto"])
     assert stamp.read(folder / "new" / "model_final.pdparams").facts.swaps == (own,)
     for words, said in ((["--from", str(old), "-c", str(new), "-o", str(old)], "is the trained detector itself"),
-                        (["--from", str(old), "-c", str(new), "-o", str(tmp_path / "a.pth")], "should end in .pdparams")):
+                        (["--from", str(old), "-c", str(new), "-o", str(tmp_path / "a.pth")], "should end in .pdp")):
         config_file.forget()
         with pytest.raises(UserError, match=said):
             tool("swap_backbone").main(words)
