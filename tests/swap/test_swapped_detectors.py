@@ -158,5 +158,5 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
     assert stamp.read(folder / "new" / "model_final.pdparams").facts.swaps == (own,)
     for words, said in ((["--from", str(old), "-c", str(new), "-o", str(old)], "is the trained detector itself"),
                         (["--from", str(old), "-c", str(new), "-o", str(tmp_path / "a.pth")], "should end in .pdp")):
-            with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=said):
             tool("swap_backbone").main(words)
