@@ -102,8 +102,9 @@ def _read(checkpoint, new):
     backbone = maps[project].translate({name: tidy[name] for name in others}) if project != "paddledet" else \
         {name: tidy[name] for name in others}
     used = {name for link in maps[project].links if link.paddle in backbone for name in link.foreign}
-    # what has no name in Paddle is another backbone's
-    strange = {f"{name_maps.BACKBONE}({name})": tidy[name] for name in others if name not in used
+    # another backbone's names have no counterpart in Paddle
+    strange = {f"{name_maps.BACKBONE}({name})" if name_maps.BACKBONE in name else name: tidy[name]
+               for name in others if name not in used
                and not name.endswith((name_rules.COUNTER, *name_rules.TORCH_V2_ANCHORS))}
     return found, project, {**state, **backbone, **(strange if project != "paddledet" else {})}
 

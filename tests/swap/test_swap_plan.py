@@ -154,9 +154,9 @@ def test_the_report_puts_rows_alike_together():
     assert report().line == "the detector of out/old.pdparams with backbone resnet18 (14 kept, 7 made, 2 dropped)"
 
 
-def test_what_was_made_can_be_called_aligned():
-    found = report().aligned(["neck.input_proj.0.0.weight", "transformer.enc_score_head.bias"], "500 steps")
-    assert found.names("aligned") == ["neck.input_proj.0.0.weight"]  # the other was kept
+def test_what_the_new_detector_has_can_be_called_aligned():
+    found = report().aligned(["neck.input_proj.0.0.weight", "backbone.conv.weight"], "500 steps")
+    assert found.names("aligned") == ["neck.input_proj.0.0.weight"]  # the other is gone
     assert found.counts == {"kept": 14, "made": 6, "aligned": 1, "dropped": 2}
 
 
