@@ -20,6 +20,7 @@ from ..deploy.image_formats import UnreadableImage
 from ..engine import run_facts
 from ..errors import UserError
 from ..files import atomic_path
+from ..weights.json_file import read_json
 from .pictures import Pictures, in_folder
 from .teacher import Normalization, Teacher
 
@@ -111,7 +112,7 @@ def join(dataset: Any, cfg: Mapping[str, Any], settings: Mapping[str, Any], teac
     """
     path, least = Path(folder) / FILE, settings["min_score"]
     given = {"folder": str(settings["unlabelled"]), "min_score": least, "teacher": teacher.source}
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = read_json(path) if path.is_file() else {}
     if {key: kept.get(key) for key in given} != given:
         own = normalization.used(dict(cfg), "TestReader") or teacher.normalization
         kept = {**given, "boxes": find(teacher, in_folder(settings["unlabelled"], "unlabelled"), own, least)}
