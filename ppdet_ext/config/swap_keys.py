@@ -23,7 +23,7 @@ SETTINGS = {
     "from_config": Setting(TEXT | NONE),
     "keep_backbone": Setting(FLAG | NONE),
     "backbone_weights": Setting(TEXT | NONE),
-    # alignment, see docs/swap_align.md
+    # alignment, see docs/swap.md
     "align_steps": Setting(whole(0, values.MAX_STEPS, 500), 0),
     "images": Setting(TEXT | NONE),
     "align_projections": Setting(FLAG, False),

@@ -8,7 +8,7 @@ from ppdet_ext.config import swap_keys
 OWN = ("align_", "lr", "ratio_", "distill_weight", "min_score")
 
 
-@pytest.mark.parametrize("page", ["swap_align.md", "swap_align_cn.md"])
+@pytest.mark.parametrize("page", ["swap.md", "swap_cn.md"])
 def test_settings_stand_there_with_their_defaults(page):
     text = (REPO / "docs" / page).read_text(encoding="utf-8")
     # without line breaks: a sentence may go on
