@@ -1,43 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A body that is too large is refused before it is read whole, a stranger before anything; work ends with answers."""
 import asyncio
-import json
 
 import pytest
+from support.asgi import Sender, asked
 
 from ppdet_ext.scale.request_guard import BodyLimit, Guard, answer
 
 MOST, SECRET = 1000, "0123456789abcdef"
-
-
-class Sender:
-    """The server's side of one request: a body in pieces; what was read of it, what was answered."""
-
-    def __init__(self, pieces=(), headers=(), path="/predict"):
-        self.pieces, self.read, self.sent = list(pieces), 0, []
-        self.scope = {"type": "http", "method": "POST", "path": path,
-                      "headers": [(name.encode(), value.encode()) for name, value in headers]}
-
-    async def receive(self):
-        piece = self.pieces.pop(0)
-        self.read += len(piece)
-        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
-
-    async def send(self, message):
-        self.sent.append(message)
-
-    @property
-    def code(self):
-        codes = [message["status"] for message in self.sent if message["type"] == "http.response.start"]
-        assert len(codes) == 1
-        return codes[0]
-
-    @property
-    def reason(self):
-        return json.loads(self.sent[-1]["body"])["error"]
-
-    def header(self, name):
-        return dict(self.sent[0]["headers"]).get(name)
 
 
 async def reads_all(scope, receive, send):
@@ -50,12 +20,6 @@ async def reads_all(scope, receive, send):
         length += len(message["body"])
         more = message["more_body"]
     await answer(send, 200, str(length))
-
-
-def asked(app, *given, **settings):
-    one = Sender(*given, **settings)
-    asyncio.run(app(one.scope, one.receive, one.send))
-    return one
 
 
 def guard(app=reads_all, token=None, most=2, done=lambda *_: None):
