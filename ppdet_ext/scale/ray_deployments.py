@@ -66,8 +66,9 @@ class Front:
         self.facts, self._handles = facts, handles
         self._counts: tuple[float, dict[str, int]] = (0.0, {})
         metrics = Metrics(lambda: self.guard.running)
-        app = http_app.build(self, settings.threshold, settings.hosts, metrics, lambda: self.guard.ending)
-        self.guard = Guard(BodyLimit(app, limits.limit("REQUEST_BYTES")), settings.token, settings.most, metrics.done)
+        app = http_app.build(self, settings.threshold, metrics, lambda: self.guard.ending)
+        self.guard = Guard(BodyLimit(app, limits.limit("REQUEST_BYTES")), settings.token, settings.hosts, settings.most,
+                           metrics.done)
         _app[:] = [self.guard]
 
     async def detect(self, model: str, data: bytes, name: str) -> Found:
@@ -125,8 +126,9 @@ def application(models: Mapping[str, str], facts: Mapping[str, Facts], settings:
         replicas: of each.
         wait_seconds: for so long a batch that is not full waits for more.
     """
-    # Ray Serve looks after its replicas every ten seconds else, and ends one after two more
-    common: dict[str, Any] = {"health_check_period_s": 2, "graceful_shutdown_wait_loop_s": 0.1, "graceful_shutdown_timeout_s": 10}
+    # else Ray Serve looks for a replica that has died every ten seconds only, and waits for two where it ends one
+    common: dict[str, Any] = {"health_check_period_s": 2, "graceful_shutdown_wait_loop_s": 0.1,
+                              "graceful_shutdown_timeout_s": 10}
     handles = {}
     for name, path in models.items():
         options = settings[name]

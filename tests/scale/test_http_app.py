@@ -43,7 +43,7 @@ class Models:
 def ask():
     """Ask a server of two models; ``ask.metrics`` is its counters."""
     metrics = serve_metrics.Metrics(lambda: guard.running)
-    guard = Guard(http_app.build(Models(), 0.5, (), metrics, lambda: guard.ending), None, 8, metrics.done)
+    guard = Guard(http_app.build(Models(), 0.5, metrics, lambda: guard.ending), None, (), 8, metrics.done)
 
     def one(body=b"", headers=PNG, **settings):
         return asked(guard, [body], headers, **settings)

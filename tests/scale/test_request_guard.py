@@ -22,8 +22,8 @@ async def reads_all(scope, receive, send):
     await answer(send, 200, str(length))
 
 
-def guard(app=reads_all, token=None, most=2, done=lambda *_: None):
-    return Guard(app, token, most, done)
+def guard(app=reads_all, token=None, hosts=(), most=2, done=lambda *_: None):
+    return Guard(app, token, hosts, most, done)
 
 
 def test_a_body_within_the_limit_passes():
@@ -65,6 +65,16 @@ def test_strangers_are_turned_away_before_the_body_is_read(path):
 def test_health_needs_no_token_and_without_one_nobody_does():
     assert asked(guard(token=SECRET), [b"x"], path="/health").code == 200
     assert asked(guard(), [b"x"]).code == 200
+
+
+def test_another_name_of_the_server_is_refused():
+    ours = guard(hosts=("127.0.0.1", "[::1]"))
+    for host in ("127.0.0.1:8000", "127.0.0.1", "[::1]:8000", "[::1]"):
+        assert asked(ours, [b"x"], [("host", host)]).code == 200
+    for headers in ([("host", "evil.example:8000")], [("host", "127.0.0.1.evil.example")], []):
+        one = asked(ours, [b"x"], headers, path="/health")
+        assert (one.code, one.read) == (400, 0)
+    assert asked(guard(), [b"x"], [("host", "any.example")]).code == 200
 
 
 def test_work_is_counted_and_told():
