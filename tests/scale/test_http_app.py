@@ -17,7 +17,7 @@ pytest.importorskip("python_multipart", reason=WANTED)
 http_app = pytest.importorskip("ppdet_ext.scale.http_app", reason=WANTED)
 serve_metrics = pytest.importorskip("ppdet_ext.scale.serve_metrics", reason=WANTED)
 
-BOXES = np.array([[1, 0.3, 1, 2, 3, 4], [0, 0.9, 1.1, 2, 3, 4], [7, 0.95, 0, 0, 1, 1]], np.float32)
+BOXES = np.array([[1, 0.3, 1, 2, 3, 4], [0, 0.90123456, 1.1, 2, 3, 4], [7, 0.95, 0, 0, 1, 1]], np.float32)
 PNG = [("content-type", "image/png")]
 FORM = [("content-type", "multipart/form-data; boundary=b")]
 
