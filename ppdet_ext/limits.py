@@ -33,6 +33,8 @@ LIMITS = {
     "SIDE": Limit(8192, "pixels of a side that a config may ask for"),
     "DOWNLOAD_GB": Limit(8, "GB (10^9 bytes) of one download"),
     "DOWNLOAD_MINUTES": Limit(240, "minutes of one download"),
+    "REQUEST_BYTES": Limit(64 << 20, "bytes of one request to `serve`, all its pictures together"),
+    "REQUEST_PICTURES": Limit(16, "pictures of one request to `serve`"),
 }
 
 
