@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -86,9 +87,11 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
 
 
 def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
+    ours = signal.getsignal(signal.SIGTERM)
     for left in reversed(range(tries)):
         try:
             ray.init(**settings)
+            signal.signal(signal.SIGTERM, ours)  # Ray puts its own there
             return
         except Exception as error:  # Ray has no common class for these
             ray.shutdown()
