@@ -150,8 +150,8 @@ def _keep_or_write(path: Path, text: str, others: bool) -> None:
 def config_text(name: str, backend: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
     """config.pbtxt: protobuf's text format of Triton's ModelConfig.
 
-    max_batch_size is 0: the outputs of a batch lie one after the other (boxes [sum, 6], their numbers [N]), so that Triton
-    cannot cut them into requests itself; a request may hold as many pictures as it likes.
+    max_batch_size is 0: the outputs of a batch lie one after the other (boxes [sum, 6], their numbers [N]), so that
+    Triton cannot cut them into requests itself; a request may hold as many pictures as it likes.
     """
     fields = [("name", name), ("backend", backend), ("max_batch_size", 0),
               *(("input", _tensor(tensor)) for tensor in inputs), *(("output", _tensor(tensor)) for tensor in outputs),
