@@ -154,11 +154,11 @@ def mean_spread(values):
 
 def reached(curve, ap):
     """Steps after which a curve is at ``ap``, along the lines between its points; None where it never is."""
-    last = (0, 0.0)
+    before = None
     for step, value in curve:
         if value >= ap:
-            return step if value <= last[1] else last[0] + (step - last[0]) * (ap - last[1]) / (value - last[1])
-        last = (step, value)
+            return step if before is None else before[0] + (step - before[0]) * (ap - before[1]) / (value - before[1])
+        before = step, value
     return None
 
 
