@@ -39,7 +39,7 @@ BACKBONES = {
 }
 # settings of swap_backbone; None: the checkpoint is not used
 VARIANTS = {"restart": None, "keep": {}, "align": {"align": True}, "distill": {"align": True, "distill": True}}
-WARM_UP, DROP = 50, 0.8  # steps; share of the steps after which the learning rate falls to a tenth
+WARM_UP = 50  # steps; after them the rate stays, so that a longer run's curve begins as a shorter one's
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,9 @@ def config_of(plan, backbone, variant, seed, teacher, batch=8):
     epochs = (plan.steps - align) // per_epoch
     made = {
         "_BASE_": [str(CONFIG)], **plan.sections(), "epoch": epochs, "seed": seed, "validate": True,
-        "snapshot_epoch": max(1, plan.evaluate // per_epoch), "TimmBackbone": BACKBONES[backbone],
+        "watch": False, "snapshot_epoch": max(1, plan.evaluate // per_epoch), "TimmBackbone": BACKBONES[backbone],
         "LearningRate": {"schedulers": [
-            {"name": "PiecewiseDecay", "gamma": 0.1, "milestones": [max(1, round(DROP * epochs))], "use_warmup": True},
+            {"name": "PiecewiseDecay", "gamma": 1.0, "milestones": [epochs], "use_warmup": True},
             {"name": "LinearWarmup", "start_factor": 0.001, "steps": WARM_UP}]}}
     if swap is not None:
         settings = {"align_steps": align, **({"images": str(images)} if align else {}),
@@ -165,14 +165,18 @@ def reached(curve, ap):
 def row(backbone, variant, runs):
     """A row of the table: runs are those of one data set and backbone."""
     own = [found for found in runs if found["variant"] == variant]
-    restarts = {found["seed"]: found["curve"][-1][1] for found in runs if found["variant"] == "restart"}
-    pairs = [(found, restarts[found["seed"]]) for found in own if found["seed"] in restarts]
-    gains = [found["curve"][-1][1] - ap for found, ap in pairs]
-    steps = [reached(found["curve"], ap) for found, ap in pairs]
-    shares = "not reached" if None in steps else \
-        f"{statistics.mean(steps):.0f} ({statistics.mean(steps) / own[0]['steps']:.0%})" if steps else ""
-    return (f"| {backbone} | {variant} | {len(own)} | {mean_spread([found['curve'][-1][1] for found in own])} | "
-            f"{mean_spread(gains) if variant != 'restart' else ''} | {shares if variant != 'restart' else ''} |")
+    restarts = {found["seed"]: found["curve"] for found in runs if found["variant"] == "restart"}
+    pairs = [(found["curve"], restarts[found["seed"]]) for found in own if found["seed"] in restarts]
+    gains = []
+    for curve, restart in pairs:
+        step = max({step for step, _ in curve} & {step for step, _ in restart})
+        gains.append(dict(curve)[step] - dict(restart)[step])
+    steps = [reached(curve, restart[-1][1]) for curve, restart in pairs]
+    shares = "not reached" if None in steps else "" if not steps else \
+        f"{statistics.mean(steps):.0f} ({statistics.mean(steps) / pairs[0][1][-1][0]:.0%})"
+    cells = [backbone, variant, len(own), mean_spread([found["curve"][-1][1] for found in own]),
+             *(["", ""] if variant == "restart" else [mean_spread(gains), shares])]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def table(results):
@@ -180,7 +184,7 @@ def table(results):
     for data in dict.fromkeys(found["data"] for found in results):
         runs = [found for found in results if found["data"] == data]
         lines += [f"\n### {data} ({runs[0]['steps']} steps)\n",
-                  "| backbone | variant | seeds | AP at the end | above restart | steps to restart's last AP |",
+                  "| backbone | variant | seeds | last AP | above restart at equal steps | steps to restart's last AP |",
                   "|---|---|---|---|---|---|"]
         for backbone in BACKBONES:
             own = [found for found in runs if found["backbone"] == backbone]
@@ -235,7 +239,7 @@ def main():
     parser.add_argument("--data", default="digits", choices=["digits", "letters"])
     parser.add_argument("--only", nargs="*", default=[], help="backbones and variants, such as resnet18 keep align")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=500, help="of each run, those of the alignment counted")
+    parser.add_argument("--steps", type=int, default=400, help="of each run, those of the alignment counted")
     parser.add_argument("--align_steps", type=int, default=100)
     parser.add_argument("--evaluate", type=int, default=50, help="steps from one AP to the next")
     parser.add_argument("--threads", type=int, default=1)
