@@ -184,7 +184,7 @@ def table(results):
     for data in dict.fromkeys(found["data"] for found in results):
         runs = [found for found in results if found["data"] == data]
         lines += [f"\n### {data} ({runs[0]['steps']} steps)\n",
-                  "| backbone | variant | seeds | last AP | above restart at equal steps | steps to restart's last AP |",
+                  "| backbone | variant | seeds | last AP | above restart, equal steps | steps to restart's last AP |",
                   "|---|---|---|---|---|---|"]
         for backbone in BACKBONES:
             own = [found for found in runs if found["backbone"] == backbone]
