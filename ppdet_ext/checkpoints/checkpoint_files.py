@@ -28,8 +28,8 @@ PPDET_HOST = "https://paddledet.bj.bcebos.com/"  # what PaddleDetection's ppdet:
 def locate(spec: str | Path) -> Location:
     """The Location of ``spec``: a file (.pdparams may be left out), a URL, or a folder of transformers'.
 
-    Its ``meta`` has the ``classes`` where a .pdparams' stamp (which has mean and std too), transformers' config.json or
-    our own .yml names them.
+    Its ``meta`` has the ``classes`` where a .pdparams' stamp (which has mean, std, backbone and swaps, too),
+    transformers' config.json or our own .yml names them.
 
     Raises:
         UserError: it is not there, or the folder holds no weights.
@@ -42,7 +42,8 @@ def locate(spec: str | Path) -> Location:
     location = source.locate_spec(spec)
     own = stamp.read(location.path) if location.path.suffix == stamp.WEIGHTS else None
     if own and own.facts:
-        known = {"classes": list(own.facts.classes), "mean": own.facts.mean, "std": own.facts.std}
+        known = {"classes": list(own.facts.classes), "mean": own.facts.mean, "std": own.facts.std,
+                 "backbone": own.facts.backbone, "swaps": own.facts.swaps}
         return dataclasses.replace(location, meta={**location.meta, **{k: v for k, v in known.items() if v}})
     config = location.path.parent / HF_CONFIG
     if location.path.name.replace(shards.SUFFIX, "") not in HF_FILES or not config.is_file():

@@ -15,6 +15,7 @@ from ..errors import printable
 NO_NAME = re.compile(r"LABEL_\d+")  # a class whose name nobody knew
 SHOWN = 5  # names in a message
 LARGEST = 2 ** 53  # of a number; what is none, is not below
+SWAP = ("file", "sha256", "old_backbone", "new_backbone")
 LONGEST = 2000  # characters of a setting
 
 
@@ -31,6 +32,9 @@ class Facts:
         data: the training's annotations: file name and digest.
         settings: what of the config decides how training goes on, as text by its name.
         resumed: names of the runs that this one went on with, the first one first.
+        backbone: what the backbone is called.
+        swaps: where the backbone was exchanged, the oldest first: the checkpoint's file, its sha256, the names of the
+            two backbones.
     """
 
     classes: tuple[str, ...] = ()
@@ -42,6 +46,8 @@ class Facts:
     data: str = ""
     settings: dict[str, str] = field(default_factory=dict)
     resumed: tuple[str, ...] = ()
+    backbone: str = ""
+    swaps: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def of(cls, values: Any) -> Facts:
@@ -56,6 +62,20 @@ class Facts:
 
     def __bool__(self) -> bool:
         return any(getattr(self, one.name) for one in fields(self))
+
+
+def _swaps(value):
+    entries = value if isinstance(value, (list, tuple)) else ()
+    return tuple({key: printable(str(one.get(key, ""))) for key in SWAP} for one in entries if isinstance(one, dict))
+
+
+def backbone_name(backbone: Any) -> str:
+    """What a built backbone is called: a network's name with its tag, or the class with its depth."""
+    name = getattr(backbone, "full_arch", "" if backbone is None else None)
+    if name is not None:
+        return str(name)
+    depth = getattr(backbone, "depth", None)
+    return type(backbone).__name__ + (f"-{depth}" if isinstance(depth, int) else "")
 
 
 def _texts(value):
@@ -74,6 +94,7 @@ _READ = {
     "resumed": _texts, "size": _numbers((int,)),
     "steps_per_epoch": lambda value: value if type(value) is int and value > 0 else 0,
     "data": lambda value: printable(value) if isinstance(value, str) else "",
+    "backbone": lambda value: printable(value) if isinstance(value, str) else "", "swaps": _swaps,
     "settings": lambda value: {printable(key): printable(text, LONGEST) for key, text in value.items()}
     if isinstance(value, dict) else {},
 }

@@ -16,6 +16,7 @@ from . import name_rules
 
 log = logging.getLogger(__name__)
 SCORE_BIAS = "transformer.enc_score_head.bias"  # its length is the number of classes, in every project
+BACKBONE = "backbone."  # how its names begin in Paddle and in lyuwenyu's files
 LABELS = "transformer.denoising_class_embed.weight"
 
 
@@ -190,6 +191,33 @@ def reading_maps(shapes: dict[str, tuple[int, ...]]) -> dict[str, NameMap]:
         except UserError:
             continue
     return found
+
+
+def by_rules(state: dict[str, np.ndarray], project: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """What a project's file holds of an RT-DETR after its backbone, whatever its depth: no model has to be built.
+
+    Args:
+        state: ``{name: array}`` under the table's names; see ``NameMap.tidy``.
+        project: of ``name_rules.PROJECTS``.
+
+    Returns:
+        ``({Paddle name: array in Paddle's layout}, names that belong to the backbone, or to no row)``.
+    """
+    if project == "paddledet":
+        rest = [name for name in state if name.startswith(BACKBONE)]
+        return {name: value for name, value in state.items() if not name.startswith(BACKBONE)}, rest
+    parts: dict[str, dict[int, np.ndarray]] = {}
+    leaves, rest = {}, []
+    for name, value in state.items():
+        found = name_rules.paddle_name(name, project)
+        if found is None or found[0].startswith(BACKBONE):
+            rest.append(name)
+            continue
+        own, leaf, place = found
+        leaves[own] = leaf.seen_by(project)
+        parts.setdefault(own, {})[place] = value
+    return {own: layout.back(*(parts[own][place] for place in range(len(tails))))
+            for own, (tails, layout) in leaves.items() if len(parts[own]) == len(tails)}, rest
 
 
 def identify(state: Collection[str], maps: Iterable[NameMap]) -> tuple[NameMap | None, int]:

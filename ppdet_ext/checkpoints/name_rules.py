@@ -6,6 +6,7 @@ files (``hf``). Names and shapes were read off the models themselves (state dict
 """
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any, Callable, NamedTuple
 
@@ -225,6 +226,29 @@ def rows_of(name: str) -> list[tuple[Row, Leaf, dict[str, Any]]]:
     """``[(Row, Leaf, fields)]`` of a Paddle name: one, as no two rows fit the same name; none for unknown ones."""
     found = ((row, leaf, template.read(name)) for row, leaf, template in _TEMPLATES)
     return [(row, leaf, fields) for row, leaf, fields in found if fields is not None]
+
+
+@functools.cache
+def _templates_of(project):
+    """[(row, leaf, position among the leaf's tensors, Template of the project's name)]; second version's names, too."""
+    modules = ((row, text) for row in ROWS if getattr(row, project)
+               for text in dict.fromkeys((getattr(row, project), TORCH_V2.get(getattr(row, project)))) if text)
+    return tuple((row, leaf, place, Template(f"{module}.{tail}")) for row, module in modules
+                 for leaf in KINDS[row.kind] for place, tail in enumerate(leaf.seen_by(project)[0]))
+
+
+def paddle_name(name: str, project: str) -> tuple[str, Leaf, int] | None:
+    """Of a tensor in ``torch`` or ``hf``, whatever the network's depth.
+
+    Returns:
+        ``(Paddle name, Leaf, number)``: the tensor is that one of those that make the Paddle tensor; None for an
+        unknown name.
+    """
+    for row, leaf, place, template in _templates_of(project):
+        fields = template.read(name)
+        if fields is not None:
+            return Template(f"{row.paddledet}.{leaf.paddle}").write(fields), leaf, place
+    return None
 
 
 def class_axis(name: str) -> int | None:

@@ -58,6 +58,8 @@ class Stamp:
     @property
     def place(self) -> str:
         """'epoch 3': that epoch, from 0, is done; 'epoch 3, batch 20': so many batches of it are."""
+        if not self.epochs and not self.batches:
+            return "before training"
         return f"epoch {self.epoch}, batch {self.batches}" if self.batches else f"epoch {self.epoch}"
 
 

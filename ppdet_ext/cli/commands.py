@@ -40,6 +40,8 @@ COMMANDS = (
             "把 model.onnx 量化为 OpenVINO 的 INT8"),
     Command("convert", "cli.convert_weights", "convert_weights", "weights of backbones and detectors, both ways",
             "双向转换骨干网络和检测器的权重"),
+    Command("swap", "cli.swap_backbone", "swap_backbone", "another backbone under a trained detector",
+            "给训练好的检测器换骨干网络"),
     Command("sample-data", "cli.make_sample_dataset", "make_sample_dataset", "write the sample data set",
             "生成示例数据集"),
     Command("convert-data", "cli.convert_dataset", "convert_dataset", "a data set in another layout: COCO, VOC, YOLO",

@@ -51,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     setup()
     from ..engine.trainer import Trainer
     from ..registry.weights_wanted import without_pretrained
+    from ..swap import after_swap, start_swapped
     from . import prepare
 
     cfg = prepare.load_cfg(args, "train")
@@ -66,12 +67,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
     if checkpoint:
         with without_pretrained():
-            trainer = Trainer(cfg, "train")
+            trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
         trainer.resume_weights(checkpoint)
+        after_swap.attach(trainer, None)
     else:
-        trainer = Trainer(cfg, "train")
-        if cfg.get("pretrain_weights"):
-            trainer.load_weights(cfg["pretrain_weights"])
+        trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
+        start_swapped.start(trainer)
     trainer.train(args.eval)
 
 
@@ -80,10 +81,12 @@ def _quick(cfg: dict[str, Any], steps: int) -> None:
     import dataclasses
 
     from ..quick import quick_run, quick_setup
+    from ..swap import start_swapped
     from . import prepare
 
     cfg["seed"] = cfg.get("seed") or 0
     prepare.start_workers(cfg)
     recipe = quick_setup.Recipe()
-    if not quick_run.run(cfg, dataclasses.replace(recipe, steps=steps) if steps else recipe).passed:
+    recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
+    if not quick_run.run(cfg, recipe, start_swapped.start).passed:
         sys.exit(quick_run.FAILED)

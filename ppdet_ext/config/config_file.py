@@ -8,10 +8,11 @@ the same process, ``-o A.b.c=1 A.b.d=2`` drops the first value, and a field of a
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,22 @@ def forget() -> None:
         schema.clear()
         if allowed.is_module(schema):
             global_config[name] = schema
+
+
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """Inside, another config can be loaded and built from; after it ppdet's global config is as it was before."""
+    kept = {name: (value, dict(value) if isinstance(value, SchemaDict) else None)
+            for name, value in global_config.items()}
+    try:
+        yield
+    finally:
+        forget()
+        for name, (value, settings) in kept.items():
+            if settings is not None:
+                value.clear()
+                value.update(settings)
+            global_config[name] = value
 
 
 def registered_groups() -> set[str]:

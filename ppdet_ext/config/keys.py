@@ -15,7 +15,7 @@ from ppdet.core.config.schema import SchemaDict
 
 from ..errors import UserError, nearest
 from ..registry import check_settings
-from . import allowed, config_file, reader_keys, rules, schedule_keys, values
+from . import allowed, config_file, reader_keys, rules, schedule_keys, swap_keys, values
 from .calls import unknown
 from .reader_keys import DATASETS, READERS
 
@@ -85,6 +85,7 @@ def check_keys(cfg: Mapping[str, Any]) -> None:
     for name in READERS:
         reader_keys.check_reader(name, cfg.get(name))
     schedule_keys.check(cfg)
+    swap_keys.check(cfg)
     allowed.check_wandb(cfg)
     if cfg.get("architecture"):
         check_settings(cfg["architecture"])

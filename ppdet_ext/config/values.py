@@ -114,6 +114,7 @@ TOP_LEVEL = {
     "keep_checkpoints": whole(0, MAX_EPOCHS, 2) | one_of(ALL),
     "tensorboard_log_dir": TEXT | NONE, "mlflow": GROUP | NONE,
     "vdl_log_dir": TEXT | NONE, "allow_missing": TEXTS | NONE, "class_map": GROUP | NONE,
+    "swap_backbone": FLAG | GROUP | NONE,
     "export": table(FLAG, example="{post_process: true}", only=EXPORT) | NONE,
     "normalization": NORMALIZATION | NONE, "normalization_mismatch": one_of("error", "warn") | NONE,
     "class_mismatch": one_of("error", "warn") | NONE,

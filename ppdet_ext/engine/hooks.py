@@ -80,6 +80,9 @@ class Hook:
     def before_step(self, status: Status) -> None:
         """A batch is read and not yet used."""
 
+    def add_losses(self, data: dict[str, Any], losses: dict[str, paddle.Tensor]) -> None:
+        """The model has given its losses for the batch: a further one is added to 'loss', and under its own name."""
+
     def before_update(self, status: Status) -> None:
         """The gradients of a group of batches are complete, in all processes equal; the weights have not moved yet.
 

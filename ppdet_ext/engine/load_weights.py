@@ -61,6 +61,11 @@ def load_pretrained(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()
     return f"the detector's weights from {masked(spec)} ({name_rules.TITLES[found.project]}'s format)"
 
 
+def load_backbone(model: nn.Layer, spec: str | Path, allow: Sequence[str] = ()) -> str:
+    """Start a detector's backbone from a file that holds one alone; arguments and mistakes as ``load_pretrained``'s."""
+    return _load_backbone(model, checkpoint_files.read(spec, set(model.backbone.state_dict())), spec, allow)
+
+
 def _whole(model: nn.Layer, found: Any, checkpoint: checkpoint_files.Checkpoint, class_map: Any,
            own_names: Sequence[str] | None) -> dict[str, np.ndarray]:
     """The checkpoint's tensors in Paddle's names and layout, for the model's classes; what it has beside them stays."""
@@ -172,7 +177,7 @@ def _check_facts(trainer, mark, weights):
     """Whether data and config are still the run's; the names of settings that are not."""
     if mark is None:
         return set()
-    trainer.resumed = (*mark.facts.resumed, mark.run)
+    trainer.resumed, trainer.swaps = (*mark.facts.resumed, mark.run), mark.facts.swaps
     own = trainer.facts
     run_facts.check(trainer.cfg, mark.facts, weights, "TrainReader", own.classes, "TrainDataset")
     return run_facts.say_changes(mark.facts, own)

@@ -168,6 +168,7 @@ class TrainingLoop:
         with self.watch.batch(data, self.status), phases.of("forward"):
             with self.precision.auto_cast():
                 losses = self.model(data)
+                call(self.hooks, "add_losses", data, losses)
             self.watch.check(losses)
         with phases.of("backward"):
             self.scaler.scale(losses["loss"] / self.accumulation.group_size(step)).backward()

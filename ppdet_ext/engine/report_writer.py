@@ -16,7 +16,7 @@ from ..checkpoints import stamp
 from ..checkpoints.facts import Facts
 from ..config import resolved
 from ..files import require_writable, sha256
-from ..report import box_tables, error_kinds, evaluation_part, figures, run_page, run_part
+from ..report import box_tables, error_kinds, evaluation_part, figures, run_page, run_part, swap_part
 from ..report.class_results import ClassResult, class_results
 from ..report.page import Words
 from . import class_table, metrics_file
@@ -97,7 +97,8 @@ def write_training(trainer: Trainer, facts: Mapping[str, Any], evaluated: Evalua
         trainer.cfg["filename"], run_page.TRAINING, pairs, facts["ap"],
         run_part.run_part(rows, metrics_file.read(trainer.output / metrics_file.NAME)),
         evaluated.part() if evaluated else None,
-        [*backbone_weights(trainer), *pixels(trainer.facts)], gpu(), config, facts["next"])
+        [*backbone_weights(trainer), *pixels(trainer.facts)], gpu(), config, facts["next"],
+        swap_part.swap_part(trainer.swapped) if trainer.swapped else None)
     return run_page.write(page, trainer.output)
 
 

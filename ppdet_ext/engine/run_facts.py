@@ -37,7 +37,15 @@ def collect(trainer: Trainer) -> Facts:
     mean, std = normalization.used(cfg, "TrainReader") or ((), ())
     return Facts(tuple(names), tuple(ids), mean, std,
                  tuple(_size(cfg, "EvalReader")), trainer.accumulation.steps_per_epoch, _data(cfg),
-                 {name: _text(cfg, name) for name in SETTINGS}, trainer.resumed)
+                 {name: _text(cfg, name) for name in SETTINGS}, trainer.resumed,
+                 facts.backbone_name(getattr(trainer.model, "backbone", None)), trainer.swaps)
+
+
+def before_training(cfg: dict[str, Any], classes: Sequence[str], backbone: str,
+                    swaps: tuple[dict[str, str], ...]) -> Facts:
+    """Those of weights that are made for a config's detector, and that no run has trained."""
+    mean, std = normalization.used(cfg, "TestReader") or ((), ())
+    return Facts(tuple(classes), (), mean, std, tuple(_size(cfg, "EvalReader")), backbone=backbone, swaps=swaps)
 
 
 def names_of(dataset: Any) -> list[str]:

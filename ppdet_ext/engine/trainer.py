@@ -6,7 +6,7 @@ import contextlib
 import functools
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,7 @@ class Trainer:
             precision.Precision), ``accumulate_steps`` (see accumulation.GradientAccumulation).
         mode: 'train', 'eval' or 'test'. In the last two the backbone's own weights are not asked for: a checkpoint of
             the whole detector follows.
+        more_pictures: called with the parsed data set of mode 'train'; it may add records.
 
     Attributes:
         cfg: a copy of the config, with data sets in the place of their settings.
@@ -91,6 +92,8 @@ class Trainer:
         output: folder of checkpoints, curves and report, ``<save_dir>/<name of the config>``.
         run: the run's own name, for the stamps of its checkpoints.
         resumed: names of the runs that it goes on with.
+        swaps: where the backbone was exchanged before, see ``facts.Facts``.
+        swapped: what an exchange of the backbone did at the start of this run, as plain data; None without.
         resolved: the config as YAML, which alone repeats the run.
         checkpoint: the stamp of the weights of modes 'eval' and 'test', once they are loaded.
         scaler: the loss scale of mixed precision; None where nothing is trained.
@@ -106,12 +109,16 @@ class Trainer:
             settings exclude each other.
     """
 
-    def __init__(self, cfg: dict[str, Any], mode: str = "train") -> None:
+    def __init__(self, cfg: dict[str, Any], mode: str = "train",
+                 more_pictures: Callable[[Any], None] | None = None) -> None:
+        self._more_pictures = more_pictures
         self.mode, self.output = mode, Path(cfg.get("save_dir", "output")) / cfg["filename"]
         self.started_from, self.run = "", secrets.token_hex(4)
         self.ap: dict[str, float | None] = {}
         self.checkpoint: Stamp | None = None
         self.resumed: tuple[str, ...] = ()
+        self.swaps: tuple[dict[str, str], ...] = ()
+        self.swapped: dict[str, Any] | None = None
         if mode == "train":
             # COCO's bbox.json goes beside the checkpoints, not into the working directory
             cfg["output_eval"] = cfg.get("output_eval") or str(self.output)
@@ -153,6 +160,8 @@ class Trainer:
             if self.cfg["TrainReader"]["batch_size"] == memory_check.AUTO:
                 memory_check.choose_batch(self)
             parse_once(self.dataset)
+            if self._more_pictures:
+                self._more_pictures(self.dataset)
             random = random_state.of_reader()  # the reader begins to draw at once
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
             self.loader.random_state = random
@@ -247,12 +256,21 @@ class Trainer:
                 class_names.of_data_set(self.cfg)
             self.started_from = load_weights.load_pretrained(
                 self.model, weights, self.cfg.get("allow_missing") or (), class_map, own_names,
-                lambda theirs: run_facts.check(self.cfg, theirs, weights, "TrainReader"))
+                lambda theirs: self.take_over(theirs, weights))
         else:
             self.checkpoint = load_weights.load_exact(self.model, weights)
             names = run_facts.names_of(self.dataset) if self.mode == "eval" else ()
             run_facts.check(self.cfg, self.checkpoint.facts, weights, f"{self.mode.capitalize()}Reader", names,
                             "EvalDataset")
+
+    def take_over(self, theirs: Facts, weights: str | Path) -> None:
+        """Hold the facts of weights that training starts from against the config, and keep what goes on.
+
+        Raises:
+            UserError: see ``run_facts.check``.
+        """
+        run_facts.check(self.cfg, theirs, weights, "TrainReader")
+        self.swaps = theirs.swaps
 
     def resume_weights(self, weights: str | Path) -> None:
         """Go on with the run that wrote this checkpoint.

@@ -35,8 +35,8 @@ CONFIG_HEAD = "# Written by a training run, with all that its config, bases and 
 log = logging.getLogger("ppdet.engine")
 # -o keys that belong to the training run only
 TRAINING_OPTIONS = ("weights", "pretrain_weights", "epoch", "save_dir", "snapshot_epoch", "TrainReader", "TrainDataset",
-                    "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "class_map", "worker_num",
-                    "log_iter")
+                    "LearningRate", "OptimizerBuilder", "validate", "allow_missing", "swap_backbone", "class_map",
+                    "worker_num", "log_iter")
 # the next steps as a checkout spells them; a command line brings its own spelling
 PROGRAMS = {"eval": "python tools/eval.py", "infer": "python tools/infer.py", "export": "python tools/export_model.py",
             "deploy": "python tools/deploy_infer.py"}
@@ -99,6 +99,7 @@ class TrainingReport(Hook):
             "page": str(trainer.output / PAGE) if trainer.cfg.get("report") is not False else None,
             "curves": [str(trainer.output / f"curves.{suffix}") for suffix in ("json", "png")],
             "next": next_commands(trainer, name),
+            **({"swap": trainer.swapped} if trainer.swapped else {}),
         }
 
     @functools.cached_property

@@ -98,12 +98,14 @@ class Detections(Hook):
 
 
 @kernels.enabled()
-def run(cfg: dict[str, Any], recipe: Recipe = Recipe()) -> Verdict:  # noqa: B008  # it is frozen
+def run(cfg: dict[str, Any], recipe: Recipe = Recipe(),  # noqa: B008  # it is frozen
+        begin: Callable[[Trainer], None] | None = None) -> Verdict:
     """Learn a few images by heart and say how it went; prints what it changes and the verdict, writes quick.json.
 
     Args:
         cfg: ppdet's global config, checked for mode 'train'; it is changed.
         recipe: how long, how fast, how much.
+        begin: gives the trainer its first weights; None: its config's ``pretrain_weights``.
     Raises:
         UserError: the config cannot be built, there is no box to learn, a picture cannot be read.
     """
@@ -123,7 +125,9 @@ def run(cfg: dict[str, Any], recipe: Recipe = Recipe()) -> Verdict:  # noqa: B00
     for line in changes:
         print(f"quick: {line}", flush=True)
     trainer = Trainer(cfg, "train")
-    if cfg.get("pretrain_weights"):
+    if begin:
+        begin(trainer)
+    elif cfg.get("pretrain_weights"):
         trainer.load_weights(cfg["pretrain_weights"])
     verdict = _judged(trainer, dataset, rate, recipe, changes, start)
     with atomic_path(folder / VERDICT) as path:

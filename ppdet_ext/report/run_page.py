@@ -12,6 +12,7 @@ from .evaluation_part import AP_COLUMNS, AP_NAMES, CLASS_COLUMNS, CONFUSION_COLU
 from .page import Words, render
 from .run_part import RunPart
 from .surroundings import machine, versions
+from .swap_part import SWAP_COLUMNS, SwapPart
 from .thumbnails import COLOURS, KINDS
 
 NAME = "report.html"
@@ -36,6 +37,7 @@ class Page:
         device: (words, value) pairs beside the machine's: the GPU.
         config: the resolved config as YAML.
         next: commands to copy.
+        swap: what an exchange of the backbone did at the start.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Page:
     device: Sequence[tuple[Words, Any]] = ()
     config: str = ""
     next: Sequence[str] = ()
+    swap: SwapPart | None = None
 
 
 def as_html(page: Page) -> str:
@@ -55,7 +58,7 @@ def as_html(page: Page) -> str:
     known = [{"name": AP_NAMES[name], "value": value} for name, value in page.ap.items() if name in AP_NAMES]
     return render("run.html.j2", title=(f"{page.kind[0]}: {page.name}", page.kind[1]), page=page, ap_rows=known,
                   ap_columns=AP_COLUMNS, class_columns=CLASS_COLUMNS, error_columns=ERROR_COLUMNS,
-                  confusion_columns=CONFUSION_COLUMNS,
+                  confusion_columns=CONFUSION_COLUMNS, swap_columns=SWAP_COLUMNS,
                   legend=[(COLOURS[kind], KINDS[kind]) for kind in COLOURS], versions=versions(),
                   machine=[*machine(), *page.device])
 
