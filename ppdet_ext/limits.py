@@ -27,12 +27,14 @@ LIMITS = {
     "GRAPH_DEPTH": Limit(12, "lists inside lists in it"),
     "GRAPH_PARAMETERS": Limit(10**10, "numbers in all parameters and buffers together, and of one axis"),
     "GRAPH_CONSTANTS": Limit(64 << 20, "bytes of all constants together"),
-    "FILES": Limit(2_000_000, "files in a data set's folder"),
+    "FILES": Limit(2_000_000, "files in a data set's folder, pictures of a batch job"),
     "ANNOTATION_BYTES": Limit(4 << 30, "bytes of an annotation file of a whole data set (COCO's JSON, a CSV)"),
     "LABEL_BYTES": Limit(16 << 20, "bytes of one picture's annotations (VOC's XML, YOLO's text), of a list of names"),
     "SIDE": Limit(8192, "pixels of a side that a config may ask for"),
     "DOWNLOAD_GB": Limit(8, "GB (10^9 bytes) of one download"),
     "DOWNLOAD_MINUTES": Limit(240, "minutes of one download"),
+    "REQUEST_BYTES": Limit(64 << 20, "bytes of one request to `serve`, all its pictures together"),
+    "REQUEST_PICTURES": Limit(16, "pictures of one request to `serve`"),
 }
 
 

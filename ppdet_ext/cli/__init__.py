@@ -72,7 +72,8 @@ def _run(main: Callable[[], object]) -> None:
         if not processes.is_rank_lost(error):
             raise
         processes.wait_for_launcher()
-        _leave(3, f"error: {_process()}another process ended too early; its log says why (log/workerlog.N)")
+        where = "log/workerlog.N on its machine" if processes.nodes() > 1 else "log/workerlog.N"
+        _leave(3, f"error: {_process()}another process ended too early; its log says why ({where})")
 
 
 def _process() -> str:

@@ -23,7 +23,7 @@ from ..checkpoints import stamp
 from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
 from ..data import checks, normalization, sample
-from ..distributed import processes
+from ..distributed import agreement, processes
 from ..errors import UserError, masked
 from ..files import settle
 from ..weights.readers import READERS
@@ -49,6 +49,7 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
         UserError: anything in the config that cannot work, or several processes for a tool that is for one.
     """
     cfg = read_cfg(args, mode)
+    processes.start()  # before the data is looked at: what is wrong with it on one machine ends the others, too
     sample.ensure(cfg)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     reader_keys.check_pictures(cfg, mode, validate)
@@ -196,6 +197,20 @@ def newest_checkpoint(cfg: dict[str, Any]) -> str | None:
                         "anew")
     log.info("-r auto: there is no checkpoint in '%s': training starts from the beginning", folder)
     return None
+
+
+def require_same_checkpoint(checkpoint: str | None) -> None:
+    """Of several processes all go on from one checkpoint, or all begin; all call.
+
+    Raises:
+        UserError: a machine has another one, or does not see the folder where it is.
+    """
+    own = "none"
+    if checkpoint:
+        path = next((path for path in map(Path, (checkpoint, f"{checkpoint}{stamp.WEIGHTS}")) if path.is_file()), None)
+        own = f"'{path}', {stamp.read(path) or 'without a stamp'}" if path else f"no file '{checkpoint}'"
+    agreement.require_same("the checkpoint to go on from", own, "let save_dir be a folder that all machines share, or "
+                           "copy the whole checkpoint to each")
 
 
 def _is_there(weights):

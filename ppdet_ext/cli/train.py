@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     prepare.start_workers(cfg)
     checkpoint = prepare.newest_checkpoint(cfg) if args.resume == prepare.AUTO else args.resume
+    if args.resume:
+        prepare.require_same_checkpoint(checkpoint)
     if checkpoint:
         with without_pretrained():
             trainer = Trainer(cfg, "train", after_swap.more_pictures(cfg))
@@ -79,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _quick(cfg: dict[str, Any], steps: int) -> None:
     """The verdict on a config; ends the process with 1 where it fails. ``steps`` 0: as many as are usual."""
     import dataclasses
+    import functools
 
     from ..quick import quick_run, quick_setup
     from ..swap import start_swapped
@@ -88,5 +91,5 @@ def _quick(cfg: dict[str, Any], steps: int) -> None:
     prepare.start_workers(cfg)
     recipe = quick_setup.Recipe()
     recipe = dataclasses.replace(recipe, steps=steps) if steps else recipe
-    if not quick_run.run(cfg, recipe, start_swapped.start).passed:
+    if not quick_run.run(cfg, recipe, functools.partial(start_swapped.start, quick=True)).passed:
         sys.exit(quick_run.FAILED)

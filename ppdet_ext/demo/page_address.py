@@ -19,11 +19,14 @@ def is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def listen(host: str, port: int) -> tuple[socket.socket, int]:
+def listen(host: str, port: int, another: bool = True) -> tuple[socket.socket, int]:
     """A socket that listens, and its port: ``port``, or a free one where that is 0 or taken.
 
+    Args:
+        another: False: where ``port`` is taken no other one will do.
+
     Raises:
-        UserError: the host is not this machine's, or the port needs rights.
+        UserError: the host is not this machine's, the port needs rights, or it is taken and no other one will do.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for wanted in (port, 0):
@@ -35,6 +38,8 @@ def listen(host: str, port: int) -> tuple[socket.socket, int]:
             return found, found.getsockname()[1]
         except (OSError, OverflowError, UnicodeError) as error:
             found.close()
+            if getattr(error, "errno", None) == errno.EADDRINUSE and not another:
+                raise UserError(f"--port {port} is taken at {host}; name another one, 0 takes a free one") from None
             if getattr(error, "errno", None) != errno.EADDRINUSE or not wanted:
                 raise UserError(f"cannot serve a page at --host {host} --port {port} "
                                 f"({getattr(error, 'strerror', None) or error}); --host is an address of this machine, "

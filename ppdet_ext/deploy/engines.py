@@ -119,6 +119,20 @@ def create(path: str | Path, options: Options) -> tuple[ExportedModel, str, Engi
     Raises:
         DeployError: no exported model, the engine is not installed, or the options are not for it or this machine.
     """
+    model, options = choose(path, options)
+    name = str(options.engine)
+    return model, name, _engine_class(name)(model, options)
+
+
+def choose(path: str | Path, options: Options) -> tuple[ExportedModel, Options]:
+    """Open an exported model, and see which engine it would be, without loading that.
+
+    Returns:
+        (ExportedModel, the options with ``engine`` set).
+
+    Raises:
+        DeployError: see ``create``.
+    """
     path = Path(path)
     name = options.engine or next((name for name, runtime in ENGINES.items() if runtime.find(path)), "paddle")
     if name not in ENGINES:
@@ -126,7 +140,7 @@ def create(path: str | Path, options: Options) -> tuple[ExportedModel, str, Engi
     model = ExportedModel.open(path, ENGINES[name].find(path), ENGINES[name].files)
     options = replace(options, engine=name, device=options.device.lower())
     _check(options)
-    return model, name, _engine_class(name)(model, options)
+    return model, options
 
 
 def _engine_class(name):

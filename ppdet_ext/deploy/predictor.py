@@ -88,14 +88,15 @@ class Predictor:
         """Class names; a detection's class number is the index."""
         return self.model.labels
 
-    def predict(self, images: Sequence[Image], on_unreadable: Callable[[Image, DeployError], None] | None = None
-                ) -> list[dict[str, np.ndarray] | None]:
+    def predict(self, images: Sequence[Image], on_unreadable: Callable[[Image, DeployError], None] | None = None,
+                timings: Timings | None = None) -> list[dict[str, np.ndarray] | None]:
         """Detections of each picture.
 
         Args:
             images: paths, or RGB arrays [H, W, 3] of 0..255.
             on_unreadable: called with (image, error) for a picture that cannot be read or prepared; its result is None.
                 Without it the error is raised.
+            timings: where the times of this call go; None: to ``self.timings``, which grows with every batch.
 
         Returns:
             A list of ``{'boxes': [N, 6] float32}``: class, score, x1, y1, x2, y2 in pixels of the picture as given.
@@ -106,7 +107,7 @@ class Predictor:
         results: list[dict[str, np.ndarray] | None] = [None] * len(images)
         for start in range(0, len(images), self.options.batch_size):
             chunk = range(start, min(start + self.options.batch_size, len(images)))
-            for index, boxes in self._detect(images, chunk, on_unreadable, self.timings).items():
+            for index, boxes in self._detect(images, chunk, on_unreadable, timings or self.timings).items():
                 results[index] = {"boxes": boxes}
         return results
 

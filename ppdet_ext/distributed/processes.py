@@ -7,6 +7,7 @@ for each other: a process that leaves one out stops the others.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
@@ -21,6 +22,9 @@ from ..errors import UserError
 TIMEOUT = 1800
 # seconds that a process waits after another has ended, so that the launcher names the one that failed
 GRACE = 30
+# of the connections between processes: a machine that is gone without a word (its power, its cable) is noticed after
+# 10 + 3 * 5 seconds
+SILENCE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
 _barriers: list[Barrier] = []
 
 
@@ -43,17 +47,27 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def nodes() -> int:
+    """Number of launchers, one a machine, that this run has."""
+    return int(os.environ.get("PADDLE_NNODES", 1))
+
+
+def count_here() -> int:
+    """Number of processes that this process's launcher has started."""
+    return int(os.environ.get("PADDLE_LOCAL_SIZE", count()))
+
+
 def label() -> str:
     """``process 1 of 2: `` for messages; empty where there is one process only."""
     return f"process {rank()} of {count()}: " if count() > 1 else ""
 
 
 def start() -> None:
-    """Connect the processes that the launcher started; all call, after the device is set.
+    """Connect the processes that the launchers started; all call, after the device is set. Once is enough.
 
     On a CPU they talk through gloo, also with a Paddle that could use a GPU (which by itself would take NCCL).
     """
-    if count() < 2:
+    if count() < 2 or dist.is_initialized():
         return
     if not paddle.get_device().startswith("gpu"):
         os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
@@ -77,11 +91,14 @@ class Barrier:
         if not is_main():
             port, key = bytes(store.get("ppdet_ext/barrier")).split(b" ")
             self.others = [Client((host, int(port)), authkey=key)]
+            _notice_silence(self.others[0])
             return
         key = os.urandom(16).hex().encode()
         listener = Listener((host, 0), backlog=count(), authkey=key)
         store.set("ppdet_ext/barrier", b"%d %s" % (listener.address[1], key))
         self.others = [listener.accept() for _ in range(count() - 1)]
+        for other in self.others:
+            _notice_silence(other)
 
     def wait(self) -> None:
         """Return once all have come.
@@ -102,6 +119,15 @@ class Barrier:
             raise RankLost from None
 
 
+def _notice_silence(other: Connection) -> None:
+    """Let the system end the connection to a machine that does not answer; a busy process's machine answers."""
+    with socket.socket(fileno=os.dup(other.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in SILENCE.items():
+            if hasattr(socket, name):  # Linux has them all
+                same.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 def _receive(other: Connection) -> None:
     if not other.poll(TIMEOUT):
         raise UserError(f"another process has not come within {TIMEOUT // 60} minutes; see its log (log/workerlog.N)")
@@ -120,8 +146,12 @@ def is_rank_lost(error: BaseException) -> bool:
 
 
 def wait_for_launcher() -> None:
-    """After another process has ended: let the launcher, which ends all, see that one's failure first."""
-    time.sleep(GRACE)
+    """After another process has ended: let the launcher, which ends all, see that one's failure first.
+
+    A launcher that has started this process alone cannot: the other one was on another machine.
+    """
+    if count_here() > 1:
+        time.sleep(GRACE)
 
 
 def all_reduce_sum(tensor: paddle.Tensor, wait: bool = True) -> paddle.Tensor:

@@ -30,7 +30,11 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Inside, signals are noted instead of ending the process. Only the main thread can listen."""
+        """Inside, signals are noted instead of ending the process. Only the main thread can listen.
+
+        Of several processes, one that ends goes on to ignore SIGTERM: the launcher repeats it until the process has
+        gone, and this one has its report and its last line to write. (SIGKILL is what the launcher sends in the end.)
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -41,25 +45,36 @@ class StopRequest:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, signal.SIG_DFL if handler is None else handler)
+                if not (number == signal.SIGTERM and self.signal and processes.count() > 1):
+                    signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         """A second Ctrl-C ends at once. A second SIGTERM does not: Paddle's launcher sends three within a second."""
         if os.getpid() != self._process:  # a reader's worker: Ctrl-C is for the main process, which ends it
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
             return
+        # also where the processes have agreed already: the launcher sends to one after the other, with their workers
+        worker_threads.excuse_deaths()
         if self.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.signal:
             return
         self.signal = number
-        worker_threads.excuse_deaths()
         if processes.is_main():
             os.write(2, NOTICE)  # logging could wait for a lock that this very thread holds
 
     def agreed(self) -> bool:
-        """Whether any process was asked; the same answer in all, which all ask. They have waited for each other."""
-        self.signal = processes.all_reduce_max(self.signal, wait=False)
-        return bool(self.signal)
+        """Whether any process was asked; the same answer in all, which all ask. They have waited for each other.
+
+        A signal that comes meanwhile is too late for this answer, and counts for the next.
+        """
+        asked = processes.all_reduce_max(self.signal, wait=False)
+        if asked:
+            self.signal = asked
+            worker_threads.excuse_deaths()
+        return bool(asked)
 
     @property
     def code(self) -> int:

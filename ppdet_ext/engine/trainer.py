@@ -24,9 +24,9 @@ from ..checkpoints.stamp import Stamp
 from ..config import resolved
 from ..data import class_names, random_state
 from ..data.reading import parse_once
-from ..distributed import processes
+from ..distributed import agreement, processes
 from ..distributed.shared_evaluation import DistributedMetric, Share
-from ..errors import UserError
+from ..errors import Interrupted, UserError
 from ..files import require_writable
 from ..measure.memory_estimate import RunMemory
 from ..registry.weights_wanted import without_pretrained
@@ -309,6 +309,7 @@ class Trainer:
             raise UserError("early_stopping.patience counts evaluations, and this run makes none: add --eval, or "
                             "'validate: true' to the config")
         if processes.count() > 1:
+            self._agree()
             if self.cfg.get("norm_type") == "sync_bn":
                 self.model = nn.SyncBatchNorm.convert_sync_batchnorm(self.model)
             processes.broadcast_from_main(self.model)
@@ -322,8 +323,23 @@ class Trainer:
         loop = TrainingLoop(self.model, self.loader, self.optimizer, self.lr, self.accumulation, self.precision,
                             self.average, evaluate, self.cfg["snapshot_epoch"], self.hooks, self.status, self.scaler,
                             self.watching.keeper() if self.watching else None)
-        with closing(self.hooks):
-            loop.run(self.start_epoch, self.end_epoch, self.start_batch)
+        try:
+            with closing(self.hooks):
+                loop.run(self.start_epoch, self.end_epoch, self.start_batch)
+        except Interrupted:
+            # the launcher kills the others three seconds after the first has gone: the main process may still write
+            processes.all_reduce_max(0)
+            raise
+
+    def _agree(self) -> None:
+        """Several machines: they have the same data set; a line says where they have no common output folder."""
+        agreement.require_same("the training set", agreement.data_set(self.dataset),
+                               "all machines need the same files and the same annotations")
+        blind = agreement.blind(self.output) if processes.nodes() > 1 else []
+        if blind:
+            log.warning(f"processes {', '.join(map(str, blind))} do not see process 0's folder '{self.output}', where "
+                        "the checkpoints will be: -r auto will not work there; let save_dir be a folder that all "
+                        "machines share")
 
     @kernels.enabled()
     def evaluate(self) -> dict[str, float | None]:

@@ -37,8 +37,9 @@ log = logging.getLogger("ppdet.engine")
 #: a batch: pictures [B, 3, H, W] as the new network wants them, and the teacher's features of them
 Batch = tuple[paddle.Tensor, list[paddle.Tensor]]
 STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's folder
-LEAST_VARIANCE = 1e-6
+LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
+SAID_EVERY = 50  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Scale:
                 moments[number][1] += flat.sum(1)
                 moments[number][2] += (flat ** 2).sum(1)
         means = [total / count for count, total, _ in moments]
-        variances = [np.maximum(squares / count - mean ** 2, LEAST_VARIANCE)
-                     for (count, _, squares), mean in zip(moments, means)]
+        variances = [squares / count - mean ** 2 for (count, _, squares), mean in zip(moments, means)]
+        variances = [np.maximum(variance, LEAST_SHARE * max(variance.mean(), 1e-12)) for variance in variances]
         self.mean = [_per_channel(mean) for mean in means]
         self.deviation = [_per_channel(np.sqrt(variance)) for variance in variances]
 
@@ -153,7 +154,9 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], 
             own.measure_statistics(first)
         own.solve(first, settings["align_ridge"])
         processes.broadcast_from_main(net)
-    _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
+    # an optimizer numbers what it keeps: training's own must find the numbers that it has in every run
+    with paddle.utils.unique_name.guard():
+        _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
     if settings["align_steps"]:
         own.measure_statistics(first)
     with own.in_mode(training=False):
@@ -232,8 +235,7 @@ class _Own:
             return 0
         kept, own = read_paddle(path), self.state()
         done = int(kept.pop(STATE, 0))
-        if {name: tuple(value.shape) for name, value in own.items()} != {
-                name: tuple(np.shape(value)) for name, value in kept.items()}:
+        if any(np.shape(kept.get(name, ())) != tuple(value.shape) for name, value in own.items()):
             log.warning(f"'{path}' is of another backbone: alignment begins anew")
             return 0
         for name, value in own.items():
@@ -276,6 +278,9 @@ def _take_steps(own, batches, scale, settings, pretrained, done, folder, progres
             optimizer.step()
             optimizer.clear_grad(set_to_zero=False)
             tell(step + 1 - done)
+            if (step + 1) % SAID_EVERY == 0:
+                log.info(f"align: step {step + 1}/{settings['align_steps']}, loss per level "
+                         f"{_row([float(value) for value in losses])}")
 
 
 def _next(batches, request):

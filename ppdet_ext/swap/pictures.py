@@ -17,6 +17,7 @@ import paddle
 from ppdet.core.workspace import create
 from ppdet.data.source.dataset import DetDataset
 
+from ..data import worker_threads
 from ..data.reading import parse_once
 from ..deploy import media
 from ..errors import UserError
@@ -118,9 +119,10 @@ class Batches:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.most = min(most, shutil.disk_usage(folder).free / 2)
         self.keeps = bool(cache) and needed > self.per_pass
-        self.asked, self.folder, self.kept = cache is True, folder, 0
+        self.asked, self.folder, self.kept = cache != AUTO and bool(cache), folder, 0
         self.bytes, self.seconds, self.random = 0.0, {"live": 0.0, "disk": 0.0}, np.random.RandomState(seed)
         self._place: Any = None
+        self._ended: Any = None  # the reader's iterator, once it is stopped
         self._batches = self._endless()
 
     def __iter__(self) -> Iterator[Any]:
@@ -130,7 +132,11 @@ class Batches:
         return next(self._batches)
 
     def close(self) -> None:
-        """Remove what is on disk."""
+        """Remove what is on disk, and end the reader's workers, which have read ahead."""
+        self._stop_reading()
+        self._clear()
+
+    def _clear(self):
         if self._place is not None:
             self._place.cleanup()
             self._place = None
@@ -141,9 +147,16 @@ class Batches:
     def __exit__(self, *_: Any) -> None:
         self.close()
 
+    def _stop_reading(self):
+        ahead = getattr(self.source, "loader", None)
+        if ahead is not self._ended:
+            self._ended = ahead
+            worker_threads.stop(ahead)
+
     def _endless(self):
         for number in itertools.count():
             if number and self.keeps:
+                self._stop_reading()
                 yield from map(self._load, self.random.permutation(self.kept))
             else:
                 self.source.dataset.set_epoch(number)
@@ -192,7 +205,7 @@ class Batches:
     def _give_up(self, why):
         log.info(f"alignment: {why}: the teacher sees pictures each time anew, and nothing is kept on disk")
         self.keeps = False
-        self.close()
+        self._clear()
 
     def _path(self, number):
         return Path(self._place.name) / f"{number}.npz"

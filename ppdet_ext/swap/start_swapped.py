@@ -16,8 +16,11 @@ from .swap_report import SwapReport
 log = logging.getLogger("ppdet.engine")
 
 
-def start(trainer: Trainer) -> None:
+def start(trainer: Trainer, quick: bool = False) -> None:
     """Give a trainer its first weights, as its config says: ``pretrain_weights``, with ``swap_backbone`` or without.
+
+    Args:
+        quick: only the weights, without alignment and what it asks of the training.
 
     Raises:
         UserError: see ``swapping.swap``, ``Trainer.load_weights``.
@@ -33,11 +36,12 @@ def start(trainer: Trainer) -> None:
     report = swap_by_settings(trainer.model, weights, settings, trainer.cfg.get("class_map"),
                               run_facts.names_of(trainer.dataset),
                               lambda theirs: run_facts.check(trainer.cfg, theirs, weights, "TrainReader"))
-    report = after_swap.align_model(trainer.model, trainer.cfg, settings, report, trainer.output,
-                                    trainer.dataset.roidbs)
+    if not quick:
+        report = after_swap.align_model(trainer.model, trainer.cfg, settings, report, trainer.output,
+                                        trainer.dataset.roidbs)
+        after_swap.attach(trainer, report)
     log.info("%s", report)
     note(trainer, report)
-    after_swap.attach(trainer, report)
 
 
 def swap_by_settings(model: Any, weights: str | Path, settings: dict[str, Any], class_map: Any = None,

@@ -27,7 +27,8 @@ log = logging.getLogger("ppdet.engine")
 def check_output(output: str | Path, checkpoint: str | Path) -> None:
     """Raise UserError where the output cannot be written there; good to know before work."""
     checkpoint_files.check_output("paddledet", output)
-    if Path(output).exists() and Path(checkpoint).exists() and Path(output).samefile(checkpoint):
+    named = [Path(f"{checkpoint}{suffix}") for suffix in ("", stamp.WEIGHTS)]
+    if Path(output).exists() and any(path.exists() and path.samefile(output) for path in named):
         raise UserError(f"'{output}' is the trained detector itself, which is not overwritten; name another output")
 
 
@@ -45,6 +46,8 @@ def make(cfg: dict[str, Any], checkpoint: str | Path, output: str | Path, settin
     report = start_swapped.swap_by_settings(
         model, checkpoint, settings, cfg.get("class_map"), names,
         lambda theirs: run_facts.check(cfg, theirs, masked(checkpoint), "TestReader"))
+    if settings["align_steps"] or settings["align_projections"]:
+        report = report.noted("nothing is aligned here: that is the command train's, before it trains")
     write(model, cfg, report, output)
     return report
 

@@ -14,6 +14,7 @@ import paddle
 import pytest
 from paddle import nn
 from ppdet.metrics import COCOMetric
+from support.parallel_runs import FIXED, compare_curves, rows_of
 from support.paths import REPO
 
 from ppdet_ext.cli import load_cfg
@@ -24,12 +25,6 @@ from ppdet_ext.graph.ops.timm_norm_leaves import BatchNormAct2d, SyncBatchNormAc
 
 # processes that share a busy machine are slow; these only end what hangs
 SECONDS = 1500
-# What differs otherwise. By chance: augmentation, order of images, denoising noise. By rounding, which an untrained
-# network enlarges: which of nearly equal queries are selected (here all are), and where the steps of TINY lead.
-FIXED = ["seed=0", "TrainReader.sample_transforms=[Decode: {}]", "TrainReader.shuffle=false", "norm_type=sync_bn",
-         "RTDETRTransformer.label_noise_ratio=0.", "RTDETRTransformer.box_noise_scale=0.",
-         "RTDETRTransformer.num_queries=84", "LearningRate.base_lr=0.0001"]
-
 
 def launch(folder, *command, number=2):
     """Run ``command`` in ``number`` processes; (exit code, what all of them printed, with the launcher's own lines).
@@ -78,19 +73,6 @@ def half_empty(tmp_path, tiny_config, small_digits):
     path.write_text(json.dumps(content))
     tiny_config.write_text(tiny_config.read_text().replace(str(small_digits), str(root)))
     return tiny_config
-
-
-def rows_of(folder):
-    return json.loads((folder / "curves.json").read_text())
-
-
-def compare_curves(rows, expected, tolerance=1e-4):
-    """Every term of every epoch's loss within ``tolerance`` of the whole loss."""
-    assert len(rows) == len(expected)
-    for row, wanted in zip(rows, expected):
-        given, wanted = ({"loss": part["loss"], **part["losses"]} for part in (row, wanted))
-        assert given.keys() == wanted.keys()
-        assert max(abs(given[name] - wanted[name]) for name in given) <= tolerance * wanted["loss"], (given, wanted)
 
 
 def boxes_of(path):

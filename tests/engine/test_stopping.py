@@ -18,6 +18,7 @@ from support.paths import REPO
 from ppdet_ext import files
 from ppdet_ext.checkpoints import stamp
 from ppdet_ext.cli import prepare
+from ppdet_ext.distributed import processes
 from ppdet_ext.engine import checkpointer
 from ppdet_ext.engine.accumulation import GradientAccumulation
 from ppdet_ext.engine.early_stopping import EarlyStopping
@@ -46,6 +47,48 @@ def test_a_second_ctrl_c_ends_at_once():
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def two(monkeypatch):
+    """This is one of two processes; ``two.meanwhile()`` happens while they ask each other, ``two.other`` answers."""
+    state = types.SimpleNamespace(meanwhile=lambda: None, other=0)
+
+    def all_reduce_max(number, wait=True):
+        state.meanwhile()
+        return max(number, state.other)
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    monkeypatch.setattr(processes, "all_reduce_max", all_reduce_max)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCHLD)}
+    yield state
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_that_comes_while_processes_ask_each_other_is_not_lost(two):
+    request = StopRequest()
+    two.meanwhile = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    with request.listening():
+        assert not request.agreed()  # the other has had its answer
+        two.meanwhile = lambda: None
+        assert request.agreed() and request.code == 143
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_workers_may_die_once_processes_have_agreed(two, own):
+    """Paddle's handler of SIGCHLD would raise in the midst of the checkpoint; its signal comes later than the other's.
+    """
+    request, seen = StopRequest(), []
+    with request.listening():
+        signal.signal(signal.SIGCHLD, lambda *_: seen.append("Paddle's"))
+        two.other = signal.SIGTERM
+        assert request.agreed()
+        if own:
+            signal.signal(signal.SIGCHLD, lambda *_: seen.append("Paddle's, of the next workers"))
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGCHLD)
+    os.kill(os.getpid(), signal.SIGTERM)  # the launcher's third: the last line is not written yet
+    assert seen == [] and request.code == 143
 
 
 class Batches(list):

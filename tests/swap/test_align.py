@@ -6,12 +6,12 @@ import signal
 import numpy as np
 import paddle
 import pytest
+from support.two_networks import SAME, Net, batches, teacher
 
 from ppdet_ext.errors import Interrupted, UserError
 from ppdet_ext.swap import align
 from ppdet_ext.swap.projections import Fit, at_size_of
 from ppdet_ext.swap.teacher import normalized_again
-from tests.support.two_networks import SAME, Net, batches, teacher
 
 SHORT = {"align_steps": 6, "align_batches": 4, "align_warmup": 1, "align_lr_random": 1e-2, "align_lr_pretrained": 1e-3,
          "align_ridge": 1e-6, "align_clip": 1.0}
@@ -88,22 +88,22 @@ def interrupting(old, after):
         yield batch
 
 
-def test_ctrl_c_keeps_what_was_learnt_and_the_same_call_goes_on(tmp_path, caplog):
+def test_ctrl_c_keeps_what_was_learnt_and_the_same_call_goes_on(tmp_path, log):
     old, new = teacher(), Net()
     with pytest.raises(Interrupted, match="after step 2 of 6; saved as .*; to go on: the same command"):
         align.align(new, interrupting(old, SHORT["align_batches"] + 2), SHORT, False, tmp_path)
     learnt = new.backbone.first[0].weight.numpy()
     again, seen = Net(), []
     steps = ((seen.append(1), batch)[1] for batch in batches(old))
-    with caplog.at_level("INFO", "ppdet.engine"):
+    with log.at_level("INFO", "ppdet.engine"):
         align.align(again, steps, {**SHORT, "align_steps": 2}, False, tmp_path)
     assert np.array_equal(again.backbone.first[0].weight.numpy(), learnt) and len(seen) == SHORT["align_batches"]
-    assert "goes on after step 2" in caplog.text and not list(tmp_path.iterdir())
+    assert "goes on after step 2" in log.text and not list(tmp_path.iterdir())
 
 
-def test_a_state_of_another_backbone_is_left(tmp_path, caplog):
+def test_a_state_of_another_backbone_is_left(tmp_path, log):
     align._Own(Net(width=5)).save(tmp_path, 3)
-    assert align._Own(Net()).resume(tmp_path) == 0 and "another backbone" in caplog.text
+    assert align._Own(Net()).resume(tmp_path) == 0 and "another backbone" in log.text
 
 
 def test_a_loss_that_is_not_finite_is_one_line():
@@ -136,3 +136,18 @@ def test_each_network_sees_its_own_normalisation():
     again = normalized_again(normalized(given), given, wanted)
     assert np.allclose(again.numpy(), normalized(wanted).numpy(), atol=1e-6)
     assert normalized_again(picture, given, given) is picture
+
+
+def test_the_optimizer_of_training_files_its_state_as_ever():
+    """A run that goes on aligns nothing: it must find the state under the same names."""
+    names = []
+    for aligns in (False, True):
+        paddle.utils.unique_name.switch()
+        new = Net()
+        optimizer = paddle.optimizer.AdamW(1e-3, parameters=new.parameters())
+        if aligns:
+            align.align(new, batches(teacher()), {**SHORT, "align_steps": 1}, pretrained=False)
+        new.head(paddle.ones([1, 4])).sum().backward()
+        optimizer.step()
+        names.append(set(optimizer.state_dict()))
+    assert names[0] == names[1] and any("moment1" in name for name in names[0])

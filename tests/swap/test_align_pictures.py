@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from support.two_networks import SAME, teacher
 
 from ppdet_ext.errors import UserError
 from ppdet_ext.swap import pictures
-from tests.support.two_networks import SAME, teacher
 
 
 class Source:
@@ -51,15 +51,15 @@ def test_a_pass_is_kept_and_shown_again(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"cache": False}, {"cache": True, "needed": 4}, {"cache": True, "most": 1000}],
                          ids=["not asked for", "one pass is enough", "no room"])
-def test_nothing_is_kept(tmp_path, settings, caplog):
-    with caplog.at_level("INFO", "ppdet.engine"):
+def test_nothing_is_kept(tmp_path, settings, log):
+    with log.at_level("INFO", "ppdet.engine"):
         found, source, there = taken(tmp_path, 9, **settings)
     assert source.given == 9 and not there and len(found) == 9
-    assert ("more than the 0.0 GB" in caplog.text) == ("most" in settings)
+    assert ("more than the 0.0 GB" in log.text) == ("most" in settings)
 
 
 @pytest.mark.parametrize("disk, kept", [(0.5, 4), (2.0, 0)])
-def test_the_faster_way_is_taken(tmp_path, monkeypatch, caplog, disk, kept):
+def test_the_faster_way_is_taken(tmp_path, monkeypatch, log, disk, kept):
     """Reading and the teacher take a second of a clock that only moves when it is told."""
     clock = [0.0]
     monkeypatch.setattr(pictures, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
@@ -72,10 +72,10 @@ def test_the_faster_way_is_taken(tmp_path, monkeypatch, caplog, disk, kept):
         return slow
     monkeypatch.setattr(pictures.Batches, "_load", moved(load, disk))
     monkeypatch.setattr(pictures.Teacher, "features", moved(features, 1.0))
-    with caplog.at_level("INFO", "ppdet.engine"):
+    with log.at_level("INFO", "ppdet.engine"):
         _, source, there = taken(tmp_path, 8)
     assert len(there) == kept and source.given == (4 if kept else 8)
-    assert f"takes 1.000 s to read and show the teacher, {disk:.3f} s to take from disk" in caplog.text
+    assert f"takes 1.000 s to read and show the teacher, {disk:.3f} s to take from disk" in log.text
 
 
 def test_a_folder_without_pictures_is_one_line(tmp_path):

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import paddle
+from support.two_networks import SAME, Net, teacher
 
 from ppdet_ext.engine.hooks import Status
 from ppdet_ext.swap.align import projected
 from ppdet_ext.swap.distill import LOSS, Distill
-from tests.support.two_networks import SAME, Net, teacher
 
 
 def run_of(net):
