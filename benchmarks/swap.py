@@ -25,7 +25,7 @@ import yaml
 from machine import about
 
 from ppdet_ext.checkpoints import stamp
-from ppdet_ext.data import sample
+from ppdet_ext.data import digit_pictures, sample
 from ppdet_ext.files import atomic_path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -39,6 +39,7 @@ BACKBONES = {
 }
 # settings of swap_backbone; None: the checkpoint is not used
 VARIANTS = {"restart": None, "keep": {}, "align": {"align": True}, "distill": {"align": True, "distill": True}}
+BATCH = 8  # of configs/_base_/quick.yml
 WARM_UP = 50  # steps; after them the rate stays, so that a longer run's curve begins as a shorter one's
 
 
@@ -50,6 +51,7 @@ class Plan:
     steps: int
     align_steps: int
     evaluate: int
+    counts: tuple = (400, 80)
     options: dict = field(default_factory=dict)
     swap_options: dict = field(default_factory=dict)
 
@@ -61,25 +63,26 @@ class Plan:
         return letter_pictures.sections()
 
     def make_data(self):
+        train, val = self.counts
         if self.data == "digits":
-            sample.make(self.folder / sample.ROOT)
+            sample.make(self.folder / sample.ROOT, digit_pictures.Spec(train=train, val=val))
         else:
             import letter_pictures
-            letter_pictures.make(self.folder / letter_pictures.ROOT)
+            letter_pictures.make(self.folder / letter_pictures.ROOT, counts={"train": train, "val": val})
 
     def pictures(self):
-        """(folder of the training pictures, seen from the runs' folder; how many)"""
-        folder = Path(self.sections().get("TrainDataset", {}).get("dataset_dir", sample.ROOT)) / "train"
-        return folder, len(list((self.folder / folder).glob("*.jpg")))
+        """The folder of the training pictures, seen from the runs' folder."""
+        return Path(self.sections().get("TrainDataset", {}).get("dataset_dir", sample.ROOT)) / "train"
 
 
-def config_of(plan, backbone, variant, seed, teacher, batch=8):
-    """The config of a run, on top of the teacher's."""
-    images, count = plan.pictures()
-    per_epoch = count // batch
+def config_of(plan, backbone, variant, seed, teacher):
+    """(the config of a run, on top of the teacher's; the steps of its alignment)"""
+    per_epoch = plan.counts[0] // BATCH
     swap = VARIANTS[variant]
     align = plan.align_steps if swap and swap.get("align") else 0
-    epochs = (plan.steps - align) // per_epoch
+    epochs, rest = divmod(plan.steps - align, per_epoch)
+    if rest or epochs < 1:
+        raise SystemExit(f"--steps {plan.steps} less --align_steps {align} must be epochs of {per_epoch} steps")
     made = {
         "_BASE_": [str(CONFIG)], **plan.sections(), "epoch": epochs, "seed": seed, "validate": True,
         "watch": False, "snapshot_epoch": max(1, plan.evaluate // per_epoch), "TimmBackbone": BACKBONES[backbone],
@@ -87,7 +90,7 @@ def config_of(plan, backbone, variant, seed, teacher, batch=8):
             {"name": "PiecewiseDecay", "gamma": 1.0, "milestones": [epochs], "use_warmup": True},
             {"name": "LinearWarmup", "start_factor": 0.001, "steps": WARM_UP}]}}
     if swap is not None:
-        settings = {"align_steps": align, **({"images": str(images)} if align else {}),
+        settings = {"align_steps": align, **({"images": str(plan.pictures())} if align else {}),
                     **({"distill": True} if swap.get("distill") else {}), **plan.swap_options}
         made |= {"pretrain_weights": str(teacher), "swap_backbone": settings}
     return made | plan.options, align
@@ -242,6 +245,7 @@ def main():
     parser.add_argument("--steps", type=int, default=400, help="of each run, those of the alignment counted")
     parser.add_argument("--align_steps", type=int, default=100)
     parser.add_argument("--evaluate", type=int, default=50, help="steps from one AP to the next")
+    parser.add_argument("--pictures", type=int, nargs=2, default=[400, 80], metavar=("TRAIN", "VAL"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--teacher", type=Path, help="a checkpoint; default: trained in the folder")
     parser.add_argument("-o", "--opt", type=json.loads, default={}, help="JSON: more keys of the runs' configs")
@@ -255,7 +259,8 @@ def main():
     unknown = sorted(set(args.only) - set(known))
     if unknown:
         raise SystemExit(f"--only: unknown {', '.join(unknown)}; there are {', '.join(known)}")
-    plan = Plan(args.folder[0].resolve(), args.data, args.steps, args.align_steps, args.evaluate, args.opt, args.swap)
+    plan = Plan(args.folder[0].resolve(), args.data, args.steps, args.align_steps, args.evaluate,
+                tuple(args.pictures), args.opt, args.swap)
     plan.folder.mkdir(parents=True, exist_ok=True)
     plan.make_data()
     teacher = args.teacher.resolve() if args.teacher else teacher_of(plan, args.threads)
