@@ -9,7 +9,6 @@ from support.golden import golden_image
 from support.small_checkpoints import assert_same, save_paddle, small, weights_of
 
 from ppdet_ext.checkpoints import checkpoint_files, convert_detector, models, name_rules, stamp, verify_detector
-from ppdet_ext.config import config_file
 from ppdet_ext.errors import UserError
 from ppdet_ext.swap.swapping import swap
 from ppdet_ext.weights import parity
@@ -78,8 +77,9 @@ def test_there_and_back_from_every_project_and_out_again(tmp_path):
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_a_swap_to_the_same_backbone_changes_nothing(version, tmp_path):
     old = small(tmp_path, version)
+    state = old.net.state_dict()
     for name, value in weights_of(old).items():
-        old.net.state_dict()[name].set_value(value)
+        state[name].set_value(value)
     wanted = values(old.net)
     save_paddle(wanted, tmp_path / "old.pdparams")
     new = small(tmp_path, version)
@@ -139,7 +139,6 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
     old = folder / "tiny" / "model_final.pdparams"
     new = tmp_path / "new.yml"
     new.write_text("_BASE_: [tiny.yml]\nTimmBackbone: {arch: resnet18, pretrained: false}\nreport: true\n")
-    config_file.forget()
     tool("swap_backbone").main(["--from", str(old), "-c", str(new), "-o", str(tmp_path / "swapped.pdparams")])
     facts = stamp.read(tmp_path / "swapped.pdparams").facts
     trained = stamp.read(old).facts
@@ -147,9 +146,7 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
            "old_backbone": "tf_efficientnet_lite0", "new_backbone": "resnet18"}
     assert facts.swaps == (own,) and facts.backbone == "resnet18" and facts.classes == trained.classes
     assert facts.mean != trained.mean and facts.size == (64, 64)
-    config_file.forget()
     tool("eval").main(["-c", str(new), "-o", f"weights={tmp_path / 'swapped.pdparams'}"])
-    config_file.forget()
     words = ["-c", str(new), "-o", "epoch=1", f"pretrain_weights={old}", "swap_backbone=true"]
     tool("train").main(words)
     ended = stamp.read(folder / "new" / "model_final.pdparams").facts
@@ -157,11 +154,9 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
     told = json.loads((folder / "new" / "report.json").read_text())
     assert told["swap"]["counts"]["kept"] > 50 and "with backbone resnet18" in told["started_from"]
     assert "更换骨干网络" in (folder / "new" / "report.html").read_text()
-    config_file.forget()
     tool("train").main([*words, "epoch=2", "-r", "auto"])
     assert stamp.read(folder / "new" / "model_final.pdparams").facts.swaps == (own,)
     for words, said in ((["--from", str(old), "-c", str(new), "-o", str(old)], "is the trained detector itself"),
                         (["--from", str(old), "-c", str(new), "-o", str(tmp_path / "a.pth")], "should end in .pdp")):
-        config_file.forget()
         with pytest.raises(UserError, match=said):
             tool("swap_backbone").main(words)
