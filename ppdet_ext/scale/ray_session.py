@@ -136,8 +136,8 @@ def _printed_by_cpp(log_file: Path) -> Iterator[None]:
         shown = os.dup(2)
         stack.callback(os.close, shown)
         before, own = sys.stderr, open(shown, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        if before is sys.__stderr__:
-            before.flush()
+        if before is not None and before is sys.__stderr__:
+            sys.stderr.flush()
             sys.stderr = own
         os.dup2(log.fileno(), 2)
         try:
