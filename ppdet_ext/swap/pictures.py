@@ -119,7 +119,7 @@ class Batches:
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.most = min(most, shutil.disk_usage(folder).free / 2)
         self.keeps = bool(cache) and needed > self.per_pass
-        self.asked, self.folder, self.kept = cache is True, folder, 0
+        self.asked, self.folder, self.kept = cache != AUTO and bool(cache), folder, 0
         self.bytes, self.seconds, self.random = 0.0, {"live": 0.0, "disk": 0.0}, np.random.RandomState(seed)
         self._place: Any = None
         self._ended: Any = None  # the reader's iterator, once it is stopped

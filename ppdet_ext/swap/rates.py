@@ -20,6 +20,7 @@ from ..engine.hooks import Hook, Status
 from ..engine.measurements import Updates
 from ..engine.trainer import Trainer
 from ..files import atomic_path
+from ..weights.json_file import read_json
 
 log = logging.getLogger("ppdet.engine")
 FILE = "swap_rates.json"  # the factors, beside the checkpoints: a run that goes on has them again
@@ -82,7 +83,7 @@ class Rates(Hook):
                     for name, parameter in named.items()}
         self.updates, path = Updates(self.groups), self.trainer.output / FILE
         if self.trainer.lr.last_epoch > 0 and path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_json(path)
             self.factors.update({group: float(kept[group]) for group in self.groups if group in kept})
             self.auto = self.auto and not kept.get("measured")
         if self.settings["lr"]:

@@ -68,7 +68,7 @@ class SwapReport:
         return [row.name for row in self.rows if row.what in words]
 
     def aligned(self, names: Collection[str], why: str) -> SwapReport:
-        """The report after an alignment: what was made, of these names, was fitted to the old detector's features."""
+        """The report after an alignment: what the new detector has of these names was fitted to the old features."""
         wanted = set(names)
         return replace(self, rows=tuple(
             Row(row.name, swap_plan.ALIGNED, why) if row.name in wanted and row.what in FITTED else row

@@ -27,7 +27,8 @@ log = logging.getLogger("ppdet.engine")
 def check_output(output: str | Path, checkpoint: str | Path) -> None:
     """Raise UserError where the output cannot be written there; good to know before work."""
     checkpoint_files.check_output("paddledet", output)
-    if Path(output).exists() and Path(checkpoint).exists() and Path(output).samefile(checkpoint):
+    named = [Path(f"{checkpoint}{suffix}") for suffix in ("", stamp.WEIGHTS)]
+    if Path(output).exists() and any(path.exists() and path.samefile(output) for path in named):
         raise UserError(f"'{output}' is the trained detector itself, which is not overwritten; name another output")
 
 

@@ -68,8 +68,8 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     report = SwapReport(
         rows=swap_plan.plan(new, _shapes(state), kept, anew), source=masked(found.source), sha256=found.sha256,
         project=project, old_backbone=names[0], new_backbone=names[1], start=start or _start(new_model.backbone),
-        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not, facts)), classes=_classes(own_names, found, new),
-        licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
+        backbone_kept=kept, notes=(*notes, *_notes(same, kept, why_not, facts)),
+        classes=_classes(own_names, found, new), licence=str(found.meta.get("license") or ""), swaps=facts.swaps)
     wanted = {name: state[name] for name in (*report.names(swap_plan.KEPT), *anew)}
     # what it lacks is what the rows call made or reset
     log.debug(str(load_report.load_into(new_model, wanted, allow="*", source=report.source)))
@@ -102,8 +102,9 @@ def _read(checkpoint, new):
     backbone = maps[project].translate({name: tidy[name] for name in others}) if project != "paddledet" else \
         {name: tidy[name] for name in others}
     used = {name for link in maps[project].links if link.paddle in backbone for name in link.foreign}
-    # what has no name in Paddle is another backbone's
-    strange = {f"{name_maps.BACKBONE}({name})": tidy[name] for name in others if name not in used
+    # another backbone's names have no counterpart in Paddle
+    strange = {f"{name_maps.BACKBONE}({name})" if name_maps.BACKBONE in name else name: tidy[name]
+               for name in others if name not in used
                and not name.endswith((name_rules.COUNTER, *name_rules.TORCH_V2_ANCHORS))}
     return found, project, {**state, **backbone, **(strange if project != "paddledet" else {})}
 

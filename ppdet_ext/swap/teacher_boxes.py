@@ -100,6 +100,15 @@ def _like(record, keys, path):
     return {key: value for key, value in record.items() if key in keys} if keys else record
 
 
+def _kept(path):
+    """What an earlier start has written; {} without, and where it is damaged, for it can be found anew."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def join(dataset: Any, cfg: Mapping[str, Any], settings: Mapping[str, Any], teacher: Teacher,
          folder: str | Path) -> None:
     """Find boxes, or take those that an earlier start of the run has found, and add the pictures.
@@ -111,7 +120,7 @@ def join(dataset: Any, cfg: Mapping[str, Any], settings: Mapping[str, Any], teac
     """
     path, least = Path(folder) / FILE, settings["min_score"]
     given = {"folder": str(settings["unlabelled"]), "min_score": least, "teacher": teacher.source}
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    kept = _kept(path)
     if {key: kept.get(key) for key in given} != given:
         own = normalization.used(dict(cfg), "TestReader") or teacher.normalization
         kept = {**given, "boxes": find(teacher, in_folder(settings["unlabelled"], "unlabelled"), own, least)}

@@ -6,10 +6,10 @@ import sys
 import zlib
 
 import numpy as np
-import paddle
 import pytest
-from support.golden import golden_array, golden_state
+from support.golden import golden_array
 from support.paths import FILES
+from support.small_checkpoints import VERSIONS, assert_same, save_paddle, small, weights_of
 
 from ppdet_ext.checkpoints import (
     checkpoint_files,
@@ -28,23 +28,6 @@ pytestmark = pytest.mark.usefixtures("cheap_start")  # weights are set; what a n
 
 OFFICIAL = sorted(path.name[:-len(".tsv.gz")] for path in (FILES / "state_dict").glob("*.tsv.gz"))
 IN_TORCH = [name for name in OFFICIAL if (FILES / "state_dict_torch" / f"{name}.tsv.gz").exists()]
-
-# R18's backbone with the smallest neck and decoder that have everything
-SMALL = """\
-_BASE_: ['{base}']
-hidden_dim: 32
-eval_size: [96, 64]
-num_classes: {classes}
-HybridEncoder:
-  hidden_dim: 32
-  encoder_layer: {{name: TransformerLayer, d_model: 32, nhead: 4, dim_feedforward: 48, dropout: 0., activation: gelu}}
-{transformer}: {{num_queries: 20, num_decoder_layers: 2, dim_feedforward: 40, nhead: 4{more}}}
-"""
-VERSIONS = {
-    "v1": ("rtdetr/rtdetr_r18vd_6x_coco.yml", "RTDETRTransformer", ""),
-    "v2": ("rtdetrv2/rtdetrv2_r18vd_120e_coco.yml", "RTDETRTransformerv2", ""),
-    "v2_discrete": ("rtdetrv2/rtdetrv2_r18vd_dsp_3x_coco.yml", "RTDETRTransformerv2", ""),
-}
 
 
 def table(folder, name):
@@ -67,31 +50,6 @@ def numbered(shapes):
 def shrunk(shapes):
     """The same model with a thirty-second of the channels."""
     return {name: tuple(size // 32 if size >= 64 else size for size in shape) for name, shape in shapes.items()}
-
-
-def small(tmp_path, version, classes=3, more=""):
-    base, transformer, _ = VERSIONS[version]
-    path = tmp_path / f"{version}.yml"
-    path.write_text(SMALL.format(base=models.CONFIGS / base, classes=classes, transformer=transformer, more=more))
-    return models.build(str(path))
-
-
-def weights_of(model):
-    """Golden weights for a Model; the points' scales are no weights and stay."""
-    scales = {name: value.numpy() for name, value in model.net.state_dict().items() if "num_points_scale" in name}
-    return {**golden_state(model.net.state_dict()), **scales}
-
-
-def save_paddle(tensors, path):
-    paddle.save({name: paddle.to_tensor(value) for name, value in tensors.items()}, str(path))
-    return path
-
-
-def assert_same(found, wanted):
-    assert set(found) == set(wanted)
-    for name, value in wanted.items():
-        assert found[name].dtype == value.dtype, name
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 # ---------------------------------------------------------------- names
@@ -180,6 +138,29 @@ def test_round_trips_are_exact(name):
         assert len(report.matched) == len(found.shapes)
         assert_same(back, tensors)
         assert any(not np.array_equal(value, tensors.get(key)) for key, value in there.items())
+
+
+@pytest.mark.parametrize("name", IN_TORCH)
+def test_names_after_the_backbone_are_read_without_a_model(name):
+    shapes = shrunk(table("state_dict", name))
+    tensors = numbered(shapes)
+    wanted = {key: value for key, value in tensors.items() if not key.startswith("backbone.")}
+    for project in name_rules.PROJECTS:
+        there = name_maps.name_map(shapes, project, frozen(name)).from_paddle(tensors)
+        found, others = name_maps.by_rules({**there, "decoder.extra.weight": np.zeros(1)}, project)
+        found.pop("decoder.extra.weight", None)  # Paddle's own names are taken as they are
+        assert_same(found, wanted)
+        assert len([key for key in others if "backbone" in key and not key.endswith(name_rules.COUNTER)]) == \
+            len([key for key in shapes if key.startswith("backbone.")])
+
+
+def test_a_tensor_in_parts_is_read_whole_or_not_at_all():
+    shapes = shrunk(table("state_dict", "rtdetr_r18vd_6x_coco"))
+    there = name_maps.name_map(shapes, "hf").from_paddle(numbered(shapes))
+    there.pop("model.decoder.layers.1.self_attn.k_proj.weight")
+    found, _ = name_maps.by_rules(there, "hf")
+    assert "transformer.decoder.layers.1.self_attn.in_proj_weight" not in found
+    assert "transformer.decoder.layers.1.self_attn.in_proj_bias" in found
 
 
 def test_the_layout_of_linear_attention_and_label_tensors():

@@ -2,6 +2,7 @@
 """What a checkpoint belongs to is read back as written, and nothing else; class names are compared by their numbers."""
 import dataclasses
 import json
+import types
 
 import pytest
 from safetensors.numpy import save_file
@@ -10,7 +11,8 @@ from ppdet_ext.checkpoints import checkpoint_files, facts, stamp
 from ppdet_ext.checkpoints.facts import Facts, differ
 from ppdet_ext.errors import UserError
 
-FULL = Facts(("a", "b"), (7, 3), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), (64, 32), 12, "train.json 0123", {"epoch": "3"})
+FULL = Facts(("a", "b"), (7, 3), (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), (64, 32), 12, "train.json 0123", {"epoch": "3"},
+             backbone="resnet18", swaps=({"file": "a.pth", "sha256": "ab", "old_backbone": "", "new_backbone": "x"},))
 
 
 def stamped(tmp_path, known):
@@ -24,6 +26,14 @@ def test_facts_come_back(tmp_path):
     path = stamped(tmp_path, FULL)
     assert stamp.read(path).facts == FULL and not Facts()
     assert checkpoint_files.locate(path).meta["classes"] == ["a", "b"]
+    assert Facts.of(checkpoint_files.locate(path).meta).swaps == FULL.swaps
+
+
+@pytest.mark.parametrize("backbone, name", [
+    (None, ""), (types.SimpleNamespace(full_arch="torchvision/resnet50", depth=3), "torchvision/resnet50"),
+    (types.SimpleNamespace(depth=18), "SimpleNamespace-18"), (types.SimpleNamespace(), "SimpleNamespace")])
+def test_backbones_have_names(backbone, name):
+    assert facts.backbone_name(backbone) == name
 
 
 def test_many_classes_fit_and_too_many_cost_only_themselves(tmp_path):
@@ -36,7 +46,8 @@ def test_many_classes_fit_and_too_many_cost_only_themselves(tmp_path):
 @pytest.mark.parametrize("values", [
     None, [], "x", {"classes": "ab"}, {"classes": [], "category_ids": [1]}, {"mean": [1, 2, 3]}, {"size": ["a"]},
     {"mean": [0, 0, 0], "std": [1, 0, 1]}, {"mean": [0, 0, float("nan")], "std": [1, 1, 1]}, {"size": [10 ** 400]},
-    {"steps_per_epoch": -1}, {"steps_per_epoch": True}, {"data": 5}, {"settings": [1]}])
+    {"steps_per_epoch": -1}, {"steps_per_epoch": True}, {"data": 5}, {"settings": [1]}, {"backbone": 3},
+    {"swaps": "ab"}, {"swaps": [1]}])
 def test_what_is_no_fact_is_not_known(values):
     assert Facts.of(values) == Facts()
 

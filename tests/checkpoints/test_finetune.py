@@ -6,8 +6,8 @@ import math
 import numpy as np
 import paddle
 import pytest
+from support.small_checkpoints import assert_same, save_paddle, small, weights_of
 from support.trainers import trainer_of
-from test_checkpoints import assert_same, save_paddle, small, weights_of
 
 from ppdet_ext.checkpoints import convert_detector, finetune, name_rules
 from ppdet_ext.data import class_names as class_names
