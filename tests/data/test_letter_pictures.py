@@ -35,7 +35,7 @@ def test_train_val_and_the_digits_share_no_picture_and_no_font(letters):
 
 def test_a_box_is_cut_to_the_ink_and_lies_in_the_picture(letters):
     opacity = letters.ink(np.random.default_rng(0), "DejaVuSans", "A", 40)
-    assert opacity.shape[0] == 40 and 0 <= opacity.min() and opacity.max() <= 1
+    assert opacity.shape[0] == 40 and opacity.min() >= 0 and opacity.max() <= 1
     assert all(edge.max() > 0.2 for edge in (opacity[0], opacity[-1], opacity[:, 0], opacity[:, -1]))
     for number in range(6):
         image, objects = letters.draw("val", number, 96, seed=0)
