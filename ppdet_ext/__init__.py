@@ -17,7 +17,7 @@ __all__ = ["UserError", "backbones", "detector", "registry", "setup"]
 #: what setup() imports, as each registers its names with PaddleDetection
 REGISTERING = ("backbones", "detector", "backbones.modules", "backbones.ppdet.ppdet_focalnet",
                "backbones.ppdet.ppdet_hgnetv2", "backbones.ppdet.ppdet_resnet", "backbones.ppdet.ppdet_swin",
-               "engine.optimizer")
+               "data.pixel_transforms", "engine.optimizer")
 _ready = False
 
 

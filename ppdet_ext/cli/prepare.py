@@ -22,7 +22,7 @@ import paddle
 from ..checkpoints import stamp
 from ..config import config_file, keys, reader_keys
 from ..config.flags import DEVICES
-from ..data import checks, normalization, sample
+from ..data import augment, checks, normalization, sample
 from ..distributed import agreement, processes
 from ..errors import UserError, masked
 from ..files import settle
@@ -51,6 +51,7 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
     cfg = read_cfg(args, mode)
     processes.start()  # before the data is looked at: what is wrong with it on one machine ends the others, too
     sample.ensure(cfg)
+    _augment(cfg, args, mode)
     validate = bool(getattr(args, "eval", False) or cfg.get("validate", False))
     reader_keys.check_pictures(cfg, mode, validate)
     checks.check(cfg, mode, validate if mode == "train" else None)
@@ -58,6 +59,17 @@ def load_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:
         checks.keep_background(cfg)
     normalization.resolve(cfg)
     return cfg
+
+
+def _augment(cfg: dict[str, Any], args: argparse.Namespace, mode: str) -> None:
+    """``augment`` in the training reader's place, with a line on what runs when."""
+    asked = augment.asked(cfg) if mode == "train" else None
+    if asked is None:
+        return
+    line = augment.apply(cfg, config_file.own_values(args.config), config_file.parse_options(args.opt))
+    if getattr(args, "quick", None) is not None:
+        line = f"augment: {asked.preset}: --quick switches it off"
+    log.info("%s", line)
 
 
 def read_cfg(args: argparse.Namespace, mode: str = "train") -> dict[str, Any]:

@@ -74,7 +74,7 @@ def is_data_set(value: Any) -> bool:
 def is_transform(value: Any) -> bool:
     """A class whose objects can be called with a sample: ppdet's transforms, and a user's."""
     return inspect.isclass(value) and any("__call__" in vars(base) for base in value.__mro__) and (
-        is_users(value) or _lies_in(value, ["ppdet.data.transform"]))
+        is_users(value) or _lies_in(value, ["ppdet.data.transform", "ppdet_ext.data"]))
 
 
 def is_scheduler(value: Any) -> bool:

@@ -15,7 +15,8 @@ DATASETS = ("TrainDataset", "EvalDataset", "TestDataset")
 READERS = ("TrainReader", "EvalReader", "TestReader")
 # readers take any keyword; these are the ones somebody looks up
 READER_KEYS = ("inputs_def", "use_shared_memory", "mixup_epoch", "cutmix_epoch", "mosaic_epoch", "pre_img_epoch",
-               "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers", "memory_cache")
+               "collate_batch", "fuse_normalize", "use_process", "bufsize", "transform_schedulers", "memory_cache",
+               "mixing")
 TRANSFORM_LISTS = ("sample_transforms", "batch_transforms")
 EPOCH_LIMITS = {"start_epoch", "stop_epoch"}  # of a transform, in transform_schedulers
 # key of a reader -> the transform that it gives more than one picture
@@ -92,12 +93,13 @@ def check_reader(section: str, value: Any) -> None:
 def _check_mixing(section, reader):
     """Transforms of several pictures, and the keys that give them several: one is nothing without the other."""
     names = {name for entry in reader.get("sample_transforms") or () for name in entry}
+    shares = reader.get("mixing") or ()
     for key, name in MIXING.items():
         asked = reader.get(key, -1) >= 0
         if asked and name not in names:
             raise UserError(f"{section}.{key} is {reader[key]}, but sample_transforms has no {name}; add '- {name}: "
                             f"{{}}' or take {key} out")
-        if name in names and not asked:
+        if name in names and not asked and name not in shares:
             raise UserError(f"{section}.sample_transforms has {name}, which does nothing without {key}; write "
                             f"'{key}: 0' (in every epoch) or the number of epochs")
 

@@ -84,6 +84,9 @@ EPOCHS_OF_A_TRANSFORM = each(Rule("{NAME: {start_epoch: 0, stop_epoch: 10}}", la
                                   and bool(value), "{RandomCrop: {stop_epoch: 71}}"), least=0)
 DISTORTION = Rule("[LOW, HIGH, CHANCE]", lambda value: each(number(), [3]).fits(value) and value[0] <= value[1]
                   and SHARE.fits(value[2]), "[0.5, 1.5, 0.5]")
+MIXING = Rule("{NAME: SHARE} of Mosaic, Mixup, Cutmix, together at most 1", lambda value: isinstance(value, dict)
+              and set(value) <= {"Mosaic", "Mixup", "Cutmix"} and all(map(SHARE.fits, value.values()))
+              and sum(value.values()) <= 1, "{Mosaic: 0.4, Mixup: 0.1}")
 FIELDS = each(one_of("image", "gt_bbox", "gt_class", "is_crowd", "difficult", "gt_score", "gt_poly", "gt_track_id",
                      "gt_ide", "gt_keypoint", "keypoint_ignore", "semantic"),
               example="[image, gt_bbox, gt_class, is_crowd]")
@@ -92,11 +95,13 @@ NORMALIZATION = Rule("{mean: [r, g, b], std: [r, g, b]} in 0..1", lambda value: 
     value) == {"mean", "std"} and each(number(), [3]).fits(value["mean"]) and each(POSITIVE, [3]).fits(value["std"]),
                      "{mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}")
 
+AUGMENT_PRESETS = ("none", "light", "medium", "strong")  # data/augment.py says what each is
 # the twelve numbers of pycocotools' summary, in its order; VOC has one, at IoU 0.5
 COCO_METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large",
                 "AR1", "AR10", "AR100", "AR_small", "AR_medium", "AR_large")
 VOC_METRICS = ("AP50",)
 EARLY_STOPPING = {"patience": whole(1, MAX_EPOCHS, 10) | NONE, "metric": one_of(*COCO_METRICS) | NONE}
+AUGMENT = {"preset": one_of(*AUGMENT_PRESETS), "flip": SWITCH | NONE, "stop_epochs": whole(0, MAX_EPOCHS, 5) | NONE}
 ALL = "all"
 
 EXPORT = ("post_process", "nms", "benchmark", "fuse_conv_bn")  # see engine.export.ExportOptions
@@ -111,6 +116,10 @@ TOP_LEVEL = {
                            lambda value: isinstance(value, dict) and set(value) <= set(EARLY_STOPPING) and all(
                                rule.fits(value.get(key)) for key, rule in EARLY_STOPPING.items()),
                            "{patience: 10, metric: AP}") | NONE,
+    "augment": one_of(*AUGMENT_PRESETS) | NONE | Rule(
+        "{preset: NAME, flip: true or false, stop_epochs: EPOCHS}", lambda value: isinstance(value, dict) and set(
+            value) <= set(AUGMENT) and all(rule.fits(value.get(key)) for key, rule in AUGMENT.items()),
+        "{preset: strong, flip: false}"),
     "keep_checkpoints": whole(0, MAX_EPOCHS, 2) | one_of(ALL),
     "tensorboard_log_dir": TEXT | NONE, "mlflow": GROUP | NONE,
     "vdl_log_dir": TEXT | NONE, "allow_missing": TEXTS | NONE, "class_map": GROUP | NONE,
@@ -136,7 +145,7 @@ CLASSES = {
     "*.shuffle": SWITCH, "*.drop_last": SWITCH,
     "*.sample_transforms": each(ANYTHING, example="[Decode: {}]"), "*.batch_transforms": LIST,
     "*.transform_schedulers": EPOCHS_OF_A_TRANSFORM, "*.inputs_def": GROUP,
-    "*.memory_cache": MEMORY | NONE,
+    "*.memory_cache": MEMORY | NONE, "*.mixing": MIXING | NONE,
     "*.collate_batch": FLAG, "*.use_shared_memory": FLAG, "*.fuse_normalize": FLAG, "*.use_process": FLAG,
     **dict.fromkeys(("*.mixup_epoch", "*.cutmix_epoch", "*.mosaic_epoch", "*.pre_img_epoch"), whole(-1, MAX_EPOCHS)),
     "*.dataset_dir": TEXT | NONE, "*.anno_path": TEXT | NONE, "*.image_dir": TEXT | NONE,
@@ -147,7 +156,8 @@ CLASSES = {
     # transforms
     "*.target_size": SIZE, "BatchRandomResize.target_size": SIDE | each(SIZE), "*.interp": whole(0, 4, 1) | WEIGHTS,
     "RandomResize.target_size": SIDE | each(SIZE), "MultiscaleTestResize.target_size": LIST,
-    "CropWithDataAchorSampling.target_size": SIZE | NONE, "RandomScaledCrop.target_dim": SIZE,
+    "CropWithDataAchorSampling.target_size": SIZE | NONE, "RandomScaledCrop.target_dim": SIDE,
+    "RandomScaledCrop.scale_range": each(number(above=0, most=100, example=0.5), [2], example="[0.5, 1.5]"),
     "*.keep_ratio": FLAG, "*.prob": SHARE,
     "RandomFlip.prob": Rule("a number from 0.0 to 1.0 with a decimal point (ppdet wants one)", lambda value: isinstance(
         value, float) and 0 <= value <= 1, "0.5"), "*.p": SHARE, "*.sampling_prob": SHARE, "*.mixup_prob": SHARE,

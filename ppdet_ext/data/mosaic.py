@@ -1,31 +1,43 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""What ppdet's Mosaic leaves to be mended: class numbers that are floats, and boxes of which nothing is in the picture.
+"""What ppdet's Mosaic leaves to be mended: what belongs to each box, and boxes of which nothing is in the picture.
 
-``patches/ppdet.py`` says where the wrapper goes.
+Its classes become floats; ``difficult`` becomes ``is_crowd`` where there are both; other arrays keep the length of the
+first picture. A box that the border of the four cuts to a line is turned into a box of some pixels.
+``patches/ppdet.py`` says where the wrappers go.
 """
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-#: pixels; of an object that is cut off, less is no object
-LEAST_SIDE = 1.0
-KEYS = ("gt_bbox", "gt_class", "is_crowd", "difficult")  # those that Mosaic writes
+from . import box_arrays
+from .box_arrays import LEAST_SIDE
 
 
 def mend_mosaic(call: Callable) -> Callable:
-    """For ``Mosaic.__call__``: whole numbers for classes, and no box of less than LEAST_SIDE."""
+    """For ``Mosaic.__call__``: each box keeps what belongs to it, and none has less than LEAST_SIDE."""
     @functools.wraps(call)
     def mended(self, sample, context=None):
-        made = call(self, sample, context)
-        # a picture that it has let pass still has its own whole numbers
-        if not isinstance(made, dict) or made["gt_class"].dtype.kind != "f":
-            return made
+        if not isinstance(sample, Sequence):
+            return call(self, sample, context)
+        copies, rows = box_arrays.numbered(sample)
+        made = call(self, copies, context)
+        if made["gt_class"].dtype.kind != "f":  # it has let the first picture pass
+            return sample[0]
         sides = made["gt_bbox"][:, 2:] - made["gt_bbox"][:, :2]
-        kept = (sides > LEAST_SIDE).all(1)
-        made.update({key: made[key][kept] for key in KEYS if key in made})
-        made["gt_class"] = made["gt_class"].astype(np.int32)
+        box_arrays.give_rows(made, rows, (sides > LEAST_SIDE).all(1))
         return made
     return mended
+
+
+def drop_lines(affine: Callable) -> Callable:
+    """For ``Mosaic.random_affine_augment``: a box that has been cut to a line is not turned into one with an area."""
+    @functools.wraps(affine)
+    def without_lines(self, img: np.ndarray, labels: Any = (), **settings: Any) -> Any:
+        if len(labels):
+            labels = labels[(labels[:, 2:4] - labels[:, :2] > LEAST_SIDE).all(1)]
+        return affine(self, img, labels, **settings)
+    return without_lines

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import memory_cache, random_state, worker_threads
+from . import memory_cache, mixing, random_state, worker_threads
 from .reading import parse_once
 
 KEY = "transform_schedulers"
@@ -20,16 +20,22 @@ KEY = "transform_schedulers"
 class Scheduled:
     """A transform that lets data pass in epochs outside [start_epoch, stop_epoch), counted from 0.
 
+    Args:
+        mixes: the reader's ``mixing``, where the transform leaves mosaics alone.
+
     Attributes:
         dataset: ppdet's data set, which knows the epoch; None until the reader has one.
     """
 
-    def __init__(self, transform: Callable, start_epoch: float = 0, stop_epoch: float = math.inf):
-        self.transform = transform
+    def __init__(self, transform: Callable, start_epoch: float = 0, stop_epoch: float = math.inf,
+                 mixes: mixing.Mixing | None = None):
+        self.transform, self.mixes = transform, mixes
         self.start_epoch, self.stop_epoch = start_epoch, stop_epoch
         self.dataset: Any = None
 
     def __call__(self, data, *context):
+        if self.mixes and self.mixes.chosen == "Mosaic":
+            return data
         epoch = 0 if self.dataset is None else self.dataset._epoch
         return self.transform(data, *context) if self.start_epoch <= epoch < self.stop_epoch else data
 
@@ -38,21 +44,32 @@ def _entries(schedulers):
     return [item for entry in schedulers or () for item in entry.items()]
 
 
+def _wrapped(transform, limits, mixes):
+    """A transform as ``transform_schedulers`` and ``mixing`` have it."""
+    name = type(transform).__name__
+    if mixes and name in mixes.shares:  # whose epochs it knows itself
+        return mixing.Mixes(transform, mixes)
+    leaves = mixes if name in mixing.LEAVE_MOSAICS else None
+    return Scheduled(transform, **limits.get(name, {}), mixes=leaves) if name in limits or leaves else transform
+
+
 def schedule_transforms(init: Callable) -> Callable:
-    """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` names."""
+    """For ``BaseDataLoader.__init__``: wrap the transforms that ``transform_schedulers`` and ``mixing`` name."""
     @functools.wraps(init)
     def scheduled(self, *args, **kwargs):
         init(self, *args, **kwargs)
         limits = dict(_entries(self.kwargs.get(KEY)))
+        shares = self.kwargs.get(mixing.KEY)
+        self.mixing = mixing.Mixing(shares, self._sample_transforms.transforms_cls, limits) if shares else None
         for compose in (self._sample_transforms, self._batch_transforms):
-            compose.transforms_cls = [
-                Scheduled(transform, **limits[type(transform).__name__]) if type(transform).__name__ in limits
-                else transform for transform in compose.transforms_cls]
+            compose.transforms_cls = [_wrapped(transform, limits, self.mixing) for transform in compose.transforms_cls]
     return scheduled
 
 
 def tell(reader: Any, dataset: Any) -> None:
-    """Let a reader's scheduled transforms know the data set, whose epoch counts."""
+    """Let a reader's scheduled transforms know the data set, whose epoch counts, and that the reader's mixing."""
+    if getattr(reader, mixing.KEY, None):
+        dataset.mixing = reader.mixing
     for compose in (reader._sample_transforms, reader._batch_transforms):
         for transform in compose.transforms_cls:
             if isinstance(transform, Scheduled):

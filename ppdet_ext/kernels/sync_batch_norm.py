@@ -25,12 +25,17 @@ def forward_anywhere(own: Callable) -> Callable:
 
 
 def convert_once(own: classmethod) -> classmethod:
-    """For ``SyncBatchNorm.convert_sync_batchnorm`` (a classmethod): leaves a SyncBatchNorm of any class as it is."""
+    """For ``SyncBatchNorm.convert_sync_batchnorm`` (a classmethod): leaves a SyncBatchNorm of any class as it is.
+
+    A frozen norm, too (ppdet's ``freeze_norm``): Paddle's conversion forgets ``use_global_stats``, and the norm would
+    take the batch's statistics where one process takes its own.
+    """
     convert = own.__func__
 
     @functools.wraps(convert)
     def once(cls, layer):
-        return layer if isinstance(layer, paddle.nn.SyncBatchNorm) else convert(cls, layer)
+        stays = isinstance(layer, paddle.nn.SyncBatchNorm) or getattr(layer, "_use_global_stats", False)
+        return layer if stays else convert(cls, layer)
     return classmethod(once)
 
 

@@ -26,7 +26,8 @@ ROWS = (
           "SyncBatchNorm has no kernel for a CPU", "paddle>=2.6"),
     Patch("convert_sync_batch_norm_once",
           (Change("paddle.nn:SyncBatchNorm.convert_sync_batchnorm", f"{_KERNELS}.sync_batch_norm:convert_once"),),
-          "convert_sync_batchnorm makes a plain one of a subclass that is a SyncBatchNorm already", "paddle>=2.6"),
+          "convert_sync_batchnorm makes a plain one of a subclass that is a SyncBatchNorm already, and forgets that a "
+          "norm is frozen", "paddle>=2.6"),
     Patch("convolution",
           (Change(f"{_F}.conv:_conv_nd", f"{_KERNELS}.convolution:in_place_of_conv_nd"),
            Change(f"{_F}.conv:_C_ops", f"{_KERNELS}.convolution:in_place_of_operations")),

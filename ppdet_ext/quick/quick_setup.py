@@ -12,7 +12,8 @@ import paddle
 from ppdet.core.workspace import create
 from ppdet.optimizer.optimizer import LinearWarmup, PiecewiseDecay
 
-from ..config.reader_keys import MIXING, READERS, TRANSFORM_LISTS
+from ..config.reader_keys import READERS, TRANSFORM_LISTS
+from ..data.augment import AUGMENTATIONS, SCHEDULES
 from ..data.reading import parse_once
 from ..errors import UserError
 
@@ -52,13 +53,6 @@ PARTS = 5  # epochs of a run; a short one has a single one, at one rate
 #: from this epoch on BatchNorm keeps its statistics and the weights come to terms with them: few images a step have
 #: others each time, by which heads without norms of their own (RetinaNet) learn to tell the steps apart
 HELD_FROM = 3
-# transforms that show another picture each time; what a detector needs (Decode, Resize, Pad, ...) is not among them
-AUGMENTATIONS = frozenset({
-    "AugmentHSV", "AutoAugment", "CenterRandColor", "CropWithDataAchorSampling", "CropWithSampling", "Cutmix",
-    "FlipWarpAffine", "GridMask", "Lighting", "Mixup", "Mosaic", "RandomColorJitter", "RandomCrop", "RandomDistort",
-    "RandomErasing", "RandomErasingCrop", "RandomErasingImage", "RandomExpand", "RandomFlip", "RandomGaussianBlur",
-    "RandomGrayscale", "RandomHSV", "RandomPerspective", "RandomScaledCrop", "RandomShift",
-    "RandomSizeCrop", "StrongAugImage"})
 # transforms that bring pictures to a size; DETR's RandomSelect chooses between two ways to do it
 RESIZING = frozenset({"Resize", "RandomResize", "BatchRandomResize", "RandomShortSideResize", "RandomResizeCrop",
                       "PadResize", "RandomSelect"})
@@ -156,7 +150,7 @@ def _augmentation_off(cfg: dict[str, Any]) -> list[str]:
     for key in TRANSFORM_LISTS:
         if dict.get(reader, key):
             reader[key] = [entry for entry in reader[key] if not AUGMENTATIONS & set(entry)]
-    for key in (*MIXING, "transform_schedulers"):
+    for key in SCHEDULES:
         reader.pop(key, None)
     return [f"no augmentation ({', '.join(dict.fromkeys(removed))})"] if removed else []
 

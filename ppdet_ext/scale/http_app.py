@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import fastapi
@@ -14,7 +14,6 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from .. import limits
 from ..deploy import DeployError
@@ -38,21 +37,16 @@ class Models(Protocol):
         """How many replicas of each model answer now."""
 
 
-def build(models: Models, threshold: float, hosts: Sequence[str], metrics: Metrics,
-          ending: Callable[[], bool]) -> fastapi.FastAPI:
+def build(models: Models, threshold: float, metrics: Metrics, ending: Callable[[], bool]) -> fastapi.FastAPI:
     """The application.
 
     Args:
         models: what detects.
         threshold: the least score where a request names none.
-        hosts: the names by which the server may be called; none: any.
         metrics: of this process.
         ending: whether the server is about to end.
     """
     app = fastapi.FastAPI(title="ppdet_ext serve", docs_url=None, redoc_url=None)
-    if hosts:
-        # a stranger's page whose name leads to 127.0.0.1 is not this server
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     _add_errors(app)
     default = next(iter(models.facts))
 

@@ -48,8 +48,9 @@ class Replica:
     def __init__(self, model_dir: str, settings: Mapping[str, Any], wait_seconds: float) -> None:
         self.model = ServedModel(model_dir, settings)
         self._threads = ThreadPoolExecutor(AT_ONCE, "batch")
-        self.detect.set_max_batch_size(settings["batch_size"])
-        self.detect.set_batch_wait_timeout_s(wait_seconds)
+        batches: Any = self.detect  # what serve.batch makes of it has these two, too
+        batches.set_max_batch_size(settings["batch_size"])
+        batches.set_batch_wait_timeout_s(wait_seconds)
 
     @serve.batch(max_concurrent_batches=AT_ONCE)
     async def detect(self, files: list[tuple[bytes, str]]) -> list[Found]:
@@ -65,8 +66,9 @@ class Front:
         self.facts, self._handles = facts, handles
         self._counts: tuple[float, dict[str, int]] = (0.0, {})
         metrics = Metrics(lambda: self.guard.running)
-        app = http_app.build(self, settings.threshold, settings.hosts, metrics, lambda: self.guard.ending)
-        self.guard = Guard(BodyLimit(app, limits.limit("REQUEST_BYTES")), settings.token, settings.most, metrics.done)
+        app = http_app.build(self, settings.threshold, metrics, lambda: self.guard.ending)
+        self.guard = Guard(BodyLimit(app, limits.limit("REQUEST_BYTES")), settings.token, settings.hosts, settings.most,
+                           metrics.done)
         _app[:] = [self.guard]
 
     async def detect(self, model: str, data: bytes, name: str) -> Found:
@@ -93,7 +95,8 @@ class Front:
         if time.monotonic() >= until:
             status = await asyncio.to_thread(serve.status)
             states = status.applications[APP].deployments
-            counts = {name: states[MODEL.format(name)].replica_states.get("RUNNING", 0) for name in self.facts}
+            counts = {name: sum(count for state, count in states[MODEL.format(name)].replica_states.items()
+                                if state == "RUNNING") for name in self.facts}
             self._counts = time.monotonic() + HEALTH_SECONDS, counts
         return counts
 
@@ -123,19 +126,20 @@ def application(models: Mapping[str, str], facts: Mapping[str, Facts], settings:
         replicas: of each.
         wait_seconds: for so long a batch that is not full waits for more.
     """
-    # without an end to the process's health the next replica would come ten seconds later
-    common = {"health_check_period_s": 2, "graceful_shutdown_wait_loop_s": 0.1, "graceful_shutdown_timeout_s": 10}
+    # else Ray Serve looks for a replica that has died every ten seconds only, and waits for two where it ends one
+    common: dict[str, Any] = {"health_check_period_s": 2, "graceful_shutdown_wait_loop_s": 0.1,
+                              "graceful_shutdown_timeout_s": 10}
     handles = {}
     for name, path in models.items():
         options = settings[name]
         size, gpu = options["batch_size"], options["device"].lower() == "gpu"
-        deployment = serve.deployment(Replica, name=MODEL.format(name), max_ongoing_requests=2 * AT_ONCE * size,
+        deployment = serve.deployment(name=MODEL.format(name), max_ongoing_requests=2 * AT_ONCE * size,
                                       ray_actor_options={"num_cpus": options["cpu_threads"], "num_gpus": int(gpu)},
-                                      **scaling(replicas, AT_ONCE * size), **common)
+                                      **scaling(replicas, AT_ONCE * size), **common)(Replica)
         handles[name] = deployment.bind(path, options, wait_seconds)
-    entry = serve.deployment(serve.ingress(_application)(Front), name=FRONT, num_replicas=1,
+    entry = serve.deployment(name=FRONT, num_replicas=1, ray_actor_options={"num_cpus": 0},
                              # what is more than that is turned away by the guard, with a reason
-                             max_ongoing_requests=front.most + 1000, ray_actor_options={"num_cpus": 0}, **common)
+                             max_ongoing_requests=front.most + 1000, **common)(serve.ingress(_application)(Front))
     return entry.bind(facts, handles, front)
 
 

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -29,8 +30,6 @@ VARIABLES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_PROMPT_ENABLED": "
              "RAY_agent_register_timeout_ms": "300000",
              # its 15 would put the workers after every other process of the machine
              "RAY_worker_niceness": "0"}
-# what its C++ prints, such as that an actor's restart may fail; what ends a process (fatal) still comes
-SAID_BY_CPP = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 # for processes on this machine alone: as Ray does on Windows and macOS, all its ports are bound to 127.0.0.1
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 TRIES = 3  # Ray gives its processes 30 s to start
@@ -62,8 +61,7 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
         UserError: no cluster there, or Ray cannot start.
     """
     require_ray()
-    chosen = {**VARIABLES, **({} if quiet.verbose() else SAID_BY_CPP)}
-    os.environ.update({name: value for name, value in chosen.items() if name not in os.environ})
+    os.environ.update({name: value for name, value in VARIABLES.items() if name not in os.environ})
     if address is None:
         # a secret of this run: else other users of the machine could join, and Ray would keep one in the home folder
         os.environ.update(ALONE, RAY_AUTH_TOKEN=secrets.token_hex(32))
@@ -76,6 +74,8 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
     with contextlib.ExitStack() as stack:
         stack.callback(ray.shutdown)
         stack.enter_context(_logged(log_file))
+        if not quiet.verbose():
+            stack.enter_context(_printed_by_cpp(log_file))
         if address is None:
             folder = stack.enter_context(temporary_folder(_short_temporary() / "ray"))
             stack.callback(_keep_output, folder, log_file)
@@ -87,9 +87,11 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
 
 
 def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
+    ours = signal.getsignal(signal.SIGTERM)
     for left in reversed(range(tries)):
         try:
             ray.init(**settings)
+            signal.signal(signal.SIGTERM, ours)  # Ray puts its own there
             return
         except Exception as error:  # Ray has no common class for these
             ray.shutdown()
@@ -122,6 +124,29 @@ def _logged(log_file: Path) -> Iterator[None]:
         for logger, (handlers, propagate) in zip(loggers, before):
             logger.handlers, logger.propagate = handlers, propagate
         handler.close()
+
+
+@contextlib.contextmanager
+def _printed_by_cpp(log_file: Path) -> Iterator[None]:
+    """Inside, what is written past Python to standard error goes to the file: Ray's C++ has no other switch for it.
+
+    Python's own ``sys.stderr`` is where it was.
+    """
+    with open(log_file, "ab") as log, contextlib.ExitStack() as stack:
+        shown = os.dup(2)
+        stack.callback(os.close, shown)
+        before, own = sys.stderr, open(shown, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        if before is not None and before is sys.__stderr__:
+            sys.stderr.flush()
+            sys.stderr = own
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            own.flush()
+            os.dup2(shown, 2)
+            if sys.stderr is own:
+                sys.stderr = before
 
 
 def _keep_output(folder: Path, log_file: Path) -> None:

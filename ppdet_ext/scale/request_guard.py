@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+import re
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from ..limits import limit, variable
@@ -100,12 +101,13 @@ class Guard:
     Args:
         app: what answers.
         token: None: nobody is asked for one.
+        hosts: the names by which the server may be called; none: any.
         most: requests of WORK at once; more are answered 503, before their bodies are read.
         done: told of each request of WORK; the application notes the model in the request's state.
     """
 
-    def __init__(self, app: App, token: str | None, most: int, done: Done) -> None:
-        self.app, self.token, self.most, self.done = app, token, most, done
+    def __init__(self, app: App, token: str | None, hosts: Sequence[str], most: int, done: Done) -> None:
+        self.app, self.token, self.hosts, self.most, self.done = app, token, hosts, most, done
         self.running, self.ending = 0, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -133,7 +135,10 @@ class Guard:
             self.done(state.get("model", ""), code, asyncio.get_running_loop().time() - begin)
 
     async def _known(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.token and path not in WITHOUT_TOKEN and not has_token(header(scope, b"authorization"), self.token):
+        host = re.sub(r":\d*$", "", header(scope, b"host") or "")
+        if self.hosts and host not in self.hosts:
+            await answer(send, 400, f"this server is not called {host[:80]!r}")
+        elif self.token and path not in WITHOUT_TOKEN and not has_token(header(scope, b"authorization"), self.token):
             await answer(send, 401, "the header 'Authorization: Bearer TOKEN' is missing or carries another token",
                          (b"www-authenticate", b"Bearer"))
         elif path == WORK and self.ending:

@@ -97,5 +97,5 @@ class ServedModel:
         milliseconds = {"decode": decode, **dict(zip(timings.STAGES, stages))}
         boxes = {index: result["boxes"] for index, result in zip(places, results) if result}
         return [Found(error=errors[index]) if index in errors else
-                Found(boxes[index], pixels[index].shape[1::-1], "", milliseconds, len(boxes))
+                Found(boxes[index], (pixels[index].shape[1], pixels[index].shape[0]), "", milliseconds, len(boxes))
                 for index in range(len(files))]

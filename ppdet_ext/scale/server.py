@@ -29,6 +29,7 @@ VARIABLES = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "ppdet_ext.scale.reque
              # seconds; a proxy that takes longer is ended, and its 5 and 10 are few where the machine has other work
              "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60"}
 END_SECONDS = 30.0  # for so long the end waits for what is being answered
+# by other names this machine's server is not asked: a stranger's page whose name leads to 127.0.0.1 is not this server
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -106,7 +107,8 @@ def _serve(args: Namespace, models: Mapping[str, str], settings: Mapping[str, Ma
         print("ending: what is being answered is answered first", flush=True)
         left = handle.end.remote(END_SECONDS).result()
     finally:
-        _stop(serve, parts.APP, bool(args.address))
+        with contextlib.suppress(Exception):  # where starting failed there may be nothing
+            serve.delete(parts.APP)
     if left:
         print(f"{left} requests were not answered within {END_SECONDS:.0f} s", file=sys.stderr, flush=True)
         sys.exit(1)
@@ -119,15 +121,6 @@ def _in_one_line() -> Iterator[None]:
     except Exception as error:  # Ray Serve has no common class for these
         reason = (str(error).strip() or type(error).__name__).splitlines()
         raise UserError(f"Ray Serve cannot start: {reason[0]} (-v, --log_file: what its processes say)") from error
-
-
-def _stop(serve: Any, name: str, shared: bool) -> None:
-    """End what was started; of a cluster that others use, too, the application alone."""
-    with contextlib.suppress(Exception):  # where starting failed there may be nothing
-        serve.delete(name)
-    if not shared:
-        with contextlib.suppress(Exception):
-            serve.shutdown()
 
 
 def _facts(parts: Any, models: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -53,7 +53,10 @@ def _onnxruntime(file: Path, folder: Path) -> tuple[list[Tensor], list[Tensor]]:
         return [_named(entry.name, entry.type, [side if isinstance(side, int) else -1 for side in entry.shape])
                 for entry in entries]
 
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3  # errors; it tells of every constant that is not used otherwise
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is only asked, not run
+    session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
     shutil.copyfile(file, folder / FILE)
     return tensors(session.get_inputs()), tensors(session.get_outputs())
 
@@ -147,8 +150,8 @@ def _keep_or_write(path: Path, text: str, others: bool) -> None:
 def config_text(name: str, backend: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> str:
     """config.pbtxt: protobuf's text format of Triton's ModelConfig.
 
-    max_batch_size is 0: the outputs of a batch lie one after the other (bbox [sum, 6], bbox_num [N]), so that Triton
-    cannot cut them into requests itself; a request may hold as many pictures as it likes.
+    max_batch_size is 0: the outputs of a batch lie one after the other (boxes [sum, 6], their numbers [N]), so that
+    Triton cannot cut them into requests itself; a request may hold as many pictures as it likes.
     """
     fields = [("name", name), ("backend", backend), ("max_batch_size", 0),
               *(("input", _tensor(tensor)) for tensor in inputs), *(("output", _tensor(tensor)) for tensor in outputs),

@@ -105,9 +105,11 @@ def test_a_reader_without_boxes_is_refused(tmp_path):
         list(browse.read(create("TrainReader"), dataset, 1, (MEAN, STD)))
 
 
-def test_the_command_draws_the_training_set(tmp_path, small_digits, capsys):
+def test_the_command_draws_the_training_set(tmp_path, small_digits, capsys, log):
     picture = tmp_path / "grid.png"
     sets = [f"{section}.dataset_dir={small_digits}" for section in ("TrainDataset", "EvalDataset", "TestDataset")]
-    browse_dataset.main(["-c", "rtdetr_cspresnet.yml", "-o", *sets, "--count", "5", "--output", str(picture)])
+    browse_dataset.main(["-c", "rtdetr_cspresnet.yml", "-o", *sets, "augment=strong", "--count", "5",
+                         "--output", str(picture)])
+    assert "augment: strong: Mosaic 40%" in log.text
     assert "5 of 8 training pictures" in capsys.readouterr().out
     assert media.read_image(picture).shape == (2 * 326, 3 * 326, 3)

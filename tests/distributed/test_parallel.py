@@ -173,6 +173,14 @@ def test_synchronized_norms_are_converted_once():
     assert float(network(paddle.randn([2, 3, 4, 4])).min()) == 0  # the activation is still there
 
 
+def test_a_frozen_norm_keeps_its_statistics():
+    network = nn.Sequential(nn.BatchNorm2D(4, use_global_stats=True), nn.BatchNorm2D(4))
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    assert [type(layer) for layer in network] == [nn.BatchNorm2D, nn.SyncBatchNorm]
+    network[0](paddle.randn([2, 4, 3, 3]) + 5)
+    assert float(network[0]._mean.abs().max()) == 0
+
+
 def test_a_tool_for_one_process_says_so(three):
     with pytest.raises(UserError, match="runs in one process"):
         load_cfg(None, "test")

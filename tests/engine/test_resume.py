@@ -22,6 +22,11 @@ from ppdet_ext.errors import Interrupted, UserError
 CHANCE = ["TrainReader.sample_transforms=[Decode: {}, RandomDistort: {prob: 0.8}, RandomExpand: {fill_value: [0, 0, 0]}"
           ", RandomCrop: {prob: 0.8}, RandomFlip: {}]",
           "TimmBackbone={arch: tf_efficientnet_lite0, pretrained: false, drop_path_rate: 0.3}", "snapshot_epoch=1"]
+# pictures that are mixed by share, each way in epochs of its own
+MIXED = ["TrainReader.sample_transforms=[Decode: {}, RandomFlip: {}, Mosaic: {input_dim: [64, 64], enable_mixup: false}"
+         ", RandomScaledCrop: {target_dim: 64, scale_range: [0.5, 1.5]}, Mixup: {}, Cutmix: {}, RandomDistort: {}]",
+         "TrainReader.mixing={Mosaic: 0.4, Mixup: 0.3, Cutmix: 0.3}", "TrainReader.transform_schedulers=[Mixup: "
+         "{stop_epoch: 1}, Cutmix: {start_epoch: 1}, RandomScaledCrop: {stop_epoch: 1}]"]
 HALF = ["amp=true", "amp_dtype=float16", "init_loss_scaling=65536"]  # steps overflow at first, and the scale falls
 
 
@@ -88,13 +93,14 @@ def assert_the_same_run(config, tmp_path, options, evaluate):
 @pytest.mark.parametrize("options, evaluate", [
     pytest.param(["worker_num=2"], True, marks=pytest.mark.slow),
     (["worker_num=0", "accumulate_steps=2", "ema_decay_type=normal"], False),
-], ids=["workers", "accumulation"])
+    pytest.param(["worker_num=2", *MIXED], False, marks=pytest.mark.slow),
+], ids=["workers", "accumulation", "mixed pictures"])
 def test_a_resumed_run_is_the_unbroken_one(tiny_config, tmp_path, options, evaluate):
     assert_the_same_run(tiny_config, tmp_path, options, evaluate)
 
 
 # what reads, sums up and averages in another way
-INTERRUPTED = {"workers": ["worker_num=2"],
+INTERRUPTED = {"workers": ["worker_num=2"], "mixed pictures": ["worker_num=2", *MIXED],
                "accumulation": ["worker_num=0", "accumulate_steps=2", "ema_decay_type=normal"],
                "second epoch": ["worker_num=0", "ema_decay_type=threshold", "cycle_epoch=1"]}
 

@@ -172,6 +172,48 @@ def mosaic(tmp_path):
     return floats
 
 
+def mixup(tmp_path):
+    """The size of the first picture, and arrays of the boxes that are one picture's."""
+    made = operators.Mixup()(two_samples())
+    return (made["h"], made["w"], len(made["gt_track_id"])) != (60, 90, len(made["gt_bbox"]))
+
+
+def two_samples():
+    return [{"image": np.zeros([*size, 3], "uint8"), "h": size[0], "w": size[1], "im_shape": np.array(size, "float32"),
+             "gt_bbox": np.array([[0, 0, 40, 40]], "float32"), "gt_class": np.zeros([1, 1], "int32"),
+             "gt_track_id": np.zeros([1, 1], "int32")} for size in ((40, 90), (60, 50))]
+
+
+def cutmix(tmp_path):
+    """A box that is wholly in the part of the second picture that was not pasted."""
+    for seed in range(40):
+        np.random.seed(seed)
+        made = operators.Cutmix()(two_samples())
+        if len(made["gt_bbox"]) < 2:
+            return False
+    return True
+
+
+def scaled_crop(tmp_path):
+    try:
+        made = operators.RandomScaledCrop(target_dim=32)(two_samples()[0])
+    except (KeyError, cv2.error):
+        return True
+    assert made["image"].shape == (32, 32, 3)
+    return False
+
+
+def mixing(tmp_path):
+    dataset = data_set(tmp_path)
+    reader = readers.TrainReader(sample_transforms=[{"Decode": {}}, {"Mixup": {}}], batch_size=1,
+                                 mixing={"Mixup": 1.0})
+    dataset.set_transform(reader._sample_transforms)
+    dataset.set_kwargs(**reader.kwargs)
+    transform_schedule.tell(reader, dataset)
+    np.random.seed(0)
+    return len(dataset[0]["gt_bbox"]) == len(dataset.roidbs[0]["gt_bbox"])
+
+
 def next_epoch(tmp_path):
     dataset = types.SimpleNamespace(_epoch=4)
     dataset.set_epoch = lambda epoch: setattr(dataset, "_epoch", epoch)
@@ -306,8 +348,8 @@ def annotation_id_zero(tmp_path):
 
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
-           cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, next_epoch,
-           transform_schedulers, transform_prob,
+           cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, mixup, cutmix,
+           scaled_crop, mixing, next_epoch, transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, annotation_id_zero, ema_filter_no_grad,
            dataloader_interval,
            dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)

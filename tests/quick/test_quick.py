@@ -78,6 +78,17 @@ def test_detrs_ways_to_resize_become_one():
     assert reader == {"sample_transforms": [{"Decode": {}}, small], "batch_transforms": [{"PadBatch": {}}]}
 
 
+def test_a_preset_is_switched_off_and_named(tiny_config, log):
+    parser = cli.config_parser("")
+    parser.add_argument("--quick", type=int)
+    args = parser.parse_args(["-c", str(tiny_config), "--quick", "9", "-o", "augment=strong"])
+    cfg = cli.load_cfg(args, "train")
+    assert "augment: strong: --quick switches it off" in log.text and "Mosaic 40%" not in log.text
+    assert "Mosaic, RandomScaledCrop, Mixup, Cutmix" in quick_setup._augmentation_off(cfg)[0]
+    assert cfg["TrainReader"]["sample_transforms"] == [{"Decode": {}}]
+    assert not {"mixing", "transform_schedulers"} & set(cfg["TrainReader"])
+
+
 def test_a_size_that_the_network_is_made_for_stays(tiny_config):
     cfg = config_of(tiny_config, "TimmBackbone.img_size=64")
     dataset, _ = quick_setup.take_images(cfg, Recipe(side=32))

@@ -2,6 +2,8 @@
 """Batch jobs without Ray: forms of input, shards, the manifest, what a worker writes, how results are put together."""
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from support import known_onnx
+from support.paths import REPO
 
 from ppdet_ext.deploy import Options, engines
 from ppdet_ext.errors import UserError
@@ -327,6 +330,15 @@ def test_a_shard_is_text_and_back():
     shard = Shard(3, [1, 2], ["a\udcff", "b"], [None, "b"])
     assert Shard.from_text(shard.to_text()) == shard and shard.to_text().isascii()
     assert replace(shard, number=4) != shard
+
+
+def test_what_is_printed_past_python_goes_to_the_log(tmp_path):
+    script = ("import os, sys\nfrom pathlib import Path\nfrom ppdet_ext.scale import ray_session\n"
+              "with ray_session._printed_by_cpp(Path('log')):\n    os.write(2, b'from C++\\n')\n"
+              "    print('ours', file=sys.stderr)\nprint('after', file=sys.stderr)\nos.write(2, b'end\\n')")
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "PYTHONPATH": str(REPO)})
+    assert done.stderr == "ours\nafter\nend\n" and (tmp_path / "log").read_text() == "from C++\n"
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

@@ -24,7 +24,7 @@ for package in ("onnx", "onnxruntime"):
 
 pytestmark = [pytest.mark.slow, pytest.mark.multiproc]
 COUNT, SHARD = 400, 5
-PATIENCE = 300  # seconds; only a run that hangs takes them
+PATIENCE = 600  # seconds; only a run that hangs takes them
 
 
 @pytest.fixture
@@ -45,7 +45,18 @@ def words(tmp_path):
             str(tmp_path / "out")]
 
 
-def start(words):
+@pytest.fixture
+def start():
+    """``start(words)``: the job's process; none is left after the test."""
+    jobs = []
+    yield lambda words: jobs.append(_start(words)) or jobs[-1]
+    for job in jobs:
+        if job.poll() is None:
+            job.kill()
+            job.communicate()
+
+
+def _start(words):
     environment = {**os.environ, "PYTHONPATH": str(REPO), "HOME": str(Path(words[-1]).parent)}
     return subprocess.Popen(words, cwd=Path(words[-1]).parent, env=environment, text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE)
@@ -68,7 +79,7 @@ def workers_of(job):
             if any("MapWorker" in word for word in each.cmdline())]
 
 
-def test_killed_jobs_and_workers_leave_each_picture_once(words):
+def test_killed_jobs_and_workers_leave_each_picture_once(start, words):
     output = Path(words[-1])
     before = 0
     for number in (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM):

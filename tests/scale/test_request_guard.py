@@ -1,43 +1,13 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """A body that is too large is refused before it is read whole, a stranger before anything; work ends with answers."""
 import asyncio
-import json
 
 import pytest
+from support.asgi import Sender, asked
 
 from ppdet_ext.scale.request_guard import BodyLimit, Guard, answer
 
 MOST, SECRET = 1000, "0123456789abcdef"
-
-
-class Sender:
-    """The server's side of one request: a body in pieces; what was read of it, what was answered."""
-
-    def __init__(self, pieces=(), headers=(), path="/predict"):
-        self.pieces, self.read, self.sent = list(pieces), 0, []
-        self.scope = {"type": "http", "method": "POST", "path": path,
-                      "headers": [(name.encode(), value.encode()) for name, value in headers]}
-
-    async def receive(self):
-        piece = self.pieces.pop(0)
-        self.read += len(piece)
-        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces)}
-
-    async def send(self, message):
-        self.sent.append(message)
-
-    @property
-    def code(self):
-        codes = [message["status"] for message in self.sent if message["type"] == "http.response.start"]
-        assert len(codes) == 1
-        return codes[0]
-
-    @property
-    def reason(self):
-        return json.loads(self.sent[-1]["body"])["error"]
-
-    def header(self, name):
-        return dict(self.sent[0]["headers"]).get(name)
 
 
 async def reads_all(scope, receive, send):
@@ -52,14 +22,8 @@ async def reads_all(scope, receive, send):
     await answer(send, 200, str(length))
 
 
-def asked(app, *given, **settings):
-    one = Sender(*given, **settings)
-    asyncio.run(app(one.scope, one.receive, one.send))
-    return one
-
-
-def guard(app=reads_all, token=None, most=2, done=lambda *_: None):
-    return Guard(app, token, most, done)
+def guard(app=reads_all, token=None, hosts=(), most=2, done=lambda *_: None):
+    return Guard(app, token, hosts, most, done)
 
 
 def test_a_body_within_the_limit_passes():
@@ -101,6 +65,16 @@ def test_strangers_are_turned_away_before_the_body_is_read(path):
 def test_health_needs_no_token_and_without_one_nobody_does():
     assert asked(guard(token=SECRET), [b"x"], path="/health").code == 200
     assert asked(guard(), [b"x"]).code == 200
+
+
+def test_another_name_of_the_server_is_refused():
+    ours = guard(hosts=("127.0.0.1", "[::1]"))
+    for host in ("127.0.0.1:8000", "127.0.0.1", "[::1]:8000", "[::1]"):
+        assert asked(ours, [b"x"], [("host", host)]).code == 200
+    for headers in ([("host", "evil.example:8000")], [("host", "127.0.0.1.evil.example")], []):
+        one = asked(ours, [b"x"], headers, path="/health")
+        assert (one.code, one.read) == (400, 0)
+    assert asked(guard(), [b"x"], [("host", "any.example")]).code == 200
 
 
 def test_work_is_counted_and_told():

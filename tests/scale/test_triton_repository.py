@@ -3,7 +3,7 @@
 import pytest
 import yaml
 from google.protobuf import text_format
-from support.known_network import SETTINGS
+from support.known_onnx import SETTINGS
 from support.triton_schema import parse
 
 from ppdet_ext.cli import export_model

@@ -146,7 +146,8 @@ def test_by_command_and_in_a_training(tiny_config, tmp_path, tool):
            "old_backbone": "tf_efficientnet_lite0", "new_backbone": "resnet18"}
     assert facts.swaps == (own,) and facts.backbone == "resnet18" and facts.classes == trained.classes
     assert facts.mean != trained.mean and facts.size == (64, 64)
-    tool("eval").main(["-c", str(new), "-o", f"weights={tmp_path / 'swapped.pdparams'}"])
+    tool("eval").main(["-c", str(new), "-o", f"weights={tmp_path / 'swapped.pdparams'}",
+                       f"output_eval={tmp_path / 'eval'}"])
     words = ["-c", str(new), "-o", "epoch=1", f"pretrain_weights={old}", "swap_backbone=true"]
     tool("train").main(words)
     ended = stamp.read(folder / "new" / "model_final.pdparams").facts
