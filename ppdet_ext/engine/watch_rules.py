@@ -20,6 +20,7 @@ BUSY = 0.8  # share of the processors from which more workers would only share t
 FULL = 0.9  # share of the memory
 # loss over that at the start, from which it has not fallen: from new weights, and from a detector's checkpoint
 NOT_FALLEN, RISEN = 0.97, 1.2
+CLASSES = ("class", "cls")  # in names of terms of the loss
 CLIPPED = 10  # gradient norm over the limit, which is then the only thing that decides how far a step goes
 CLIPPED_ADAPTIVE = 1e5  # Adam and its like divide by the gradient's size, so less does not matter there
 # norm of a backbone's step over that of its weights, at the full learning rate: of pretrained ones, and of small random
@@ -94,14 +95,14 @@ class Sight:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.recent: deque[Reading] = deque(maxlen=RECENT)
-        self.first_losses: list[float] = []
+        self.first_losses: list[dict[str, float]] = []
         self.evaluation: dict[str, Any] = {}
 
     def add(self, reading: Reading) -> None:
         """A new interval."""
         self.recent.append(reading)
         if len(self.first_losses) < FEW:
-            self.first_losses.append(reading.line["loss"].get("loss", math.nan))
+            self.first_losses.append(reading.line["loss"])
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -132,12 +133,17 @@ class Sight:
     @property
     def loss(self) -> float:
         """Of the last few intervals."""
-        return _middle(line["loss"].get("loss", math.nan) for line in self.lines[-FEW:])
+        return _middle(map(_whole_loss, self.last_losses))
+
+    @property
+    def last_losses(self) -> list[dict[str, float]]:
+        """Terms of the loss in the last few intervals."""
+        return [line["loss"] for line in self.lines[-FEW:]]
 
     @property
     def first_loss(self) -> float:
         """Of the first few."""
-        return _middle(self.first_losses)
+        return _middle(map(_whole_loss, self.first_losses))
 
     @property
     def gradient(self) -> float:
@@ -200,9 +206,21 @@ def _smaller_batch(sight):
     return f"{what} is {sight.recent[-1].memory_taken:.0%} full: {advice}"
 
 
+def _whole_loss(terms):
+    return terms.get("loss", math.nan)
+
+
+def _box_loss(terms):
+    """Without the classes: varifocal ones (RT-DETR's) aim at the boxes' IoU, and so grow while boxes get better."""
+    return sum(math.nan if value is None else value for name, value in terms.items()
+               if name != "loss" and not any(word in name for word in CLASSES))
+
+
 def _loss_stays(sight):
     limit = RISEN if sight.run.has_weights else NOT_FALLEN
-    return sight.warm and sight.step > sight.run.warm_up + LONG and sight.loss > limit * sight.first_loss > 0
+    stays = sight.warm and sight.step > sight.run.warm_up + LONG and sight.loss > limit * sight.first_loss > 0
+    boxes_learn = 0 < _middle(map(_box_loss, sight.last_losses)) <= limit * _middle(map(_box_loss, sight.first_losses))
+    return stays and not boxes_learn
 
 
 def _always_clipped(sight):

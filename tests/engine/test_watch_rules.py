@@ -18,13 +18,17 @@ RUN = {"workers": 2, "processors": 8, "batch_size": 4, "clip_norm": 0.1, "warm_u
        "average": "exponential", "decay": 0.9999, "average_age": 0.2, "parts": ("backbone", "neck", "transformer")}
 
 
-def sight_of(run=(), reading=(), line=(), losses=(40.0, 20.0), evaluation=None, count=2 * RECENT):
-    """``count`` intervals of 20 batches; the loss goes from the first to the second value, in the warm-up."""
+def sight_of(run=(), reading=(), line=(), losses=(40.0, 20.0), boxes=(), evaluation=None, count=2 * RECENT):
+    """``count`` intervals of 20 batches; the loss and its terms of boxes go from the first to the second value, in the
+    warm-up."""
     sight = Sight(Run(**{**RUN, **dict(run)}))
     for number in range(count):
         values = copy.deepcopy(LINE)
         values.update(copy.deepcopy(dict(line)), step=20 * (number + 1))
-        values["loss"] = {"loss": losses[0] if number < 5 else losses[1]}
+        now = int(number >= 5)
+        values["loss"] = {"loss": losses[now], "loss_class": 30.0}
+        if boxes:
+            values["loss"].update(loss_bbox=boxes[now], loss_giou=1.0)
         sight.add(Reading(values, **dict(reading)))
     sight.evaluation = evaluation or {"metrics": {"AP": 0.3}, "raw": {"AP": 0.4}}
     return sight
@@ -46,6 +50,7 @@ CASES = {
     "loss": ({"losses": (40.0, 39.5)}, "(40, now 39.5 at step 400)",
              [{"losses": (40.0, 38.0)}, {"losses": (40.0, 39.5), "count": 15},  # too early to say
               {"losses": (40.0, 39.5), "run": {"warm_up": 250}},
+              {"losses": (40.0, 39.5), "boxes": (10.0, 5.0)},  # the classes' terms aim at better boxes
               {"losses": (40.0, 44.0), "run": {"has_weights": True}}]),
     "clipping": ({"run": {"adaptive": False}}, "clip_grad_by_norm to about 20",
                  [{"run": {"adaptive": False, "clip_norm": 3.0}}, {"run": {"adaptive": False, "clip_norm": None}}, {}]),
