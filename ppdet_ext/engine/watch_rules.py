@@ -29,6 +29,7 @@ USUAL_RATIO, RANDOM_RATIO = 1e-3, 1e-2
 RATE_FACTOR = 10
 LOW_RATIO = USUAL_RATIO / RATE_FACTOR / RATE_FACTOR  # pretrained weights often get a tenth of the rate
 RUN_AWAY = 1e4  # statistic of a BatchNorm over what it was (or over 1)
+SETTLED = 3  # mean ages of the averaged weights after which what they began with hardly counts
 OLD = 0.3  # mean age of the averaged weights over the run's steps; no more with the types threshold and exponential
 FAR_BELOW, LEAST_AP = 0.5, 0.02  # AP over that of the raw weights; an AP below says nothing yet
 
@@ -252,6 +253,14 @@ def _round(number):
     return f"{float(f'{number:.1g}'):g}"
 
 
+def _far_below(sight):
+    evaluation, run = sight.evaluation, sight.run
+    raw = evaluation.get("raw")
+    # before that every average is mostly the weights of the start
+    soon = evaluation.get("step", run.steps) < min(SETTLED * run.average_age * run.steps, run.steps)
+    return bool(raw) and not soon and _ap(raw) > LEAST_AP and _ap(evaluation["metrics"]) < FAR_BELOW * _ap(raw)
+
+
 RULES = (
     Rule("data_bound", "step", lambda sight: len(sight.recent) >= FEW and sight.waiting > WAITING, _more_workers),
     Rule("memory", "step", lambda sight: sight.recent[-1].memory_taken > FULL, _smaller_batch),
@@ -281,7 +290,7 @@ RULES = (
                        f"{sight.run.average_age * sight.run.steps:.0f} steps old on average (ema_decay "
                        f"{sight.run.decay:g}, {sight.run.average}): write ema_decay_type: exponential, "
                        f"or ema_decay: {_decay(sight.run.steps)}"),
-    Rule("average_below_raw", "evaluation", lambda sight: _far_below(sight.evaluation),
+    Rule("average_below_raw", "evaluation", _far_below,
          lambda sight: f"AP of the averaged weights is {_ap(sight.evaluation['metrics']):.3f}, that of the raw ones "
                        f"{_ap(sight.evaluation['raw']):.3f}: the average lags; lower ema_decay, or use_ema: false"),
 )
@@ -301,8 +310,3 @@ def _decay(steps):
 def _ap(values):
     found = values.get("AP", values.get("AP50"))
     return 0.0 if found is None else found
-
-
-def _far_below(evaluation):
-    raw = evaluation.get("raw")
-    return bool(raw) and _ap(raw) > LEAST_AP and _ap(evaluation["metrics"]) < FAR_BELOW * _ap(raw)

@@ -64,9 +64,11 @@ CASES = {
     "empty_group": ({"run": {"empty_groups": ["backbnoe"]}}, "names begin with backbone, neck", [{}]),
     "idle_part": ({"reading": {"idle": ["neck"]}}, "no parameter of neck gets a gradient", [{}]),
     "average_lags": ({"run": {"average": "normal", "average_age": 0.45}}, "450 steps old", [{}]),
-    "average_below_raw": ({"evaluation": {"metrics": {"AP": 0.1}, "raw": {"AP": 0.4}}}, "lower ema_decay", [
+    "average_below_raw": ({"evaluation": {"step": 610, "metrics": {"AP": 0.1}, "raw": {"AP": 0.4}}},
+                          "lower ema_decay", [
         {"evaluation": {"metrics": {"AP": 0.0}, "raw": {"AP": 0.01}}}, {"evaluation": {"metrics": {"AP": 0.1}}},
-        {"evaluation": {"metrics": {"AP": None}, "raw": {"AP": None}}}]),
+        {"evaluation": {"metrics": {"AP": None}, "raw": {"AP": None}}},
+        {"evaluation": {"step": 590, "metrics": {"AP": 0.1}, "raw": {"AP": 0.4}}}]),  # 3 x 200 steps
 }
 
 
