@@ -55,8 +55,8 @@ def test_a_swap_with_everything(tmp_path, small_digits):
 @pytest.mark.slow
 def test_a_teacher_that_cannot_be_built_is_one_line(tmp_path, small_digits):
     text = TINY.format(configs=REPO / "configs", data=small_digits, output="old")
-    (tmp_path / "tiny.yml").write_text(text + "epoch: 1\n")
-    train(tmp_path, "tiny.yml")
+    (tmp_path / "tiny.yml").write_text(text)
+    train(tmp_path, "tiny.yml", "epoch=1")
     (tmp_path / "other.yml").write_text(text.replace("tf_efficientnet_lite0", "no_such_net"))
     for config, words in (("other.yml", "no_such_net"), ("none.yml", "none.yml")):
         with pytest.raises(teacher.UserError, match=f"the teacher .* cannot be built: .*{words}"):
