@@ -60,9 +60,7 @@ def assert_exported_features(net, shape, pictures, folder, backends=(False, True
             assert max(relative_error(one, other) for one, other in zip(got, features)) <= 1e-4
 
 
-# windows are the same work in both Swins; the second takes five seconds more
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("swinv2"))
-                                  for name in REPRESENTATIVE])
+@pytest.mark.parametrize("name", native_cases.cheaper(REPRESENTATIVE))
 def test_exported_features_are_the_same_at_any_size(name, tmp_path):
     pictures = [picture(1, 96, 96), picture(2, 97, 131)]
     assert_exported_features(network(name), [None, 3, None, None], pictures, tmp_path)
@@ -75,7 +73,7 @@ def test_exported_features_of_the_rest(name, tmp_path):
     assert_exported_features(network(name), [None, 3, None, None], [picture(1, 67, 101)], tmp_path, backends=(True,))
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVE)
+@pytest.mark.parametrize("name", native_cases.cheaper(REPRESENTATIVE))
 def test_exported_features_are_the_same_at_a_fixed_size(name, tmp_path):
     """Paddle chooses other kernels and works in place where it knows the sizes."""
     assert_exported_features(network(name), [None, 3, 96, 128], [picture(2, 96, 128)], tmp_path)

@@ -1,5 +1,7 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
 """Which native networks stand for their family in the default suite; the registry says, so a new family is in it."""
+import pytest
+
 from ppdet_ext.backbones import list_families, list_models, model_entry
 
 # what a family's first variant does not show: -d stems, torchvision's names, no squeeze-excite, response norm, Swin V2
@@ -10,6 +12,11 @@ def representatives(source=None):
     """The first variant that each family registers, and MORE."""
     first = [archs[0] for archs in list_families().values()]
     return [arch for arch in dict.fromkeys([*first, *MORE]) if source in (None, model_entry(arch).source)]
+
+
+def cheaper(names):
+    """Cases of a test that costs seconds a network: Swin V2's, which take twice those of Swin, run with ``-m slow``."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("swinv2")) for name in names]
 
 
 def others(source=None):
