@@ -12,15 +12,9 @@ from collections.abc import Sequence
 from ..config import flags
 from ..deploy import command_line
 from ..startup import environment
+from . import server_flags
 
 MOST = 2  # models on a page
-
-
-def port(text: str) -> int:
-    """A number from 0 to 65535 (argparse type)."""
-    if not text.isascii() or not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, not '{text[:80]}'")
-    return int(text)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,20 +26,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", nargs="+", required=True, metavar="FOLDER", help="what tools/export_model.py wrote: a folder, "
         "or an .onnx file in it; two of them are shown side by side")
-    add("--engine", nargs="+", metavar="ENGINE", help="paddle, onnxruntime or openvino: one for all, or one for each "
-        "model (default: the first of them that reads the model)")
+    server_flags.add_engines(parser)
     add("--threshold", type=command_line.share, default=0.5, help="where the slider begins (default 0.5)")
-    add("--host", default=HOST, help=f"address to serve at (default {HOST}: this machine alone; 0.0.0.0: all who reach "
-        "it)")
-    add("--port", type=port, default=PORT, help=f"default {PORT}; a free one is taken where it is 0 or taken")
+    server_flags.add_host(parser, HOST)
+    add("--port", type=server_flags.port, default=PORT, help=f"default {PORT}; a free one is taken where it is 0 "
+        "or taken")
     command_line.add_engine_flags(parser)
     args = parser.parse_args(argv)
     command_line.check_shapes(parser, args)
     if len(args.model_dir) > MOST:
         parser.error(f"argument --model_dir: at most {MOST} models, not {len(args.model_dir)}")
-    if args.engine and len(args.engine) not in (1, len(args.model_dir)):
-        parser.error(f"argument --engine: one, or one for each of the {len(args.model_dir)} models, not "
-                     f"{len(args.engine)}")
+    server_flags.check_engines(parser, args)
     return args
 
 

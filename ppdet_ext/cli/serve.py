@@ -8,24 +8,12 @@ Needs Ray Serve and FastAPI: pip install 'ppdet-ext[serve]'. It is for this mach
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..config import flags
 from ..deploy import command_line
 from ..startup import environment
-from .demo import port
-
-
-def _number(least: float, most: float) -> Callable[[str], float]:
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be a number from {least:g} to {most:g}, not '{text[:80]}'")
-        return value
-    return convert
+from . import server_flags
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -43,32 +31,29 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model_dir", nargs="+", required=True, metavar="[NAME=]FOLDER", help="what tools/export_model.py wrote: a "
         "folder, or an .onnx file in it; a request names one of several (default: the folder's name)")
-    add("--engine", nargs="+", metavar="ENGINE", help="paddle, onnxruntime or openvino: one for all, or one for each "
-        "model (default: the first of them that reads the model)")
+    server_flags.add_engines(parser)
     add("--batch_size", type=command_line.whole("batch_size"), default=4, help="pictures that come at the same time "
         "run together, up to this many (default 4)")
-    add("--batch_wait", type=_number(0, 10_000), default=5.0, metavar="MS", help="milliseconds that a batch which is "
-        "not full waits for more (default 5)")
+    add("--batch_wait", type=command_line.between(0, 10_000), default=5.0, metavar="MS", help="milliseconds that "
+        "a batch which is not full waits for more (default 5)")
     add("--replicas", type=replicas, default=Replicas(1, 1), metavar="N|LEAST:MOST", help="processes for each model; "
         "1:4: up to 4 while requests wait (default 1)")
     add("--threshold", type=command_line.share, default=0.5, help="least score of what is answered where the request "
         "does not say (default 0.5)")
-    add("--host", default=HOST, help=f"address to serve at (default {HOST}: this machine alone; 0.0.0.0: all who reach "
-        "it)")
-    add("--port", type=port, default=PORT, help=f"default {PORT}; 0 takes a free one")
+    server_flags.add_host(parser, HOST)
+    add("--port", type=server_flags.port, default=PORT, help=f"default {PORT}; 0 takes a free one")
     add("--token_file", metavar="FILE", help="its content is asked of every request ('Authorization: Bearer ...'); "
         f"without it the environment variable {TOKEN}'s is, where it is set")
     add("--max_requests", type=flags.above_zero, default=128, metavar="N", help="requests at once; more are answered "
         "503 (default 128)")
-    add("--timeout", type=_number(1, 86400), default=60.0, metavar="S", help="seconds for a request (default 60)")
+    add("--timeout", type=command_line.between(1, 86400), default=60.0, metavar="S",
+        help="seconds for a request (default 60)")
     add("--address", metavar="HOST:PORT", help="a Ray cluster that runs (default: processes on this machine)")
     add("--log_file", metavar="FILE", help="where what Ray and the replicas say is kept")
     command_line.add_engine_flags(parser)
     args = parser.parse_args(argv)
     command_line.check_shapes(parser, args)
-    if args.engine and len(args.engine) not in (1, len(args.model_dir)):
-        parser.error(f"argument --engine: one, or one for each of the {len(args.model_dir)} models, not "
-                     f"{len(args.engine)}")
+    server_flags.check_engines(parser, args)
     return args
 
 

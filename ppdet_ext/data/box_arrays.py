@@ -6,7 +6,8 @@ picture. Here each box gets a number that travels as its class; whatever is left
 """
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,24 @@ def give_rows(sample: dict[str, Any], rows: Mapping[str, np.ndarray], kept: np.n
     numbers = sample["gt_class"].ravel().astype(int)[kept]
     sample["gt_bbox"] = sample["gt_bbox"][kept]
     sample.update({key: array[numbers] for key, array in rows.items()})
+
+
+def of_several(finish: Callable[..., dict[str, Any]]) -> Callable[[Callable], Callable]:
+    """A wrapper for ``__call__`` of a transform that makes one picture of several; a single one it leaves to ppdet.
+
+    Args:
+        finish: (transform, samples, their numbered copies, what ppdet made of these, rows) -> the sample.
+    """
+    @functools.wraps(finish)
+    def mend(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def mended(self, sample, context=None):
+            if not isinstance(sample, Sequence):
+                return call(self, sample, context)
+            copies, rows = numbered(sample)
+            return finish(self, sample, copies, call(self, copies, context), rows)
+        return mended
+    return mend
 
 
 def cut(boxes: np.ndarray, window: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ first picture. A box that the border of the four cuts to a line is turned into a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,14 @@ from . import box_arrays
 from .box_arrays import LEAST_SIDE
 
 
-def mend_mosaic(call: Callable) -> Callable:
+@box_arrays.of_several
+def mend_mosaic(mosaic: Any, samples: Any, copies: Any, made: Any, rows: Any) -> Any:
     """For ``Mosaic.__call__``: each box keeps what belongs to it, and none has less than LEAST_SIDE."""
-    @functools.wraps(call)
-    def mended(self, sample, context=None):
-        if not isinstance(sample, Sequence):
-            return call(self, sample, context)
-        copies, rows = box_arrays.numbered(sample)
-        made = call(self, copies, context)
-        if made["gt_class"].dtype.kind != "f":  # it has let the first picture pass
-            return sample[0]
-        sides = made["gt_bbox"][:, 2:] - made["gt_bbox"][:, :2]
-        box_arrays.give_rows(made, rows, (sides > LEAST_SIDE).all(1))
-        return made
-    return mended
+    if made["gt_class"].dtype.kind != "f":  # it has let the first picture pass
+        return samples[0]
+    sides = made["gt_bbox"][:, 2:] - made["gt_bbox"][:, :2]
+    box_arrays.give_rows(made, rows, (sides > LEAST_SIDE).all(1))
+    return made
 
 
 def drop_lines(affine: Callable) -> Callable:

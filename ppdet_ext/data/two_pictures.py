@@ -7,43 +7,28 @@ outside of the patch. Random numbers are drawn as ppdet draws them. ``patches/pp
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from . import box_arrays
 
 
-def mend_mixup(call: Callable) -> Callable:
+@box_arrays.of_several
+def mend_mixup(mixup: Any, samples: Any, copies: Any, made: Any, rows: Any) -> Any:
     """For ``Mixup.__call__``: each box keeps what belongs to it, and the sample says its picture's size."""
-    @functools.wraps(call)
-    def mended(self, sample, context=None):
-        if not isinstance(sample, Sequence):
-            return call(self, sample, context)
-        copies, rows = box_arrays.numbered(sample)
-        made = call(self, copies, context)
-        _finish(made, rows, np.ones(len(made["gt_bbox"]), bool))
-        return made
-    return mended
+    return _finish(made, rows)
 
 
-def mend_cutmix(call: Callable) -> Callable:
+@box_arrays.of_several
+def mend_cutmix(cutmix: Any, samples: Any, copies: Any, made: Any, rows: Any) -> Any:
     """For ``Cutmix.__call__``: the same, and boxes are cut as their pictures are."""
-    @functools.wraps(call)
-    def mended(self, sample, context=None):
-        if not isinstance(sample, Sequence):
-            return call(self, sample, context)
-        copies, rows = box_arrays.numbered(sample)
-        made = call(self, copies, context)
-        if not any(made is copy for copy in copies):  # else chance has let one picture pass
-            first = len(sample[0]["gt_bbox"])
-            made["gt_bbox"], kept = _seen(made["gt_bbox"], first, self.patch)
-            made["image"] = made["image"].astype(sample[0]["image"].dtype, copy=False)
-        else:
-            kept = np.ones(len(made["gt_bbox"]), bool)
-        _finish(made, rows, kept)
-        return made
-    return mended
+    if any(made is copy for copy in copies):  # chance has let one picture pass
+        return _finish(made, rows)
+    made["gt_bbox"], kept = _seen(made["gt_bbox"], len(samples[0]["gt_bbox"]), cutmix.patch)
+    made["image"] = made["image"].astype(samples[0]["image"].dtype, copy=False)
+    return _finish(made, rows, kept)
 
 
 def note_patch(apply_image: Callable) -> Callable:
@@ -75,10 +60,11 @@ def _seen(boxes, first, patch):
             np.where(of_first, areas - covered >= box_arrays.VISIBLE * areas, seen))
 
 
-def _finish(made, rows, kept):
+def _finish(made, rows, kept=slice(None)):
     """``gt_score``, which both transforms make, is no row of the pictures' own."""
     scores = made["gt_score"][kept] if "gt_score" in made else None
     box_arrays.give_rows(made, rows, kept)
     if scores is not None:
         made["gt_score"] = scores
     box_arrays.note_size(made)
+    return made

@@ -66,9 +66,14 @@ def whole(name: str) -> Callable[[str], int]:
     return convert
 
 
+def between(least: float, most: float) -> Callable[[str], float]:
+    """An argparse type: a number from ``least`` to ``most``."""
+    return lambda text: _number(text, lambda value: least <= value <= most, f"a number from {least:g} to {most:g}")
+
+
 def share(text: str) -> float:
     """An argparse type: a number from 0 to 1."""
-    return _number(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+    return between(0, 1)(text)
 
 
 def overlap(text: str) -> float:

@@ -28,6 +28,7 @@ from ppdet.engine.export_utils import TRT_MIN_SUBGRAPH, _parse_reader
 from ppdet.utils.fuse_utils import fuse_conv_bn
 
 from ..checkpoints.stamp import Stamp
+from ..deploy.exported_model import CONFIG
 from ..detector.attention import discrete_layers, sample_bilinearly
 from ..errors import UserError
 from ..files import require_room, require_writable, temporary_folder
@@ -114,7 +115,7 @@ def _write(model: nn.Layer, folder: Path, *, cfg: dict[str, Any], options: Expor
            engines: Sequence[str], picture: str | None, chance: bool = False) -> None:
     """Write a model's files into ``folder`` and verify each; see ``export_model`` and ``verify_export.verify``."""
     shape = image_shape(cfg)
-    (folder / "infer_cfg.yml").write_text(
+    (folder / CONFIG).write_text(
         yaml.safe_dump(settings, sort_keys=False, default_flow_style=None, allow_unicode=True), encoding="utf-8")
     # asked before anything is merged, so that the merging is verified too
     cases = verify_export.cases(model, settings["Preprocess"], shape, picture)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..deploy import ExportedModel, Options
+from ..deploy.exported_model import CONFIG
 from ..errors import UserError, nearest, printable
 from ..files import atomic_path, require_writable, sha256
 from ..limits import limit, refuse
@@ -50,7 +51,7 @@ def facts(model: ExportedModel, options: Options, pictures: Pictures, args: Any)
     Args:
         args: input, threshold, format, anno_file.
     """
-    files = [file for file in (model.program, model.weights, model.program.with_name("infer_cfg.yml")) if file]
+    files = [file for file in (model.program, model.weights, model.program.with_name(CONFIG)) if file]
     chosen = {f"--{field.name}": getattr(options, field.name) for field in fields(Options) if field.name not in _SPEED}
     return {"--input": {"pictures": pictures.count, "sha256": pictures.digest()},
             "--model_dir": {"files": {file.name: sha256(file) for file in files}, "classes": model.labels},

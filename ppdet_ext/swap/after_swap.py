@@ -17,9 +17,8 @@ from ..errors import UserError
 from ..weights import pretrained_weights
 from . import align, pictures, rates, teacher, teacher_boxes
 from .distill import Distill
+from .swap_plan import PROJECTIONS
 from .swap_report import SwapReport
-
-PROJECTIONS = "neck.input_proj."
 
 
 def starts_pretrained(backbone: nn.Layer, settings: Mapping[str, Any]) -> bool:

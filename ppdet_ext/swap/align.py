@@ -22,6 +22,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from .. import kernels
+from ..checkpoints.name_maps import BACKBONE
 from ..distributed import processes
 from ..distributed.gradients import average_gradients
 from ..engine.progress import counted
@@ -31,6 +32,7 @@ from ..files import atomic_path
 from ..nn.norms import batch_norms
 from ..weights.readers import read_paddle
 from .projections import Fit, at_size_of
+from .swap_plan import PROJECTIONS
 from .teacher import projected
 
 log = logging.getLogger("ppdet.engine")
@@ -178,7 +180,7 @@ class _Own:
 
     def state(self) -> dict[str, paddle.Tensor]:
         return {name: value for name, value in self.net.state_dict().items()
-                if name.startswith(("backbone.", "neck.input_proj."))}
+                if name.startswith((BACKBONE, PROJECTIONS))}
 
     def features(self, image: paddle.Tensor) -> list[paddle.Tensor]:
         return projected(self.net, image)

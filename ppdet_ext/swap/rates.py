@@ -15,19 +15,21 @@ from typing import Any
 import paddle
 from paddle import nn
 
+from ..checkpoints import name_maps
 from ..distributed import processes
 from ..engine.hooks import Hook, Status
 from ..engine.measurements import Updates
 from ..engine.trainer import Trainer
 from ..files import atomic_path
 from ..weights.json_file import read_json
+from . import swap_plan
 
 log = logging.getLogger("ppdet.engine")
 FILE = "swap_rates.json"  # the factors, beside the checkpoints: a run that goes on has them again
 AUTO = "auto"
 MEASURED = 50  # steps, of which the second half counts
 BACKBONE, PROJECTIONS, KEPT = GROUPS = ("backbone", "projections", "neck and decoder")
-BEGINS = {BACKBONE: "backbone.", PROJECTIONS: "neck.input_proj."}
+BEGINS = {BACKBONE: name_maps.BACKBONE, PROJECTIONS: swap_plan.PROJECTIONS}
 LEAST, MOST = 0.05, 5.0  # factors that ``auto`` may set
 
 

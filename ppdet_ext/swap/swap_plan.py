@@ -17,10 +17,10 @@ MEANINGS = {KEPT: "the checkpoint's numbers", MADE: "of the new detector, as it 
             ALIGNED: "made, and then fitted to the old detector's features",
             RESET: "in both, but the checkpoint's numbers do not fit",
             DROPPED: "in the checkpoint only"}
-PROJECTION = re.compile(r"neck\.input_proj\.\d+\.")
+PROJECTIONS = "neck.input_proj."  # how names of the neck's projections begin in Paddle
 STATISTICS = ("._mean", "._variance")
-NORM = re.compile(r"neck\.input_proj\.\d+\.1\.")
-FIRST_PROJECTION = "neck.input_proj.0.0.weight"  # no RT-DETR lacks it
+NORM = re.compile(rf"{re.escape(PROJECTIONS)}\d+\.1\.")
+FIRST_PROJECTION = f"{PROJECTIONS}0.0.weight"  # no RT-DETR lacks it
 LAYER = re.compile(r"(neck\.input_proj|transformer\.decoder\.layers|transformer\.input_proj)\.(\d+)\.")
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -61,7 +61,7 @@ class Tensor:
     @property
     def of_projection(self) -> bool:
         """Whether it belongs to the neck's projection of a feature map to ``hidden_dim`` channels."""
-        return PROJECTION.match(self.name) is not None
+        return self.name.startswith(PROJECTIONS)
 
 
 class Rule(NamedTuple):

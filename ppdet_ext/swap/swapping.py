@@ -55,7 +55,8 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     facts, old = _facts(found), _shapes(state)
     swap_plan.require_detector(old, found.source, found.state)
     swap_plan.require_alike(new, old, found.source)
-    names = (facts.backbone or _configured_backbone(from_config or _config_beside(found.path)),
+    beside = config_beside(found.path)
+    names = (facts.backbone or _configured_backbone(from_config or (beside if beside.is_file() else None)),
              backbone_name(new_model.backbone))
     same, why_not = _same_backbone(new, old, names)
     if keep_backbone and not same:
@@ -114,10 +115,9 @@ def _facts(found):
     return own.facts if own and own.facts else Facts.of(found.meta)
 
 
-def _config_beside(path):
-    """The config that a training writes beside its checkpoints, named as their folder."""
-    config = path.parent / f"{path.parent.name}.yml"
-    return config if config.is_file() else None
+def config_beside(weights: Path) -> Path:
+    """Where a training writes its config beside its checkpoints; see ``engine.training_report.config_path``."""
+    return weights.parent / f"{weights.parent.resolve().name}.yml"
 
 
 def _shapes(state):

@@ -17,6 +17,7 @@ from ..config import config_file
 from ..data import normalization, random_state
 from ..errors import UserError, masked
 from ..weights.load_report import load_into
+from . import swapping
 
 log = logging.getLogger("ppdet.engine")
 #: mean and std of RGB in 0..1
@@ -86,17 +87,16 @@ def build(spec: str | Path, config: str | Path | None = None) -> Teacher:
         with config_file.set_aside(), random_state.kept(), paddle.utils.unique_name.guard():
             paddles = random_state.of_paddle()
             try:
-                return _build(spec, config or config_beside(spec))
+                return _build(spec, config or _config_beside(spec))
             finally:
                 random_state.restore_paddle(paddles)
     except UserError as error:
         raise UserError(f"the teacher '{masked(spec)}' cannot be built: {error}") from None
 
 
-def config_beside(spec: str | Path) -> Path:
+def _config_beside(spec: str | Path) -> Path:
     """The config that a run writes beside its checkpoints; UserError where there is none."""
-    folder = checkpoint_files.locate(spec).path.parent
-    path = folder / f"{folder.resolve().name}.yml"  # see engine.training_report.config_path
+    path = swapping.config_beside(checkpoint_files.locate(spec).path)
     if not path.is_file():
         raise UserError(f"its config is not known (there is no '{path}'); name it: from_config: FILE, or the name of a "
                         "model such as rtdetr_r50vd (of tools/swap_backbone.py: --from_config)")

@@ -7,15 +7,7 @@ import yaml
 from ppdet_ext.deploy import media
 from ppdet_ext.engine import export
 
-SIDE = 32
-# where the known network says objects are, as shares of the picture
-SHARES = np.array([0.1, 0.2, 0.5, 0.6], np.float32)
-SETTINGS = {
-    "mode": "paddle", "draw_threshold": 0.5, "metric": "COCO", "use_dynamic_shape": False, "arch": "DETR",
-    "min_subgraph_size": 3, "label_list": ["red", "green", "blue"],
-    "Preprocess": [{"type": "Resize", "target_size": [SIDE, SIDE], "keep_ratio": False, "interp": 2},
-                   {"type": "NormalizeImage", "mean": [0.0] * 3, "std": [1.0] * 3, "norm_type": "none"},
-                   {"type": "Permute"}]}
+from .known_onnx import SETTINGS, SHARES, SIDE, boxes_of
 
 
 class Known(paddle.nn.Layer):
@@ -56,6 +48,4 @@ def paint(folder):
 
 def expected(path):
     """The known network's detections on one of these pictures."""
-    image = media.read_image(path)
-    box = SHARES * np.tile(image.shape[1::-1], 2)
-    return np.array([[c, image[0, 0, c] / 255, *box] for c in range(3)], np.float32)
+    return boxes_of(media.read_image(path))

@@ -4,6 +4,7 @@ import numpy as np
 import yaml
 
 SIDE = 32
+# where the known network says objects are, as shares of the picture
 SHARES = np.array([0.1, 0.2, 0.5, 0.6], np.float32)
 SETTINGS = {
     "mode": "paddle", "draw_threshold": 0.5, "metric": "COCO", "use_dynamic_shape": False, "arch": "DETR",
