@@ -88,6 +88,9 @@ def _detect(job: Job, shards: Sequence[Shard], workers: int, args: Namespace) ->
             for done in results(job, left, workers):
                 if done["error"]:
                     raise UserError(done["error"])
+                if done["deaths"]:
+                    _say(f"shard {done['number']}: the process that did it ended {done['deaths']} "
+                         f"time{'s' * (done['deaths'] > 1)}, and another one did it again ({LOG} says more)")
                 progress.add(done)
 
 

@@ -42,19 +42,21 @@ class Worker:
                 self._failed = str(error)
 
     def __call__(self, rows: dict[str, Sequence[str]]) -> dict[str, list[Any]]:
-        """Do shards, given as text; {'number', 'pictures', 'unreadable', 'boxes', 'error'} of each."""
+        """Do shards, given as text; {'number', 'pictures', 'unreadable', 'boxes', 'deaths', 'error'} of each."""
         done = [self._shard(Shard.from_text(str(text))) for text in rows["shard"]]
         return {key: [each[key] for each in done] for key in done[0]}
 
     def _shard(self, shard: Shard) -> dict[str, Any]:
         told: dict[str, Any] = {"number": shard.number, "pictures": len(shard.ids), "unreadable": 0, "boxes": 0,
-                                "error": self._failed}
+                                "deaths": 0, "error": self._failed}
         if self._failed:
             return told
         try:
             path = shard_files.shard_path(Path(self._job.output), shard.number, self._job.form)
+            trail = Trail.after(path.with_name(f".{path.stem}.trail"), self._job.run)
+            told["deaths"] = trail.deaths
             with shard_files.writer(path, self._job.form) as write:
-                for row in self._rows(shard, path.with_name(f".{path.stem}.trail")):
+                for row in self._rows(shard, trail):
                     write(row)
                     told["unreadable"] += row.error is not None
                     told["boxes"] += len(row.boxes)
@@ -62,8 +64,7 @@ class Worker:
             told["error"] = str(error)
         return told
 
-    def _rows(self, shard: Shard, place: Path) -> Iterator[Row]:
-        trail = Trail.after(place, self._job.run)
+    def _rows(self, shard: Shard, trail: Trail) -> Iterator[Row]:
         count = 1 if trail.deaths >= DEATHS else self._job.options.batch_size
         if len(trail.lost) > MOST_LOST:
             raise UserError(f"{len(trail.lost)} pictures of one shard ended the process that read them, such as "

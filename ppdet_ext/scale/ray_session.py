@@ -76,6 +76,7 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
         stack.enter_context(_logged(log_file))
         if not quiet.verbose():
             stack.enter_context(_printed_by_cpp(log_file))
+            stack.enter_context(_printed_by_listener(log_file))
         if address is None:
             folder = stack.enter_context(temporary_folder(_short_temporary() / "ray"))
             stack.callback(_keep_output, folder, log_file)
@@ -147,6 +148,26 @@ def _printed_by_cpp(log_file: Path) -> Iterator[None]:
             os.dup2(shown, 2)
             if sys.stderr is own:
                 sys.stderr = before
+
+
+@contextlib.contextmanager
+def _printed_by_listener(log_file: Path) -> Iterator[None]:
+    """Inside, what Ray prints of processes that ended goes to the file: ``log_to_driver`` does not hold for it."""
+    from ray._private import worker
+
+    printer = getattr(worker, "print_to_stdstream", None)  # not public: another Ray may have none
+
+    def keep(data: dict[str, Any], **_: Any) -> None:
+        with open(log_file, "a", encoding="utf-8") as log:
+            log.writelines(f"({data.get('pid')}) {line}\n" for line in data["lines"])
+
+    if printer is not None:
+        worker.print_to_stdstream = keep
+    try:
+        yield
+    finally:
+        if printer is not None:
+            worker.print_to_stdstream = printer
 
 
 def _keep_output(folder: Path, log_file: Path) -> None:

@@ -164,7 +164,7 @@ def test_a_worker_writes_each_picture_once(pictures, tmp_path, form):
     shards, output, stub = shards_of(pictures), tmp_path / "out", Stub(fails=[22])
     told = Worker(job_of(output, form=form), stub)({"shard": [shard.to_text() for shard in shards]})
     assert told == {"number": [0, 1, 2], "pictures": [2, 2, 1], "unreadable": [0, 2, 0], "boxes": [4, 0, 2],
-                    "error": ["", "", ""]}
+                    "deaths": [0, 0, 0], "error": ["", "", ""]}
     rows = rows_of(output, form)
     assert [row["file_name"] for row in rows] == ["a.png", "b.PNG", "broken.jpg", "more/c.png", "图 片.png"]
     assert [row.get("error") for row in rows] == [None, None, "broken, or not an image", "cannot be prepared", None]
@@ -214,7 +214,7 @@ def test_a_picture_that_ends_its_process_is_left_out_at_the_third_time(pictures,
             Worker(job_of(tmp_path), Deadly())({"shard": [shard.to_text()]})
     told = Worker(job_of(tmp_path), Deadly())({"shard": [shard.to_text()]})
     rows = rows_of(tmp_path)
-    assert told["error"] == [""] and [row.get("error") for row in rows] == [
+    assert told["error"] == [""] and told["deaths"] == [3] and [row.get("error") for row in rows] == [
         None, batch_worker.LOST, "broken, or not an image", None, None]
     assert not list((tmp_path / "shards").glob(".*"))
 
