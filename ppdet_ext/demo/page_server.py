@@ -11,11 +11,11 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import closing, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..deploy import Options, Predictor
+from ..deploy import Predictor
+from ..deploy import engines as engine_options
 from ..errors import UserError
 from ..startup import quiet
 from . import page_address
@@ -74,8 +74,8 @@ def _open(args: Namespace, folder: Path) -> Models:
     predictors, titles = [], []
     for letter, path, engine in zip(LETTERS, args.model_dir, engines(args.engine, len(args.model_dir))):
         print(f"loading {path}", flush=True)
-        settings = {field.name: getattr(args, field.name) for field in fields(Options)
-                    if field.name not in ("engine", "batch_size")}
+        settings = {name: value for name, value in engine_options.of_flags(args).items()
+                    if name not in ("engine", "batch_size")}
         with quiet.imports():
             predictor = Predictor(path, engine=engine, **settings)
         predictors.append(predictor)

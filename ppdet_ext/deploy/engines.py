@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class Options:
     """How to run: PaddleDetection's deployment flags of the same names, ``engine`` and ``precision``.
 
     ``engine`` None: the first of ENGINES that reads the model. ``cpu_threads`` None: all cores. ``precision``: one of
-    PRECISIONS; ``enable_mkldnn_bfloat16`` is PaddleDetection's name for bf16.
+    PRECISIONS; ``enable_mkldnn_bfloat16`` is PaddleDetection's name for bf16. ``shared_cores``: other processes want
+    the cores, so that threads sleep while they wait, where the engine would let them spin; no flag, a server sets it.
     """
 
     engine: str | None = None
@@ -44,6 +46,7 @@ class Options:
     trt_calib_mode: bool = False
     collect_trt_shape_info: bool = False
     tuned_trt_shape_file: str = "shape_range_info.pbtxt"
+    shared_cores: bool = False
 
     @property
     def threads(self) -> int:
@@ -55,6 +58,11 @@ class Options:
     def bf16(self) -> bool:
         """Whether the part of the model that sees the picture computes in bfloat16."""
         return self.precision == "bf16" or self.enable_mkldnn_bfloat16
+
+
+def of_flags(args: Namespace) -> dict[str, Any]:
+    """The fields of Options that a command line has a flag for, see ``command_line.add_engine_flags``."""
+    return {field.name: getattr(args, field.name) for field in fields(Options) if hasattr(args, field.name)}
 
 
 class Engine(Protocol):
@@ -94,7 +102,7 @@ class Runtime:
 
 
 PRECISIONS = ("fp32", "bf16")
-COMMON = ("engine", "device", "batch_size", "cpu_threads")
+COMMON = ("engine", "device", "batch_size", "cpu_threads", "shared_cores")
 ENGINES = {
     # Paddle 3 writes .json, Paddle 2 .pdmodel; PaddleX names them inference.*
     "paddle": Runtime("paddle", "paddlepaddle",

@@ -31,6 +31,8 @@ class Engine:
         provider = devices.choose(options, PROVIDERS, onnxruntime.get_available_providers())
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
+        if options.shared_cores:
+            settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         settings.log_severity_level = 3  # errors; a warning per operation that stays on the CPU otherwise
         # its exceptions have no common class of their own
         self._failing = in_one_line(f"ONNX Runtime {onnxruntime.__version__}", model.program, Exception)

@@ -6,12 +6,10 @@ import contextlib
 import itertools
 import sys
 from argparse import Namespace
-from dataclasses import fields
 from pathlib import Path
 
-from . import media, slicing, video, visualize
+from . import engines, media, slicing, video, visualize
 from .deploy_error import DeployError
-from .engines import Options
 from .image_formats import PictureError
 from .predictor import Predictor, Timings
 
@@ -36,7 +34,7 @@ def _run(args):
     if args.run_benchmark and args.slice_infer:
         raise DeployError("--run_benchmark times whole pictures: leave out --slice_infer")
     _say(f"loading {args.model_dir}")  # the first line is ours: a GPU's driver may have something to say, too
-    predictor = Predictor(args.model_dir, **{field.name: getattr(args, field.name) for field in fields(Options)})
+    predictor = Predictor(args.model_dir, **engines.of_flags(args))
     print(f"model: {args.model_dir} ({predictor.model.arch}, {len(predictor.labels)} classes, "
           f"{predictor.model.program.name} by {predictor.engine})", flush=True)
     if args.camera_id != -1 or args.video_file:

@@ -21,7 +21,7 @@ VERSION = 1
 #: pictures of a shard: what a killed worker does again; fewer where there would be no work for each worker
 SHARD_SIZE, SHARDS_PER_WORKER = 256, 4
 # fields of Options that change how fast a result is there, or its last digits, but not what is asked for
-_SPEED = ("batch_size", "cpu_threads", "collect_trt_shape_info", "tuned_trt_shape_file")
+_SPEED = ("batch_size", "cpu_threads", "collect_trt_shape_info", "tuned_trt_shape_file", "shared_cores")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +42,7 @@ def run(args: Namespace) -> None:
     ray_session.require_ray("pyarrow", "pandas")
     max_pixels()  # a mistake in its variable would be every picture's
     output = Path(args.output)
-    model, options = engines.choose(args.model_dir, Options(**{field.name: getattr(args, field.name)
-                                                               for field in fields(Options)}))
+    model, options = engines.choose(args.model_dir, Options(**engines.of_flags(args)))
     print(f"model: {args.model_dir} ({model.arch}, {len(model.labels)} classes, {model.program.name} by "
           f"{options.engine})", flush=True)
     pictures = picture_lists.find(args.input, args.column, output, _say)

@@ -11,13 +11,11 @@ import sys
 import threading
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..demo import page_address
-from ..demo.page_server import engines
-from ..deploy import DeployError, Options
+from ..demo import page_address, page_server
+from ..deploy import DeployError, engines
 from ..errors import UserError
 from ..startup import environment, quiet
 from . import ray_session
@@ -68,10 +66,10 @@ def _require_packages() -> None:
 
 def _settings(args: Namespace, models: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """{name: the fields of Options}; the cores are shared among all replicas that there may be."""
-    given = {field.name: getattr(args, field.name) for field in fields(Options)}
+    given = {**engines.of_flags(args), "shared_cores": True}
     threads = args.cpu_threads or max(1, environment.cores() // (len(models) * args.replicas.most))
     return {name: {**given, "engine": engine, "cpu_threads": threads}
-            for name, engine in zip(models, engines(args.engine, len(models)))}
+            for name, engine in zip(models, page_server.engines(args.engine, len(models)))}
 
 
 def _free_port(host: str, port: int) -> int:

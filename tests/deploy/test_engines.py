@@ -125,6 +125,21 @@ def test_threads_and_float32_reach_the_engines(known_model):
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_threads_of_a_server_sleep_while_they_wait(known_model, shared):
+    session = Predictor(known_model, engine="onnxruntime", shared_cores=shared)._runtime._session
+    name = "session.intra_op.allow_spinning"
+    settings = session.get_session_options()
+    assert settings.get_session_config_entry(name) == "0" if shared else not has_entry(settings, name)
+
+
+def has_entry(settings, name):
+    try:
+        return bool(settings.get_session_config_entry(name))
+    except RuntimeError:  # as ONNX Runtime says that it was not set
+        return False
+
+
 @pytest.mark.parametrize("options, words", [
     ({"engine": "tensorflow"}, "'tensorflow' is unknown; it can be paddle, onnxruntime, openvino"),
     ({"engine": "onnxruntime", "run_mode": "trt_fp16"}, "--run_mode is for --engine paddle"),

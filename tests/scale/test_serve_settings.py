@@ -2,13 +2,15 @@
 """What a server is told on its command line: names of models, replicas, the token."""
 import hmac
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from ppdet_ext.cli import serve
 from ppdet_ext.errors import UserError
-from ppdet_ext.scale import serve_settings
+from ppdet_ext.scale import serve_settings, server
 from ppdet_ext.scale.serve_settings import Replicas, has_token, named_models, read_token
+from ppdet_ext.startup import environment
 
 SECRET = "0123456789abcdef"
 
@@ -79,3 +81,10 @@ def test_flags(capsys):
         with pytest.raises(SystemExit):
             serve.parse_args(["--model_dir", "a", *words])
         assert said in capsys.readouterr().err
+
+
+def test_the_models_know_that_they_share_the_cores():
+    args = SimpleNamespace(engine=["onnxruntime"], cpu_threads=None, replicas=Replicas(1, 2), precision="fp32")
+    settings = server._settings(args, {"a": "folder/a"})
+    assert settings == {"a": {"engine": "onnxruntime", "precision": "fp32", "shared_cores": True,
+                              "cpu_threads": max(1, environment.cores() // 2)}}
