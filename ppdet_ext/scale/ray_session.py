@@ -83,11 +83,11 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
             stack.callback(ray.shutdown)
             settings.update(address="local", num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES,
                             _temp_dir=str(folder))
-        _init(ray, settings, 1 if address else TRIES)
+        _init(ray, settings, 1 if address else TRIES, log_file)
         yield ray
 
 
-def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
+def _init(ray: Any, settings: dict[str, Any], tries: int, log_file: Path) -> None:
     ours = signal.getsignal(signal.SIGTERM)
     for left in reversed(range(tries)):
         try:
@@ -101,7 +101,21 @@ def _init(ray: Any, settings: dict[str, Any], tries: int) -> None:
             what = "Ray cannot start here"
             if settings["address"] != "local":
                 what = f"--address {settings['address']}: no Ray cluster answers there"
-            raise UserError(f"{what}: {(str(error).strip() or type(error).__name__).splitlines()[0]}") from None
+            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if _wants_token(log_file):
+                what = f"--address {settings['address']}"
+                why = "the cluster asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ..._PATH)"
+            raise UserError(f"{what}: {why}") from None
+
+
+def _wants_token(log_file: Path) -> bool:
+    """Whether Ray has said so in these lines; its exception speaks of a connection only."""
+    try:
+        with open(log_file, "rb") as file:
+            file.seek(max(0, log_file.stat().st_size - 4096))
+            return b"InvalidAuthToken" in file.read()
+    except OSError:  # there is none, or it is /dev/null
+        return False
 
 
 def _short_temporary() -> Path:

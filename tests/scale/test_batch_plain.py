@@ -345,3 +345,22 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(ray_session.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"ray, pyarrow are not installed\): pip install 'ppdet-ext\[ray\]'"):
         ray_session.require_ray("pyarrow")
+
+
+def test_a_cluster_that_wants_a_token_is_told_from_none(tmp_path):
+    class Ray:
+        def init(self, **_):
+            raise ConnectionError("Failed to connect to Ray cluster\nsecond line")
+
+        def shutdown(self):
+            pass
+
+    def said(log):
+        with pytest.raises(UserError) as found:
+            ray_session._init(Ray(), {"address": "a:1"}, 1, log)
+        return str(found.value)
+
+    log = tmp_path / "log"
+    assert said(log) == "--address a:1: no Ray cluster answers there: Failed to connect to Ray cluster"
+    log.write_text("gcs_client.cc: RPC error: InvalidAuthToken: ...\n")
+    assert said(log).startswith("--address a:1: the cluster asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN")
