@@ -84,8 +84,10 @@ def config_of(plan, backbone, variant, seed, teacher):
     if rest or epochs < 1:
         raise SystemExit(f"--steps {plan.steps} less --align_steps {align} must be epochs of {per_epoch} steps")
     made = {
-        "_BASE_": [str(CONFIG)], **plan.sections(), "epoch": epochs, "seed": seed, "validate": True,
-        "watch": False, "snapshot_epoch": max(1, plan.evaluate // per_epoch), "TimmBackbone": BACKBONES[backbone],
+        # an average over a tenth of the steps that were: over a hundred, the first hundred cannot be seen
+        "_BASE_": [str(CONFIG)], **plan.sections(), "epoch": epochs, "seed": seed, "ema_decay_type": "threshold",
+        "validate": True, "watch": False, "snapshot_epoch": max(1, plan.evaluate // per_epoch),
+        "TimmBackbone": BACKBONES[backbone],
         "LearningRate": {"schedulers": [
             {"name": "PiecewiseDecay", "gamma": 1.0, "milestones": [epochs], "use_warmup": True},
             {"name": "LinearWarmup", "start_factor": 0.001, "steps": WARM_UP}]}}
@@ -243,7 +245,7 @@ def main():
     parser.add_argument("--only", nargs="*", default=[], help="backbones and variants, such as resnet18 keep align")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=400, help="of each run, those of the alignment counted")
-    parser.add_argument("--align_steps", type=int, default=100)
+    parser.add_argument("--align_steps", type=int, default=50)
     parser.add_argument("--evaluate", type=int, default=50, help="steps from one AP to the next")
     parser.add_argument("--pictures", type=int, nargs=2, default=[400, 80], metavar=("TRAIN", "VAL"))
     parser.add_argument("--threads", type=int, default=1)
