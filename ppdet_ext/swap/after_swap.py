@@ -14,17 +14,11 @@ from ..config import swap_keys
 from ..data import normalization
 from ..engine.trainer import Trainer
 from ..errors import UserError
-from ..weights import pretrained_weights
 from . import align, pictures, rates, teacher, teacher_boxes
 from .distill import Distill
+from .starts import start_of
 from .swap_plan import PROJECTIONS
 from .swap_report import SwapReport
-
-
-def starts_pretrained(backbone: nn.Layer, settings: Mapping[str, Any]) -> bool:
-    """Whether a new backbone starts from weights of its own."""
-    return bool(settings["backbone_weights"]) or getattr(
-        backbone, "weights_source", pretrained_weights.RANDOM) != pretrained_weights.RANDOM
 
 
 def align_model(model: nn.Layer, cfg: dict[str, Any], settings: Mapping[str, Any], report: SwapReport,
@@ -53,7 +47,7 @@ def align_model(model: nn.Layer, cfg: dict[str, Any], settings: Mapping[str, Any
     needed = settings["align_batches"] + settings["align_steps"]
     with pictures.Batches(source, old, own, needed, folder, settings["align_cache"],
                           settings["align_cache_gb"] * pictures.GB, cfg.get("seed") or 0) as batches:
-        found = align.align(model, batches, settings, starts_pretrained(model.backbone, settings), folder,
+        found = align.align(model, batches, settings, start_of(model.backbone, settings), folder,
                             cfg.get("progress"))
     begins = (BACKBONE, PROJECTIONS) if settings["align_steps"] else (PROJECTIONS,)
     names = [name for name in model.state_dict() if name.startswith(begins)]
@@ -77,7 +71,7 @@ def attach(trainer: Trainer, report: SwapReport | None) -> None:
     goes_on = report is None and (trainer.output / rates.FILE).is_file()
     if settings is None or not (goes_on or (report is not None and not report.backbone_kept)):
         return
-    trainer.hooks.append(rates.Rates(trainer, settings, starts_pretrained(trainer.model.backbone, settings)))
+    trainer.hooks.append(rates.Rates(trainer, settings, start_of(trainer.model.backbone, settings)))
     if settings["distill"]:
         old = teacher.build(trainer.cfg["pretrain_weights"], settings["from_config"])
         align.check_fit(trainer.model, old.net)

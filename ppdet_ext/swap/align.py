@@ -32,6 +32,7 @@ from ..files import atomic_path
 from ..nn.norms import batch_norms
 from ..weights.readers import read_paddle
 from .projections import Fit, at_size_of
+from .starts import PRETRAINED
 from .swap_plan import PROJECTIONS
 from .teacher import projected
 
@@ -127,7 +128,7 @@ def check_fit(net: nn.Layer, teacher: nn.Layer) -> None:
 
 
 @kernels.enabled()
-def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], pretrained: bool,
+def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], start: str,
           folder: str | Path | None = None, progress: str | None = None) -> Alignment:
     """Align a detector's backbone and input projections; what lies behind them stays as it is.
 
@@ -137,7 +138,7 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], 
         net: the detector.
         batches: without end, see ``pictures.Batches``.
         settings: ``align_*`` of ``swap_backbone``, see ``config.swap_keys``.
-        pretrained: whether the backbone starts from weights of its own.
+        start: of the backbone, see ``starts``.
         folder: of the run; None: an interruption keeps nothing.
         progress: see ``engine.progress.has_line``.
 
@@ -145,27 +146,27 @@ def align(net: nn.Layer, batches: Iterator[Batch], settings: Mapping[str, Any], 
         Interrupted: a signal came.
         UserError: losses are not finite.
     """
-    start, own = time.monotonic(), _Own(net)
+    began, own = time.monotonic(), _Own(net)
     first = Held(itertools.islice(batches, settings["align_batches"]))
     scale = Scale(theirs for _, theirs in first)
     with own.in_mode(training=False):
         before = _measure(own, first, scale)
     done = own.resume(folder)
     if not done:
-        if not pretrained:  # a random network's statistics say nothing yet
+        if start != PRETRAINED:  # a random network's statistics say nothing yet
             own.measure_statistics(first)
         own.solve(first, settings["align_ridge"])
         processes.broadcast_from_main(net)
     # an optimizer numbers what it keeps: training's own must find the numbers that it has in every run
     with paddle.utils.unique_name.guard():
-        _take_steps(own, batches, scale, settings, pretrained, done, folder, progress)
+        _take_steps(own, batches, scale, settings, start, done, folder, progress)
     if settings["align_steps"]:
         own.measure_statistics(first)
     with own.in_mode(training=False):
         after = _measure(own, first, scale)
     if folder is not None and processes.is_main():
         (Path(folder) / STATE).unlink(missing_ok=True)
-    found = Alignment(before[0], after[0], before[1], after[1], settings["align_steps"], time.monotonic() - start)
+    found = Alignment(before[0], after[0], before[1], after[1], settings["align_steps"], time.monotonic() - began)
     log.info(str(found))
     return found
 
@@ -257,8 +258,8 @@ def _measure(own: _Own, batches: Iterable[Batch], scale: Scale) -> tuple[tuple[f
     return tuple(mean[:len(mean) // 2]), tuple(mean[len(mean) // 2:])
 
 
-def _take_steps(own, batches, scale, settings, pretrained, done, folder, progress):
-    rate = settings["align_lr_pretrained"] if pretrained else settings["align_lr_random"]
+def _take_steps(own, batches, scale, settings, start, done, folder, progress):
+    rate = settings[f"align_lr_{start}"]
     optimizer = paddle.optimizer.AdamW(rate, parameters=own.parameters, weight_decay=1e-4,
                                        grad_clip=nn.ClipGradByGlobalNorm(settings["align_clip"]))
     request = StopRequest()
@@ -273,7 +274,7 @@ def _take_steps(own, batches, scale, settings, pretrained, done, folder, progres
             loss = paddle.add_n(losses) / len(losses)
             if not math.isfinite(float(loss)):
                 raise UserError(f"alignment: the loss is {float(loss)} at step {step}; make "
-                                f"swap_backbone.align_lr_{'pretrained' if pretrained else 'random'} ({rate:g}) smaller")
+                                f"swap_backbone.align_lr_{start} ({rate:g}) smaller")
             loss.backward()
             if processes.count() > 1:
                 average_gradients(own.parameters)

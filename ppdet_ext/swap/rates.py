@@ -1,5 +1,5 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Learning rates after a swap: what was kept moves slowly and is warmed up, the backbone moves as its start needs.
+"""Learning rates after a swap: what was kept is warmed up, the backbone moves as its start needs.
 
 ``lr: plan`` multiplies each group's rate by the setting's factor. ``lr: auto`` measures, in the first steps, how far a
 step moves each group over how large it is, and sets the factors so that this ratio is the one wanted.
@@ -23,6 +23,7 @@ from ..engine.trainer import Trainer
 from ..files import atomic_path
 from ..weights.json_file import read_json
 from . import swap_plan
+from .starts import PRETRAINED
 
 log = logging.getLogger("ppdet.engine")
 FILE = "swap_rates.json"  # the factors, beside the checkpoints: a run that goes on has them again
@@ -43,17 +44,16 @@ def groups(model: nn.Layer) -> dict[str, dict[str, paddle.Tensor]]:
     return {group: named for group, named in found.items() if named}
 
 
-def planned(settings: Mapping[str, Any], pretrained: bool) -> dict[str, float]:
+def planned(settings: Mapping[str, Any], start: str) -> dict[str, float]:
     """{group: factor} as the settings say; those of the config alone with ``lr: false``."""
     if not settings["lr"]:
         return dict.fromkeys(GROUPS, 1.0)
-    return {BACKBONE: settings["lr_pretrained" if pretrained else "lr_random"], PROJECTIONS: settings["lr_projections"],
-            KEPT: settings["lr_kept"]}
+    return {BACKBONE: settings[f"lr_{start}"], PROJECTIONS: settings["lr_projections"], KEPT: settings["lr_kept"]}
 
 
-def wanted(settings: Mapping[str, Any], pretrained: bool) -> dict[str, float]:
+def wanted(settings: Mapping[str, Any], start: str) -> dict[str, float]:
     """{group: update-to-weight ratio} that ``auto`` aims at."""
-    return {BACKBONE: settings["ratio_pretrained" if pretrained else "ratio_random"],
+    return {BACKBONE: settings["ratio_pretrained" if start == PRETRAINED else "ratio_random"],
             PROJECTIONS: settings["ratio_projections"], KEPT: settings["ratio_kept"]}
 
 
@@ -70,12 +70,12 @@ class Rates(Hook):
 
     Args:
         settings: of ``swap_backbone``.
-        pretrained: whether the backbone starts from weights of its own.
+        start: of the backbone, see ``starts``.
     """
 
-    def __init__(self, trainer: Trainer, settings: Mapping[str, Any], pretrained: bool) -> None:
+    def __init__(self, trainer: Trainer, settings: Mapping[str, Any], start: str) -> None:
         self.trainer, self.settings = trainer, settings
-        self.factors, self.targets = planned(settings, pretrained), wanted(settings, pretrained)
+        self.factors, self.targets = planned(settings, start), wanted(settings, start)
         self.auto = settings["lr"] == AUTO  # and not measured yet
         self.ratios: dict[str, list[float]] = {}
 

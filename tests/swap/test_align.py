@@ -24,7 +24,7 @@ def state(net):
 def test_projections_are_solved_for_where_the_backbone_is_the_teachers():
     old, new = teacher(), Net()
     new.backbone.set_state_dict(old.net.backbone.state_dict())
-    found = align.align(new, batches(old), {**SHORT, "align_steps": 0}, pretrained=True)
+    found = align.align(new, batches(old), {**SHORT, "align_steps": 0}, start="pretrained")
     assert min(found.loss_before) > 0.1 and max(found.loss_after) < 1e-4 and min(found.cosine_after) > 0.999
     image = paddle.randn([2, 3, 16, 16])
     new.eval()
@@ -46,8 +46,8 @@ def test_steps_lower_the_loss_of_a_random_backbone_and_leave_the_rest_alone():
     paddle.seed(5)
     new = Net(width=8)
     head = new.head.weight.numpy()
-    solved = align.align(new, batches(old), {**SHORT, "align_steps": 0}, pretrained=False)
-    found = align.align(new, batches(old), {**SHORT, "align_steps": 40}, pretrained=False)
+    solved = align.align(new, batches(old), {**SHORT, "align_steps": 0}, start="random")
+    found = align.align(new, batches(old), {**SHORT, "align_steps": 40}, start="random")
     assert max(solved.loss_after) < 1.0
     assert sum(found.loss_after) < 0.9 * sum(solved.loss_after)
     assert np.array_equal(head, new.head.weight.numpy()) and new.training
@@ -59,7 +59,7 @@ def test_the_same_seed_gives_the_same_weights():
         old = teacher()
         paddle.seed(3)
         new = Net()
-        align.align(new, batches(old, seed=4), SHORT, pretrained=False)
+        align.align(new, batches(old, seed=4), SHORT, start="random")
         results.append(state(new))
     assert all(np.array_equal(results[0][name], results[1][name]) for name in results[0])
 
@@ -91,12 +91,12 @@ def interrupting(old, after):
 def test_ctrl_c_keeps_what_was_learnt_and_the_same_call_goes_on(tmp_path, log):
     old, new = teacher(), Net()
     with pytest.raises(Interrupted, match="after step 2 of 6; saved as .*; to go on: the same command"):
-        align.align(new, interrupting(old, SHORT["align_batches"] + 2), SHORT, False, tmp_path)
+        align.align(new, interrupting(old, SHORT["align_batches"] + 2), SHORT, "random", tmp_path)
     learnt = new.backbone.first[0].weight.numpy()
     again, seen = Net(), []
     steps = ((seen.append(1), batch)[1] for batch in batches(old))
     with log.at_level("INFO", "ppdet.engine"):
-        align.align(again, steps, {**SHORT, "align_steps": 2}, False, tmp_path)
+        align.align(again, steps, {**SHORT, "align_steps": 2}, "random", tmp_path)
     assert np.array_equal(again.backbone.first[0].weight.numpy(), learnt) and len(seen) == SHORT["align_batches"]
     assert "goes on after step 2" in log.text and not list(tmp_path.iterdir())
 
@@ -108,7 +108,7 @@ def test_a_state_of_another_backbone_is_left(tmp_path, log):
 
 def test_a_loss_that_is_not_finite_is_one_line():
     with pytest.raises(UserError, match="align_lr_random .* smaller"):
-        align.align(Net(), batches(teacher()), {**SHORT, "align_lr_random": 1e30}, pretrained=False)
+        align.align(Net(), batches(teacher()), {**SHORT, "align_lr_random": 1e30}, start="random")
 
 
 @pytest.mark.parametrize("settings, message", [({"levels": 1}, "has 1 levels, the old one 2"),
@@ -120,7 +120,7 @@ def test_networks_that_do_not_fit(settings, message):
 
 def test_other_strides_are_brought_to_one_size():
     old, new = teacher(), Net(stride=4)
-    found = align.align(new, batches(old), SHORT, pretrained=False)
+    found = align.align(new, batches(old), SHORT, start="random")
     assert max(found.loss_after) < 1
     coarse = at_size_of([paddle.ones([1, 2, 8, 8])], [paddle.zeros([1, 5, 2, 4])])[0]
     assert coarse.shape == [1, 2, 2, 4] and float(coarse.mean()) == 1
@@ -146,7 +146,7 @@ def test_the_optimizer_of_training_files_its_state_as_ever():
         new = Net()
         optimizer = paddle.optimizer.AdamW(1e-3, parameters=new.parameters())
         if aligns:
-            align.align(new, batches(teacher()), {**SHORT, "align_steps": 1}, pretrained=False)
+            align.align(new, batches(teacher()), {**SHORT, "align_steps": 1}, start="random")
         new.head(paddle.ones([1, 4])).sum().backward()
         optimizer.step()
         names.append(set(optimizer.state_dict()))

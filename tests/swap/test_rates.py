@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import paddle
 import pytest
+from paddle import nn
 from support.two_networks import Net
 
 from ppdet_ext.config import swap_keys
 from ppdet_ext.engine.hooks import Status
-from ppdet_ext.swap import rates
+from ppdet_ext.swap import rates, starts
 
 RATE = 1e-3
 
@@ -34,9 +35,9 @@ class Run:
             hook.after_step(self.status)
 
 
-def hook_of(run, pretrained=False, **given):
+def hook_of(run, start="random", **given):
     settings = swap_keys.settings({"pretrain_weights": "x", "swap_backbone": given or True})
-    hook = rates.Rates(run, settings, pretrained)
+    hook = rates.Rates(run, settings, start)
     hook.before_train(run.status)
     return hook
 
@@ -66,8 +67,21 @@ def test_the_plan_ramps_what_was_kept_and_multiplies_the_configs_own(tmp_path):
 
 def test_a_pretrained_backbone_has_a_factor_of_its_own(tmp_path):
     run = Run(tmp_path)
-    run.steps(hook_of(run, pretrained=True, lr_pretrained=0.2), 1)
+    run.steps(hook_of(run, "pretrained", lr_pretrained=0.2), 1)
     assert factor(run, "backbone.first.0.weight") == pytest.approx(0.2)
+
+
+def test_a_random_backbone_steps_as_its_norms_allow(tmp_path):
+    settings = swap_keys.filled(True)
+    bn, ln = nn.Sequential(nn.Conv2D(3, 4, 1), nn.BatchNorm2D(4)), nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    found = [starts.start_of(net, settings) for net in (bn, ln, nn.Sequential(bn, ln), nn.Linear(3, 4))]
+    assert found == ["random_bn", "random", "random", "random"]
+    assert starts.start_of(bn, {**settings, "backbone_weights": "file"}) == "pretrained"
+    bn.weights_source = "hub"
+    assert starts.start_of(bn, settings) == "pretrained"
+    run = Run(tmp_path)
+    run.steps(hook_of(run, "random_bn", lr_random_bn=0.7), 1)
+    assert factor(run, "backbone.first.0.weight") == pytest.approx(0.7)
 
 
 def test_lr_false_leaves_the_configs_rates(tmp_path):
