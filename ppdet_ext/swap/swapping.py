@@ -116,8 +116,23 @@ def _facts(found):
 
 
 def config_beside(weights: Path) -> Path:
-    """Where a training writes its config beside its checkpoints; see ``engine.training_report.config_path``."""
-    return weights.parent / f"{weights.parent.resolve().name}.yml"
+    """Where a training writes its config beside its checkpoints; see ``engine.training_report.config_path``.
+
+    In a folder that has had another name since, it is the only config there.
+    """
+    path = weights.parent / f"{weights.parent.resolve().name}.yml"
+    if path.is_file():
+        return path
+    configs = [other for other in sorted(weights.parent.glob("*.yml")) if _is_config(other)]
+    return configs[0] if len(configs) == 1 else path
+
+
+def _is_config(path):
+    """Whether it is no .yml of converted weights."""
+    try:
+        return "architecture" in config_file.read(path)
+    except UserError:
+        return False
 
 
 def _shapes(state):

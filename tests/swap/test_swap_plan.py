@@ -8,7 +8,7 @@ from ppdet_ext.config import swap_keys
 from ppdet_ext.errors import UserError
 from ppdet_ext.report.run_page import TRAINING, Page, as_html
 from ppdet_ext.report.swap_part import swap_part
-from ppdet_ext.swap import swap_plan
+from ppdet_ext.swap import swap_plan, swapping
 from ppdet_ext.swap.swap_report import SwapReport
 
 PROJECTION = {f"neck.input_proj.{level}.{rest}": shape for level in (0, 1) for rest, shape in {
@@ -172,3 +172,17 @@ def test_the_page_of_a_run_shows_it():
     page = as_html(Page("new", TRAINING, swap=swap_part(data)))
     assert "更换骨干网络" in page and "transformer.decoder.layers.0...1" in page and "保留" in page and "MIT" in page
     assert "更换骨干网络" not in as_html(Page("new", TRAINING))
+
+
+def test_the_config_of_a_renamed_folder_is_the_only_one_there(tmp_path):
+    weights = tmp_path / "run" / "best_model.pdparams"
+    weights.parent.mkdir()
+    own, other, facts = (weights.with_name(name) for name in ("run.yml", "former.yml", "best_model.yml"))
+    facts.write_text("mean: [0, 0, 0]\nsha256: abc\n")  # of converted weights
+    assert swapping.config_beside(weights) == own and not own.exists()
+    other.write_text("architecture: DETR\n")
+    assert swapping.config_beside(weights) == other
+    weights.with_name("second.yml").write_text("architecture: DETR\n")
+    assert swapping.config_beside(weights) == own
+    own.write_text("architecture: DETR\n")
+    assert swapping.config_beside(weights) == own
