@@ -49,9 +49,9 @@ SETTINGS = {
     "lr_random": Setting(values.FACTOR, 1.0),
     "lr_random_bn": Setting(values.FACTOR, 3.0),
     "lr_pretrained": Setting(values.FACTOR, 1.0),
-    "ratio_kept": Setting(values.POSITIVE, 0.001),
+    "ratio_kept": Setting(values.POSITIVE, 0.003),
     "ratio_projections": Setting(values.POSITIVE, 0.003),
-    "ratio_random": Setting(values.POSITIVE, 0.003),
+    "ratio_random": Setting(values.POSITIVE, 0.005),
     "ratio_pretrained": Setting(values.POSITIVE, 0.001),
 }
 
