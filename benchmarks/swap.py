@@ -244,7 +244,7 @@ def main():
     parser.add_argument("--data", default="digits", choices=["digits", "letters"])
     parser.add_argument("--only", nargs="*", default=[], help="backbones and variants, such as resnet18 keep align")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, default=400, help="of each run, those of the alignment counted")
+    parser.add_argument("--steps", type=int, default=300, help="of each run, those of the alignment counted")
     parser.add_argument("--align_steps", type=int, default=50)
     parser.add_argument("--evaluate", type=int, default=50, help="steps from one AP to the next")
     parser.add_argument("--pictures", type=int, nargs=2, default=[400, 80], metavar=("TRAIN", "VAL"))
