@@ -179,6 +179,8 @@ def row(backbone, variant, runs):
     steps = [reached(curve, restart[-1][1]) for curve, restart in pairs]
     shares = "not reached" if None in steps else "" if not steps else \
         f"{statistics.mean(steps):.0f} ({statistics.mean(steps) / pairs[0][1][-1][0]:.0%})"
+    if pairs and steps == [curve[0][0] for curve, _ in pairs]:  # where nobody has looked before
+        shares = f"at most {shares}"
     cells = [backbone, variant, len(own), mean_spread([found["curve"][-1][1] for found in own]),
              *(["", ""] if variant == "restart" else [mean_spread(gains), shares])]
     return f"| {' | '.join(map(str, cells))} |"

@@ -42,7 +42,7 @@ def test_a_swap_with_everything(tmp_path, small_digits):
     (tmp_path / "new.yml").write_text("_BASE_: [base.yml]\nsave_dir: out\n" + normal + SWAP)
     log = train(tmp_path, "new.yml")
     for words in ("teacher: tiny from", "aligned in 3 steps", "fitted to the old detector's features",
-                  "learning rates after the swap: backbone x1, projections x1, neck and decoder x0.5",
+                  "learning rates after the swap: backbone x3, projections x1, neck and decoder x1",
                   "unlabelled: 4 of 4 pictures join the training set", "loss_distill"):
         assert words in log, f"{words}\n{log[-6000:]}"
     output = tmp_path / "out" / "new"
