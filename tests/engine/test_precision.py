@@ -183,7 +183,8 @@ def trainer_of(config, *options):
     return Trainer(cli.load_cfg(args, "train"), "train")
 
 
-@pytest.mark.parametrize("dtype, every", [("bfloat16", 1), pytest.param("float16", 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype, every", [("bfloat16", 1), ("float16", 2)])
 def test_an_o2_run_saves_float32_averages_and_goes_on(half, tiny_config, tmp_path, dtype, every):
     """A whole run: the average comes from the masters, files are float32, and a resumed run has the same masters."""
     options = ["amp=true", "amp_level=O2", f"amp_dtype={dtype}", "ema_decay=0.5", "ema_decay_type=normal",

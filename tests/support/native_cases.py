@@ -15,8 +15,8 @@ def representatives(source=None):
 
 
 def cheaper(names):
-    """Cases of a test that costs seconds a network: Swin V2's, which take twice those of Swin, run with ``-m slow``."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("swinv2")) for name in names]
+    """Cases of a test that costs seconds a network: those of the costliest ones run with ``-m slow``."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(("swin", "repvit"))) for name in names]
 
 
 def others(source=None):
