@@ -204,6 +204,8 @@ def draw(path, results):
     """A column for each backbone, a row for each data set; thin lines are seeds, thick ones their mean."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     sets = list(dict.fromkeys(found["data"] for found in results))
     shown = [name for name in BACKBONES if any(found["backbone"] == name for found in results)]
     figure = Figure(figsize=(3.4 * len(shown), 2.9 * len(sets)), layout="tight")
@@ -217,11 +219,13 @@ def draw(path, results):
                     axes.plot(*zip(*curve), color=f"C{number}", linewidth=0.6, alpha=0.6)
                 if curves:
                     points = [(column[0][0], statistics.mean(point[1] for point in column)) for column in zip(*curves)]
-                    axes.plot(*zip(*points), color=f"C{number}", linewidth=2, label=variant)
+                    axes.plot(*zip(*points), color=f"C{number}", linewidth=2)
             axes.set(title=f"{backbone}, {data}", xlabel="steps, those of the alignment counted")
             axes.grid(alpha=0.3)
         line[0].set_ylabel("AP")
-    all_axes[0][0].legend(fontsize=8)
+    shown_variants = [name for name in VARIANTS if any(found["variant"] == name for found in results)]
+    all_axes[0][0].legend(handles=[Line2D([], [], color=f"C{list(VARIANTS).index(name)}", linewidth=2, label=name)
+                                   for name in shown_variants], fontsize=8)
     FigureCanvasAgg(figure).print_png(path)
 
 
