@@ -89,6 +89,7 @@ def started(address: str | None, cpus: int, log_file: Path, modules: Sequence[st
 
 def _init(ray: Any, settings: dict[str, Any], tries: int, log_file: Path) -> None:
     ours = signal.getsignal(signal.SIGTERM)
+    said = log_file.stat().st_size if log_file.is_file() else 0  # by former starts
     for left in reversed(range(tries)):
         try:
             ray.init(**settings)
@@ -102,17 +103,17 @@ def _init(ray: Any, settings: dict[str, Any], tries: int, log_file: Path) -> Non
             if settings["address"] != "local":
                 what = f"--address {settings['address']}: no Ray cluster answers there"
             why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if _wants_token(log_file):
+            if _wants_token(log_file, said):
                 what = f"--address {settings['address']}"
                 why = "the cluster asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN (or ..._PATH)"
             raise UserError(f"{what}: {why}") from None
 
 
-def _wants_token(log_file: Path) -> bool:
-    """Whether Ray has said so in these lines; its exception speaks of a connection only."""
+def _wants_token(log_file: Path, begin: int) -> bool:
+    """Whether Ray has said so since that byte of the file; its exception speaks of a connection only."""
     try:
         with open(log_file, "rb") as file:
-            file.seek(max(0, log_file.stat().st_size - 4096))
+            file.seek(begin)
             return b"InvalidAuthToken" in file.read()
     except OSError:  # there is none, or it is /dev/null
         return False

@@ -55,9 +55,7 @@ def swap(new_model: nn.Layer, checkpoint: str | Path, from_config: str | Path | 
     facts, old = _facts(found), _shapes(state)
     swap_plan.require_detector(old, found.source, found.state)
     swap_plan.require_alike(new, old, found.source)
-    beside = config_beside(found.path)
-    names = (facts.backbone or _configured_backbone(from_config or (beside if beside.is_file() else None)),
-             backbone_name(new_model.backbone))
+    names = facts.backbone or _configured_backbone(from_config, found.path), backbone_name(new_model.backbone)
     same, why_not = _same_backbone(new, old, names)
     if keep_backbone and not same:
         raise UserError(f"swap_backbone: keep_backbone: true, but the new backbone is not the checkpoint's: {why_not}; "
@@ -139,9 +137,10 @@ def _shapes(state):
     return {name: tuple(np.shape(value)) for name, value in state.items()}
 
 
-def _configured_backbone(path):
-    """The name of the backbone in a config; '' without one."""
-    if not path:
+def _configured_backbone(from_config, weights):
+    """The name of the backbone in a config, by default the one beside the weights; '' without one."""
+    path = from_config or config_beside(weights)
+    if not from_config and not path.is_file():
         return ""
     values = config_file.read(path)
     section = values.get(str(values.get("architecture"))) or {}

@@ -349,7 +349,11 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 def test_a_cluster_that_wants_a_token_is_told_from_none(tmp_path):
     class Ray:
+        says = ""
+
         def init(self, **_):
+            with open(log, "a") as file:
+                file.write(self.says)
             raise ConnectionError("Failed to connect to Ray cluster\nsecond line")
 
         def shutdown(self):
@@ -362,5 +366,7 @@ def test_a_cluster_that_wants_a_token_is_told_from_none(tmp_path):
 
     log = tmp_path / "log"
     assert said(log) == "--address a:1: no Ray cluster answers there: Failed to connect to Ray cluster"
-    log.write_text("gcs_client.cc: RPC error: InvalidAuthToken: ...\n")
+    Ray.says = "gcs_client.cc: RPC error: InvalidAuthToken: ...\n"
     assert said(log).startswith("--address a:1: the cluster asks for a token: set RAY_AUTH_MODE=token")
+    Ray.says = ""  # what a former start has said is in the file still
+    assert said(log) == "--address a:1: no Ray cluster answers there: Failed to connect to Ray cluster"
