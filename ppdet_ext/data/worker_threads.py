@@ -1,27 +1,35 @@
 # Copyright (c) 2026 ppdet_ext authors. Licensed under the Apache License 2.0.
-"""Reader workers: forked while no thread of an earlier reader is ending, ended before Python, and missed when they die.
+"""Reader workers: forked while no other reader is at work, ended before Python, and missed when they die.
 
-Paddle 3.3.1: the thread that took a reader's batches from its workers lives on for up to five seconds after the last
-one (it waits for more that long), and when it ends it locks Paddle's memory statistics for a moment. A worker that is
-forked while someone holds that lock has it for ever: it hangs at its first batch, and the training with it (see
-docs/startup_and_loading.md).
+Paddle 3.3.1: threads that take a reader's batches from its workers lock Paddle's memory statistics now and then, also
+when they end. A worker that is forked while someone holds that lock has it for ever: it hangs, and the training with it
+(see docs/startup_and_loading.md). ppdet makes the workers of the next epoch when one is over, and its threads are at
+work while an evaluation makes its own. Here a reader begins when its first batch is asked for (:class:`Later`), and the
+thread of the one before is waited for, which Paddle leaves for up to five seconds.
 
-ppdet makes the workers of the next epoch when one is over, so a run ends with workers that read ahead. Python stops
-them at its end, and Paddle, which is not told, warns of workers that "exit unexpectedly": the last line of a good run.
+A run that breaks off leaves workers that read ahead. Python stops them at its end, and Paddle, which is not told, warns
+of workers that "exit unexpectedly".
 """
 from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import functools
+import os
 import re
 import signal
+import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import numpy as np
+
 from ..startup import environment
+from . import random_state
 
 # what Paddle says, in a SystemError, when a worker has died
 _DIED = re.compile(r"DataLoader process \(pid\s+\d+\) exited (?:is killed by signal: (?P<signal>[\w ]+)|"
@@ -31,6 +39,7 @@ _REMEDIES = {
               "TrainReader.batch_size=1",
     "Bus error": "shared memory is full, most likely; do without it: -o TrainReader.use_shared_memory=false",
 }
+_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of <linux/prctl.h>
 _living: weakref.WeakSet[Any] = weakref.WeakSet()
 
 _excused = False
@@ -43,8 +52,47 @@ def look_often(interval: float) -> float:
     return min(INTERVAL, interval)
 
 
+class Later:
+    """An iterator of a DataLoader that reads nothing before its first batch is asked for.
+
+    Random numbers are those that it would have drawn at once: what it draws does not depend on what is done meanwhile.
+
+    Args:
+        begin: makes Paddle's iterator.
+        workers: their number; 0: the process itself reads.
+    """
+
+    def __init__(self, begin: Callable[[], Any], workers: int) -> None:
+        self.begin, self.workers, self.random = begin, workers, random_state.of_reader()
+        self.batches: Any = None  # Paddle's iterator
+        self.ended = False
+        if workers:  # the number from which they begin; whoever draws next gets the one after it
+            np.random.randint(0, sys.maxsize)
+
+    def __iter__(self) -> Later:
+        return self
+
+    def __next__(self) -> Any:
+        if self.batches is None and not self.ended:
+            with random_state.kept() if self.workers else contextlib.nullcontext():
+                random_state.restore_reader(self.random)
+                self.batches = self.begin()
+        if self.ended:
+            raise StopIteration
+        return next(self.batches)
+
+
+def reads_later(loader: type) -> type:
+    """For ppdet's ``DataLoader``: its iterators are :class:`Later`."""
+    class ReadsLater(loader):  # type: ignore[misc]
+        def __iter__(self):
+            return Later(super().__iter__, self.num_workers)
+    return ReadsLater
+
+
 def wait_for_the_end(batches: Any) -> None:
     """Wait for the thread of an exhausted iterator of a DataLoader; a matter of INTERVAL."""
+    batches = getattr(batches, "batches", batches)
     thread = getattr(batches, "_thread", None)
     if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
         batches._thread_done_event.set()
@@ -53,6 +101,8 @@ def wait_for_the_end(batches: Any) -> None:
 
 def stop(batches: Any) -> None:
     """End an iterator of a DataLoader that is not exhausted, with its workers: nothing reads after it."""
+    if isinstance(batches, Later):
+        batches.ended, batches = True, batches.batches
     event, queue = getattr(batches, "_thread_done_event", None), getattr(batches, "_blocking_queue", None)
     if event is not None and queue is not None and not getattr(batches, "_num_workers", 0):
         event.set()
@@ -71,6 +121,7 @@ def remember(init_workers: Callable) -> Callable:
     @functools.wraps(init_workers)
     def remembered(self):
         environment.give_back_freed_memory()
+        self._worker_init_fn = _ending_with_this_process(self._worker_init_fn)
         with _held_back(signal.SIGINT):
             init_workers(self)
         if _excused:
@@ -79,6 +130,25 @@ def remember(init_workers: Callable) -> Callable:
         atexit.register(end_all)
         _living.add(self)
     return remembered
+
+
+def _ending_with_this_process(begin: Callable | None) -> Callable | None:
+    """``begin`` of a worker, which also asks Linux to end it when this process is killed.
+
+    Else it waits for ever: Paddle's look at whether its parent lives is never reached (``Queue.get(5)`` blocks without
+    a limit). Linux ends it with the thread that has forked it, so threads that may end before their reader do without.
+    """
+    if not sys.platform.startswith("linux") or threading.current_thread() is not threading.main_thread():
+        return begin
+    parent = os.getpid()
+
+    def begun(worker):
+        ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it was killed before
+            os._exit(1)
+        if begin is not None:
+            begin(worker)
+    return begun
 
 
 def excuse_deaths(excused: bool = True) -> None:

@@ -110,14 +110,12 @@ def before_training(trainer: Trainer, evaluation: int = 0) -> None:
         evaluation: bytes that an evaluation's batch takes.
     """
     cfg, images = trainer.cfg, trainer.cfg["TrainReader"]["batch_size"]
-    # as for an evaluation: without workers the reader draws from the same random numbers meanwhile
-    with random_state.kept() if cfg["worker_num"] else contextlib.nullcontext():
+    with random_state.kept():
         tried = trainer.memory or _try(trainer, trainer.model, trainer.optimizer)
     trainer.trial = None
     if tried is None:
         return
-    run = trainer.memory = dataclasses.replace(tried, evaluation=evaluation,
-                                               workers=cfg["worker_num"] * (2 if evaluation else 1),
+    run = trainer.memory = dataclasses.replace(tried, evaluation=evaluation, workers=cfg["worker_num"],
                                                pictures=_pictures(trainer, evaluation > 0))
     there = _there(run)
     if processes.is_main():

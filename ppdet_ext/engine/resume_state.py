@@ -98,7 +98,7 @@ def _own(state):
 
 
 def _restart_reader(loader, epoch, state):
-    """Batches of ``epoch``, drawn from ``state`` on. The reader that was made first has read ahead: it ends first."""
+    """Batches of ``epoch``, drawn from ``state`` on, in place of the first one's."""
     worker_threads.stop(loader.loader)
     if state is not None:
         random_state.restore_reader(state)

@@ -351,11 +351,8 @@ class Trainer:
             return self._evaluate()
 
     def _random_kept(self) -> contextlib.AbstractContextManager:
-        """Around what reads for an evaluation: the reader's random numbers are training's.
-
-        Each iteration over workers draws a number. Without workers it is the training reader that draws meanwhile.
-        """
-        return random_state.kept() if self.mode == "train" and self.cfg["worker_num"] else contextlib.nullcontext()
+        """Around what reads for an evaluation: each iteration over workers draws one of training's numbers."""
+        return random_state.kept() if self.mode == "train" else contextlib.nullcontext()
 
     def _evaluate(self) -> dict[str, float | None]:
         loader = self.loader

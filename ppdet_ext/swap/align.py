@@ -43,6 +43,7 @@ STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's fold
 LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
 SAID_EVERY = 50  # steps
+MOST_WARM_UP = 20  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -298,8 +299,10 @@ def _next(batches, request):
 
 def _shape(step, settings):
     """Share of the rate: up in a line, then down as a cosine."""
-    warm = min(1.0, (step + 1) / max(settings["align_warmup"], 1))
-    return warm * 0.5 * (1 + math.cos(math.pi * step / max(settings["align_steps"], 1)))
+    steps, up = settings["align_steps"], settings["align_warmup"]
+    if up is None:
+        up = min(MOST_WARM_UP, steps // 10)
+    return min(1.0, (step + 1) / max(up, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _stop(own, step, steps, folder, request):

@@ -2,6 +2,7 @@
 """Each row of the ledger: without it the defect that it is for shows, with it not."""
 import contextlib
 import functools
+import time
 import tracemalloc
 import types
 from pathlib import Path
@@ -223,6 +224,25 @@ def next_epoch(tmp_path):
     return dataset._epoch == 4
 
 
+def reads_later(tmp_path):
+    asked = []
+
+    class Rows(paddle.io.Dataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return np.zeros(1)
+    batches = iter(readers.DataLoader(Rows(), return_list=True))
+    deadline = time.monotonic() + 2
+    while not asked and hasattr(batches, "_thread") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    at_once = bool(asked)
+    assert len(list(batches)) == 1
+    return at_once
+
+
 def transform_schedulers(tmp_path):
     reader = readers.TrainReader(sample_transforms=[{"Decode": {}}], batch_size=1,
                                  transform_schedulers=[{"Decode": {"stop_epoch": 1}}])
@@ -349,7 +369,7 @@ def annotation_id_zero(tmp_path):
 
 DEFECTS = (safe_yaml, safe_eval, safe_names, safe_load, safe_cache, safe_download, unreadable_image, safe_decoders,
            cache_of_whole_path, reader_errors, clipped_boxes, boxes_alone, lists_in_utf8, mosaic, mixup, cutmix,
-           scaled_crop, mixing, next_epoch, transform_schedulers, transform_prob,
+           scaled_crop, mixing, next_epoch, reads_later, transform_schedulers, transform_prob,
            fast_distort, fast_normalize, fast_pad, fast_flip, annotation_id_zero, ema_filter_no_grad,
            dataloader_interval,
            dataloader_end, sync_batch_norm_on_cpu, convert_sync_batch_norm_once)
