@@ -32,7 +32,7 @@ from ..files import atomic_path
 from ..nn.norms import batch_norms
 from ..weights.readers import read_paddle
 from .projections import Fit, at_size_of
-from .starts import PRETRAINED
+from .starts import PRETRAINED, RANDOM_BN
 from .swap_plan import PROJECTIONS
 from .teacher import projected
 
@@ -43,7 +43,7 @@ STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's fold
 LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
 SAID_EVERY = 50  # steps
-MOST_WARM_UP = 20  # steps
+WARM_UP = 20  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _take_steps(own, batches, scale, settings, start, done, folder, progress):
             if request.agreed() or batch is None:
                 _stop(own, step, settings["align_steps"], folder, request)
             image, theirs = batch
-            optimizer.set_lr(rate * _shape(step, settings))
+            optimizer.set_lr(rate * _shape(step, settings, start))
             losses = scale.losses(own.features(image), theirs)
             loss = paddle.add_n(losses) / len(losses)
             if not math.isfinite(float(loss)):
@@ -297,11 +297,11 @@ def _next(batches, request):
         raise
 
 
-def _shape(step, settings):
+def _shape(step, settings, start):
     """Share of the rate: up in a line, then down as a cosine."""
     steps, up = settings["align_steps"], settings["align_warmup"]
-    if up is None:
-        up = min(MOST_WARM_UP, steps // 10)
+    if up is None:  # BatchNorm bears large steps at once; a ViT learnt nothing any more
+        up = min(WARM_UP, steps // 10) if start == RANDOM_BN else WARM_UP
     return min(1.0, (step + 1) / max(up, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 

@@ -32,12 +32,15 @@ def readers(tiny_config):
         worker_threads.stop(reader.loader)
 
 
+@pytest.fixture
 def reading():
-    """Threads that take batches, of all readers."""
-    return [thread for thread in threading.enumerate() if getattr(thread._target, "__name__", "") == "_thread_loop"]
+    """A function: threads that take batches, of all readers that this test has made."""
+    before = set(threading.enumerate())
+    return lambda: [thread for thread in threading.enumerate()
+                    if thread not in before and getattr(thread._target, "__name__", "") == "_thread_loop"]
 
 
-def test_no_worker_is_forked_beside_a_reader_at_work(readers, monkeypatch):
+def test_no_worker_is_forked_beside_a_reader_at_work(readers, reading, monkeypatch):
     kind = dataloader_iter._DataLoaderIterMultiProcess
     fork, beside = kind._init_workers, []
 
@@ -65,7 +68,7 @@ def test_a_reader_that_begins_later_draws_the_same_random_numbers(readers, worke
     assert np.array_equal(first, epochs(3)[0]) and not np.array_equal(first, second)
 
 
-def test_a_reader_that_is_stopped_gives_no_more(readers):
+def test_a_reader_that_is_stopped_gives_no_more(readers, reading):
     train, _ = readers(1)
     worker_threads.stop(train.loader)
     assert list(train) == [] and not reading()

@@ -10,6 +10,7 @@ from support.small_checkpoints import assert_same, save_paddle, small, weights_o
 
 from ppdet_ext.checkpoints import checkpoint_files, convert_detector, models, name_rules, stamp, verify_detector
 from ppdet_ext.errors import UserError
+from ppdet_ext.swap import teacher
 from ppdet_ext.swap.swapping import swap
 from ppdet_ext.weights import parity
 
@@ -72,6 +73,30 @@ def test_there_and_back_from_every_project_and_out_again(tmp_path):
         rows, _ = verify_detector.check_parity(found)
         print(parity.table(rows))
         assert max(row.error for row in rows) <= 1e-4 and found.returned == len(found.state)
+
+
+@pytest.mark.torch
+def test_a_teacher_from_another_project_gives_that_networks_features(tmp_path):
+    """Features after input_proj of the teacher, read from each project's file, against those of transformers itself."""
+    torch = pytest.importorskip("torch", reason="runs transformers' network")
+    pytest.importorskip("transformers", reason="compares with it")
+    old = small(tmp_path, "v1")
+    save_paddle(weights_of(old), tmp_path / "old.pdparams")
+    for project, output in (("paddledet", "a.pdparams"), ("torch", "a.safetensors"), ("hf", "hf")):
+        convert_detector.write(convert_detector.convert(old, tmp_path / "old.pdparams", project), tmp_path / output)
+    theirs, reference = verify_detector.load(tmp_path / "hf"), []
+    for projection in theirs.model.encoder_input_proj:
+        projection.register_forward_hook(lambda layer, given, found: reference.append(found.numpy()))
+    image = golden_image(96, 64)
+    with torch.no_grad():
+        theirs(pixel_values=torch.from_numpy(image))
+    for output in ("a.pdparams", "a.safetensors", "hf"):
+        found = teacher.build(tmp_path / output, tmp_path / "v1.yml")
+        levels = found.features(paddle.to_tensor(image), found.normalization)
+        rows = [parity.compare(f"{output}, level {number}", level.numpy(), wanted)
+                for number, (level, wanted) in enumerate(zip(levels, reference, strict=True))]
+        print(parity.table(rows))
+        assert max(row.error for row in rows) <= 1e-5
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
