@@ -32,7 +32,7 @@ SETTINGS = {
     "align_lr_random": Setting(values.POSITIVE, 0.002),
     "align_lr_random_bn": Setting(values.POSITIVE, 0.02),
     "align_lr_pretrained": Setting(values.POSITIVE, 0.002),
-    "align_warmup": Setting(whole(0, values.MAX_STEPS, 20) | NONE),
+    "align_warmup": Setting(whole(0, values.MAX_STEPS, 20), 20),
     "align_clip": Setting(values.POSITIVE, 1.0),
     "align_cache": Setting(FLAG | one_of("auto"), "auto"),
     "align_cache_gb": Setting(values.POSITIVE, 4.0),

@@ -32,7 +32,7 @@ from ..files import atomic_path
 from ..nn.norms import batch_norms
 from ..weights.readers import read_paddle
 from .projections import Fit, at_size_of
-from .starts import PRETRAINED, RANDOM_BN
+from .starts import PRETRAINED
 from .swap_plan import PROJECTIONS
 from .teacher import projected
 
@@ -43,7 +43,6 @@ STATE = "align_state.pdparams"  # of an interrupted alignment, in the run's fold
 LEAST_SHARE = 0.01  # a channel's variance counts as at least this share of its level's
 HELD_BYTES = 2 ** 30
 SAID_EVERY = 50  # steps
-WARM_UP = 20  # steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +269,7 @@ def _take_steps(own, batches, scale, settings, start, done, folder, progress):
             if request.agreed() or batch is None:
                 _stop(own, step, settings["align_steps"], folder, request)
             image, theirs = batch
-            optimizer.set_lr(rate * _shape(step, settings, start))
+            optimizer.set_lr(rate * _shape(step, settings))
             losses = scale.losses(own.features(image), theirs)
             loss = paddle.add_n(losses) / len(losses)
             if not math.isfinite(float(loss)):
@@ -297,12 +296,10 @@ def _next(batches, request):
         raise
 
 
-def _shape(step, settings, start):
+def _shape(step, settings):
     """Share of the rate: up in a line, then down as a cosine."""
-    steps, up = settings["align_steps"], settings["align_warmup"]
-    if up is None:  # BatchNorm bears large steps at once; a ViT learnt nothing any more
-        up = min(WARM_UP, steps // 10) if start == RANDOM_BN else WARM_UP
-    return min(1.0, (step + 1) / max(up, 1)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    warm = min(1.0, (step + 1) / max(settings["align_warmup"], 1))
+    return warm * 0.5 * (1 + math.cos(math.pi * step / max(settings["align_steps"], 1)))
 
 
 def _stop(own, step, steps, folder, request):

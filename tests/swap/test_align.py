@@ -53,16 +53,15 @@ def test_steps_lower_the_loss_of_a_random_backbone_and_leave_the_rest_alone():
     assert np.array_equal(head, new.head.weight.numpy()) and new.training
 
 
-@pytest.mark.parametrize("start, steps, warm_up, at_rate", [
-    ("random_bn", 50, None, 5), ("random_bn", 250, None, 20), ("random_bn", 5, None, 1), ("random_bn", 50, 10, 10),
-    ("random", 50, None, 20), ("random", 50, 0, 1), ("pretrained", 50, None, 20)])
-def test_the_rate_goes_up_in_a_line_and_down_as_a_cosine(start, steps, warm_up, at_rate, monkeypatch):
+@pytest.mark.parametrize("start", ["random", "random_bn", "pretrained"])
+@pytest.mark.parametrize("steps, warm_up", [(50, 20), (10, 20), (50, 0)])
+def test_the_rate_goes_up_in_a_line_and_down_as_a_cosine(start, steps, warm_up, monkeypatch):
     rates = []
     monkeypatch.setattr(paddle.optimizer.AdamW, "set_lr", lambda self, rate: rates.append(rate))
     settings = {**SHORT, "align_steps": steps, "align_warmup": warm_up, f"align_lr_{start}": 0.01}
     align.align(Net(), batches(teacher()), settings, start)
     cosine = 0.005 * (1 + np.cos(np.pi * np.arange(steps) / steps))
-    assert np.allclose(rates, cosine * np.minimum(1, np.arange(1, steps + 1) / at_rate))
+    assert np.allclose(rates, cosine * np.minimum(1, np.arange(1, steps + 1) / max(warm_up, 1)))
 
 
 def test_the_same_seed_gives_the_same_weights():
