@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from machine import about
+from machine import about, cpu
 
 from ppdet_ext.checkpoints import stamp
 from ppdet_ext.data import digit_pictures, sample
@@ -138,7 +138,7 @@ def run(plan, backbone, variant, seed, teacher, threads):
     rows = json.loads((output / "curves.json").read_text())
     per_epoch = stamp.read(output / "model_final.pdparams").facts.steps_per_epoch
     found = {"data": plan.data, "backbone": backbone, "variant": variant, "seed": seed, "steps": plan.steps,
-             "align_steps": align, "seconds": seconds, "config": config,
+             "align_steps": align, "machine": cpu(), "seconds": seconds, "config": config,
              "curve": [[align + (row["epoch"] + 1) * per_epoch, row["ap"]["AP"]] for row in rows if row.get("ap")]}
     for weights in output.glob("*.pd*"):
         weights.unlink()
@@ -236,9 +236,10 @@ def report(folders, output):
         raise SystemExit(f"no results in {', '.join(map(str, folders))}")
     output.mkdir(parents=True, exist_ok=True)
     kept = [{key: value for key, value in found.items() if key != "config"} for found in results]
-    facts = about("paddlepaddle", "paddlepaddle-gpu")
+    versions = about("paddlepaddle", "paddlepaddle-gpu")
+    del versions["machine"]  # each run has its own
     lines = ",\n  ".join(json.dumps(found) for found in kept)
-    (output / "swap.json").write_text(f'{{"machine": {json.dumps(facts)},\n "runs": [\n  {lines}\n]}}\n')
+    (output / "swap.json").write_text(f'{{"versions": {json.dumps(versions)},\n "runs": [\n  {lines}\n]}}\n')
     (output / "swap.md").write_text(table(results))
     draw(output / "swap.png", results)
     print(table(results))
