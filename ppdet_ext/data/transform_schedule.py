@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from . import memory_cache, mixing, random_state, worker_threads
+from . import memory_cache, mixing, worker_threads
 from .reading import parse_once
 
 KEY = "transform_schedulers"
@@ -99,7 +99,6 @@ def next_of_epoch(call: Callable) -> Callable:
             return next(self.loader)
         except StopIteration:
             worker_threads.wait_for_the_end(self.loader)
-            self.random_state = random_state.of_reader()  # nothing reads now; a checkpoint keeps it
             self.dataset.set_epoch(self.dataset._epoch + 1)
             self.loader = iter(self.dataloader)
             raise

@@ -60,12 +60,15 @@ class Later:
     Args:
         begin: makes Paddle's iterator.
         workers: their number; 0: the process itself reads.
+
+    Attributes:
+        random: the state of the random numbers that its epoch is drawn from; a checkpoint keeps it.
+        batches: Paddle's iterator; None before the first batch.
     """
 
     def __init__(self, begin: Callable[[], Any], workers: int) -> None:
         self.begin, self.workers, self.random = begin, workers, random_state.of_reader()
-        self.batches: Any = None  # Paddle's iterator
-        self.ended = False
+        self.batches: Any = None
         if workers:  # the number from which they begin; whoever draws next gets the one after it
             np.random.randint(0, sys.maxsize)
 
@@ -73,12 +76,10 @@ class Later:
         return self
 
     def __next__(self) -> Any:
-        if self.batches is None and not self.ended:
+        if self.batches is None:
             with random_state.kept() if self.workers else contextlib.nullcontext():
                 random_state.restore_reader(self.random)
                 self.batches = self.begin()
-        if self.ended:
-            raise StopIteration
         return next(self.batches)
 
 
@@ -91,8 +92,9 @@ def reads_later(loader: type) -> type:
 
 
 def wait_for_the_end(batches: Any) -> None:
-    """Wait for the thread of an exhausted iterator of a DataLoader; a matter of INTERVAL."""
-    batches = getattr(batches, "batches", batches)
+    """Wait for the thread of an exhausted or stopped iterator of a DataLoader; a matter of INTERVAL."""
+    if isinstance(batches, Later):
+        batches = batches.batches
     thread = getattr(batches, "_thread", None)
     if thread is not None and getattr(batches, "_thread_done_event", None) is not None:
         batches._thread_done_event.set()
@@ -102,7 +104,7 @@ def wait_for_the_end(batches: Any) -> None:
 def stop(batches: Any) -> None:
     """End an iterator of a DataLoader that is not exhausted, with its workers: nothing reads after it."""
     if isinstance(batches, Later):
-        batches.ended, batches = True, batches.batches
+        batches.batches, batches = iter(()), batches.batches
     event, queue = getattr(batches, "_thread_done_event", None), getattr(batches, "_blocking_queue", None)
     if event is not None and queue is not None and not getattr(batches, "_num_workers", 0):
         event.set()
@@ -110,6 +112,7 @@ def stop(batches: Any) -> None:
         batches._thread.join(timeout=10)
     if hasattr(batches, "_try_shutdown_all"):
         batches._try_shutdown_all()
+        wait_for_the_end(batches)
 
 
 def remember(init_workers: Callable) -> Callable:

@@ -148,7 +148,7 @@ class TrainingLoop:
             except Exception as error:
                 if not self.request.signal:
                     raise
-                if given == self.accumulation.batches:  # it is about the next epoch's workers
+                if given == self.accumulation.batches:  # they died after their last batch
                     return
                 data = error
             yield data

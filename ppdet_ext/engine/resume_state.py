@@ -24,7 +24,7 @@ KEY = "ppdet_ext"
 
 def random_of_all(trainer: Trainer) -> list[dict[str, Any]]:
     """Each process's random numbers, at the end of an epoch; all call."""
-    own = {"reader": getattr(trainer.loader, "random_state", None), "paddle": random_state.of_paddle()}
+    own = {"reader": getattr(trainer.loader.loader, "random", None), "paddle": random_state.of_paddle()}
     return processes.all_gather(own)
 
 
@@ -102,7 +102,6 @@ def _restart_reader(loader, epoch, state):
     worker_threads.stop(loader.loader)
     if state is not None:
         random_state.restore_reader(state)
-    loader.random_state = random_state.of_reader()  # an interruption within this epoch keeps it
     # the sampler shuffles by its own epoch number
     loader.dataset.set_epoch(epoch)
     loader._batch_sampler.set_epoch(epoch)

@@ -162,9 +162,7 @@ class Trainer:
             parse_once(self.dataset)
             if self._more_pictures:
                 self._more_pictures(self.dataset)
-            random = random_state.of_reader()  # the reader begins to draw at once
             self.loader = create("TrainReader")(self.dataset, self.cfg["worker_num"])
-            self.loader.random_state = random
             if len(self.loader) == 0:
                 raise UserError(f"TrainReader.batch_size {self.cfg['TrainReader']['batch_size']} is more than the data "
                                 f"set's {len(self.dataset)} images; make it smaller: -o TrainReader.batch_size=1")
