@@ -27,9 +27,10 @@ SLOW_SECONDS = 3000  # for a slow test, which may make an environment first
 
 
 def pytest_collection_modifyitems(items):
-    """Slow tests have a limit of their own; the others have that of pyproject.toml."""
+    """Slow and exhaustive tests have a limit of their own; the others have that of pyproject.toml."""
     for item in items:
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+        long = item.get_closest_marker("slow") or item.get_closest_marker("exhaustive")
+        if long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SLOW_SECONDS))
 
 

@@ -66,7 +66,7 @@ def test_exported_features_are_the_same_at_any_size(name, tmp_path):
     assert_exported_features(network(name), [None, 3, None, None], pictures, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", native_cases.others(source="timm"))
 def test_exported_features_of_the_rest(name, tmp_path):
     """oneDNN alone: without it, the kernels are those of the dynamic graph."""

@@ -156,13 +156,13 @@ def test_feature_info_equals_timm(name):
     assert_feature_info(name, create_model(name, features_only=True).feature_info)
 
 
-@pytest.mark.parametrize("name", SWINS)
+@pytest.mark.parametrize("name", native_cases.cheaper(SWINS))
 def test_swin_shifts_every_stage_with_always_partition(name):
     theirs = reference(name, always_partition=True)
     assert_parity(name, theirs, copy_of(theirs, name, always_partition=True), [ODD_SIZE])
 
 
-@pytest.mark.parametrize("name", SWINS)
+@pytest.mark.parametrize("name", native_cases.cheaper(SWINS))
 def test_swin_equals_timms_fixed_network_at_its_own_size(name):
     theirs = timm.create_model(name).eval()
     with torch.no_grad():
@@ -211,7 +211,7 @@ def test_a_training_step_has_the_source_gradients_and_statistics(name):
         np.testing.assert_allclose(value.numpy(), 0.9 * start + batch, rtol=1e-3, atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVE)
+@pytest.mark.parametrize("name", native_cases.cheaper(REPRESENTATIVE))
 def test_random_starts_are_spread_as_in_the_source(name):
     torch.manual_seed(0)
     paddle.seed(0)

@@ -57,7 +57,7 @@ def a_value_of_coco(coco, tmp_path, data, log):
 
 
 test_a_value_of_coco = mutations.cases(100, a_value_of_coco)
-test_many_a_value_of_coco = mutations.many_cases(3000, a_value_of_coco)
+test_many_a_value_of_coco = mutations.many_cases(1000, a_value_of_coco)
 
 
 def something_missing_in_coco(coco, tmp_path, data, log):
@@ -70,7 +70,7 @@ def something_missing_in_coco(coco, tmp_path, data, log):
 
 
 test_something_missing_in_coco = mutations.cases(100, something_missing_in_coco)
-test_many_something_missing_in_coco = mutations.many_cases(3000, something_missing_in_coco)
+test_many_something_missing_in_coco = mutations.many_cases(1000, something_missing_in_coco)
 
 
 @pytest.mark.parametrize("text, words", [
@@ -141,7 +141,7 @@ def a_value_of_voc(voc, tmp_path, data, log):
 
 
 test_a_value_of_voc = mutations.cases(100, a_value_of_voc)
-test_many_a_value_of_voc = mutations.many_cases(3000, a_value_of_voc)
+test_many_a_value_of_voc = mutations.many_cases(1000, a_value_of_voc)
 
 
 @pytest.mark.parametrize("number", range(1, 11))

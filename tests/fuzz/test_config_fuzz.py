@@ -58,7 +58,7 @@ def a_value_of_a_config(whole, tmp_path, data):
 
 
 test_a_value_of_a_config = mutations.cases(70, a_value_of_a_config)
-test_many_a_value_of_a_config = mutations.many_cases(800, a_value_of_a_config)
+test_many_a_value_of_a_config = mutations.many_cases(300, a_value_of_a_config)
 
 
 def a_key_of_a_config(whole, tmp_path, data, log):
@@ -78,7 +78,7 @@ def a_key_of_a_config(whole, tmp_path, data, log):
 
 
 test_a_key_of_a_config = mutations.cases(60, a_key_of_a_config)
-test_many_a_key_of_a_config = mutations.many_cases(800, a_key_of_a_config)
+test_many_a_key_of_a_config = mutations.many_cases(300, a_key_of_a_config)
 
 
 def an_option(whole, tmp_path, data):
@@ -91,7 +91,7 @@ def an_option(whole, tmp_path, data):
 
 
 test_an_option = mutations.cases(60, an_option)
-test_many_an_option = mutations.many_cases(800, an_option)
+test_many_an_option = mutations.many_cases(300, an_option)
 
 
 def test_what_stood_there_passes(whole, tmp_path):

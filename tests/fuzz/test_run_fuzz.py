@@ -76,7 +76,7 @@ def of(kind):
 
 
 check_train, check_evaluation, check_inference, check_export = map(of, ("train", "evaluation", "inference", "export"))
-test_trainings = mutations.many_cases(600, check_train)
-test_evaluations = mutations.many_cases(500, check_evaluation)
-test_inferences = mutations.many_cases(500, check_inference)
-test_exports = mutations.many_cases(200, check_export)
+test_trainings = mutations.many_cases(200, check_train)
+test_evaluations = mutations.many_cases(200, check_evaluation)
+test_inferences = mutations.many_cases(200, check_inference)
+test_exports = mutations.many_cases(80, check_export)

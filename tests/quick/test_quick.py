@@ -336,9 +336,9 @@ def test_other_heads(head, tmp_path, small_digits):
     assert verdict.loss and "RandomFlip" in "".join(verdict.changes) and "Momentum" in "".join(verdict.changes)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sound_detector_passes(tmp_path, monkeypatch):
-    """A whole run, as it is."""
+    """A whole run, as it is: five minutes of a core."""
     monkeypatch.chdir(tmp_path)
     verdict = quick_run.run(config_of(REPO / "configs/rtdetr_cspresnet.yml", ARCH, "TimmBackbone.pretrained=false"))
     assert verdict.passed and verdict.ap["AP"] > 0.6, verdict.line

@@ -20,5 +20,5 @@ def cheaper(names):
 
 
 def others(source=None):
-    """All other native networks: they share their family's code, and ``-m slow`` runs them."""
+    """All other native networks: they share their family's code, and long tests run them."""
     return [arch for arch in list_models(source=source) if arch not in representatives()]

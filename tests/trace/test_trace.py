@@ -15,6 +15,8 @@ from ppdet_ext.graph.graph import Graph, Node, Ref
 from ppdet_ext.trace import on_demand
 
 REPRESENTATIVES = (FILES / "representatives.txt").read_text().split()
+QUICK = ("test_resnet", "test_vit2", "lcnet_035")
+COSTLY = ("nasnetalarge", "pnasnet5large", "mobilenetv5_base", "torchvision/maxvit_t")  # most of a minute each
 
 
 def image(*shape):
@@ -201,9 +203,9 @@ def test_coordinates_are_augmented_in_training_alone():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("name", [
-    name if name in ("test_resnet", "test_vit2", "lcnet_035") else pytest.param(name, marks=pytest.mark.slow)
-    for name in dict.fromkeys(["test_resnet", "test_vit2", "lcnet_035", *REPRESENTATIVES])])
+@pytest.mark.parametrize("name", [*QUICK, *(
+    pytest.param(name, marks=pytest.mark.exhaustive if name in COSTLY else pytest.mark.slow)
+    for name in REPRESENTATIVES if name not in QUICK)])
 def test_a_network_of_every_model_file_equals_its_original(name):
     """Features at two sizes, gradients, BatchNorm statistics after a step, export: see sweep.measure."""
     pytest.importorskip("torch", reason="parity is measured against torch")
