@@ -82,6 +82,7 @@ def test_training_leaves_what_it_says(run):
     assert sorted(path.name for path in run.iterdir()) == ["output", "tiny.yml", "train.log"]
 
 
+@pytest.mark.slow
 def test_the_next_commands_run(run, exported):
     evaluate, infer, _, deploy = json.loads((run / "output/tiny/report.json").read_text())["next"]
     assert "Average Precision  (AP) @[ IoU=0.50:0.95 | area=   all | maxDets=100 ]" in shell(evaluate, run)

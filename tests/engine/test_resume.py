@@ -143,6 +143,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(tiny_config, tmp_path, kind):
         assert not different, different
 
 
+@pytest.mark.slow
 def test_a_resumed_run_in_half_precision_is_the_unbroken_one(half, tiny_config, tmp_path):
     assert_the_same_run(tiny_config, tmp_path, [*HALF, "amp_level=O2", "accumulate_steps=2"], False)
     state = paddle.load(str(tmp_path / "resumed/tiny/model_final.pdopt"))[resume_state.KEY]

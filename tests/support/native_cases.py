@@ -7,6 +7,8 @@ from ppdet_ext.backbones import list_families, list_models, model_entry
 # what a family's first variant does not show: -d stems, torchvision's names, no squeeze-excite, response norm, Swin V2
 MORE = ("resnet18d", "torchvision/resnet18", "tf_efficientnet_lite0", "convnextv2_atto", "swinv2_tiny_window8_256")
 
+COSTLY = ("swin", "repvit", "cspresnet", "regnet")  # families
+
 
 def representatives(source=None):
     """The first variant that each family registers, and MORE."""
@@ -15,8 +17,8 @@ def representatives(source=None):
 
 
 def cheaper(names):
-    """Cases of a test that costs seconds a network: those of the costliest ones run with ``-m slow``."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * name.startswith(("swin", "repvit"))) for name in names]
+    """Cases of a test that costs seconds a network: of COSTLY and MORE they run with ``-m slow``."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name.startswith(COSTLY) or name in MORE)) for name in names]
 
 
 def others(source=None):
