@@ -72,7 +72,7 @@ def test_published_figures_of_one():
     assert_as_published("torchvision/resnet18")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_all_published_figures(name):
     assert_as_published(name)

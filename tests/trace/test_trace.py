@@ -16,7 +16,10 @@ from ppdet_ext.trace import on_demand
 
 REPRESENTATIVES = (FILES / "representatives.txt").read_text().split()
 QUICK = ("test_resnet", "test_vit2", "lcnet_035")
-COSTLY = ("nasnetalarge", "pnasnet5large", "mobilenetv5_base", "torchvision/maxvit_t")  # most of a minute each
+COSTLY = ("nasnetalarge", "pnasnet5large", "mobilenetv5_base", "torchvision/maxvit_t", "sequencer2d_s",
+          "swinv2_base_window12_192", "mvitv2_tiny", "torchvision/inception_v3", "nextvit_small", "fastvit_t8",
+          "beit_base_patch16_224", "swin_tiny_patch4_window7_224", "gcvit_xxtiny", "csatv2_21m",
+          "swinv2_cr_tiny_224")  # a third of a minute and more each
 
 
 def image(*shape):
